@@ -1,0 +1,1 @@
+"""The decision support itself: find the smear images, read them, report them, remember the answer."""

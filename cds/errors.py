@@ -1,0 +1,78 @@
+"""The one tree of errors. `hooks/app.py` maps it to HTTP in one table; the worker maps it to job states.
+
+What is expected (a study without images, a smear that cannot be read) is a value, `cds.values.NotAnalysed`, not an
+error. Messages are written for the person who has to act on them and never hold a token, a patient identifier or a
+message body.
+"""
+
+
+class LeukoError(Exception):
+    """Anything that LeukoCDS raises on purpose."""
+
+
+class ConfigurationError(LeukoError):
+    """A setting is missing, malformed or contradicts another one."""
+
+
+class BadRequest(LeukoError):
+    """The caller sent something that the specification does not allow. HTTP 400."""
+
+
+class UnknownService(LeukoError):
+    """No CDS service of that id, or nothing stored under that key. HTTP 404."""
+
+
+class Unauthenticated(LeukoError):
+    """The client did not prove who it is. HTTP 401, empty body."""
+
+
+class MissingFhirData(LeukoError):
+    """Data that the service needs is neither in the prefetch nor to be had. HTTP 412 (CDS Hooks 2.0, Prefetch)."""
+
+
+class EndpointNotAllowed(LeukoError):
+    """An address that someone else wrote points outside the allow-list; it was not contacted."""
+
+
+class UpstreamError(LeukoError):
+    """A FHIR server or image archive did not do what we asked. Subclasses say whether trying again can help."""
+
+    retryable = False
+
+
+class UpstreamUnavailable(UpstreamError):
+    """Connection refused or lost, 429 or 5xx. HTTP 503."""
+
+    retryable = True
+
+
+class UpstreamTimeout(UpstreamUnavailable):
+    """No answer within the time-out. HTTP 503."""
+
+
+class UpstreamRefused(UpstreamError):
+    """401, 403 or another refusal that the same request will meet again. HTTP 502."""
+
+
+class UpstreamNotFound(UpstreamError):
+    """404 or 410: the resource or study does not exist there. HTTP 502."""
+
+
+class UpstreamInvalid(UpstreamError):
+    """An answer that cannot be understood: HTML for JSON, a broken multipart, a wrong resource type. HTTP 502."""
+
+
+class UnreadableImage(LeukoError):
+    """One image cannot be decoded or must not be trusted; the rest of the study goes on without it."""
+
+
+class DeadlineExceeded(LeukoError):
+    """The total time allowed for a study is used up; the job fails with that reason and may be taken up again."""
+
+
+class PackageError(LeukoError):
+    """A model package is incomplete, altered (digest) or not of the expected kind."""
+
+
+class StoreError(LeukoError):
+    """The assessment store cannot be read or written."""

@@ -1,0 +1,130 @@
+"""What the decision support needs from the outside, as Protocols. `hooks/bootstrap.py` chooses who fulfils them."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from typing import Any, Protocol
+
+from cds.deadline import Deadline
+from cds.values import (
+    Assessment,
+    ImageRef,
+    Job,
+    ModelIdentity,
+    PatternModel,
+    RefusedImage,
+    ReportState,
+    SmearImage,
+    SmearReading,
+    StudyRef,
+)
+
+#: A FHIR resource as JSON, straight off the wire; `cds.locate` and `cds.report` are the only ones to look inside.
+Resource = dict[str, Any]
+
+
+class FhirServer(Protocol):
+    """A FHIR R4 server. Every call honours time-outs and raises the `UpstreamError` that fits."""
+
+    @property
+    def base_url(self) -> str: ...
+
+    def read(self, reference: str, deadline: Deadline | None = None) -> Resource: ...
+
+    def search(
+        self, resource_type: str, params: Mapping[str, str], deadline: Deadline | None = None
+    ) -> list[Resource]:
+        """All matches, following `next` links within the same server up to a bounded number of pages."""
+        ...
+
+    def transaction(self, bundle: Resource, deadline: Deadline | None = None) -> Resource:
+        """POST a transaction bundle; retries the collisions that parallel conditional creates cause."""
+        ...
+
+    def capabilities(self, deadline: Deadline | None = None) -> Resource: ...
+
+
+class ImageArchive(Protocol):
+    """A DICOMweb archive (PS3.18)."""
+
+    @property
+    def base_url(self) -> str: ...
+
+    def instances(self, study_uid: str, deadline: Deadline | None = None) -> tuple[ImageRef, ...]:
+        """QIDO-RS. An unknown study is an empty tuple."""
+        ...
+
+    def retrieve(self, image: ImageRef, deadline: Deadline | None = None) -> bytes:
+        """WADO-RS: the instance as a DICOM Part 10 file."""
+        ...
+
+    def store(self, instances: Sequence[bytes], deadline: Deadline | None = None) -> None:
+        """STOW-RS. Raises UpstreamError naming the instances that were not accepted."""
+        ...
+
+
+class SmearReader(Protocol):
+    """A model package, loaded. Safe to call from one thread at a time."""
+
+    @property
+    def identity(self) -> ModelIdentity: ...
+
+    @property
+    def pattern_model(self) -> PatternModel: ...
+
+    def read(
+        self, images: Iterable[SmearImage | RefusedImage], deadline: Deadline | None = None
+    ) -> SmearReading:
+        """Consume the images one by one (they may come from a bounded stream) and classify their cells."""
+        ...
+
+
+class AssessmentStore(Protocol):
+    """Assessments and jobs; the only thing that the two strokes share besides the queue."""
+
+    def latest(self, study_uid: str, model_digest: str) -> Assessment | None:
+        """The newest assessment of a study by that package."""
+        ...
+
+    def get(self, key: str) -> Assessment | None: ...
+
+    def save(self, assessment: Assessment, report_state: ReportState) -> bool:
+        """Store once; False when that key was there already (nothing is changed then)."""
+        ...
+
+    def enqueue(self, study: StudyRef, model_digest: str) -> tuple[Job, bool]:
+        """The job for that study, made if need be; True when the caller must send it to the queue (new or revived)."""
+        ...
+
+    def job(self, key: str) -> Job | None: ...
+
+    def claim(self, key: str, owner: str, lease_s: float) -> Job | None:
+        """Take a queued job, or a running one whose lease ran out; None when someone else has it or it is over."""
+        ...
+
+    def heartbeat(self, key: str, owner: str, lease_s: float) -> bool: ...
+
+    def finish(self, key: str, owner: str, assessment_key: str) -> None: ...
+
+    def fail(self, key: str, owner: str, reason: str) -> None: ...
+
+    def release(self, key: str, owner: str, reason: str) -> None:
+        """Back to queued, to be tried again later."""
+        ...
+
+    def orphans(self, now: datetime, queued_before: datetime) -> list[Job]:
+        """Queued jobs untouched since `queued_before`, and running ones whose lease ran out by `now`."""
+        ...
+
+    def report_state(self, key: str) -> tuple[ReportState, str | None]:
+        """State of the write-back and the DiagnosticReport's reference once written."""
+        ...
+
+    def unwritten(self, limit: int) -> list[str]:
+        """Keys of the assessments whose report is pending, oldest first."""
+        ...
+
+    def mark_written(self, key: str, reference: str) -> None: ...
+
+    def job_counts(self) -> Mapping[str, int]:
+        """State to number of jobs, for `/health` and operators."""
+        ...

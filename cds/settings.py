@@ -1,0 +1,112 @@
+"""Every setting, read once from the environment. Units stand in the names; `docs/settings.md` lists them all."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any, get_type_hints
+from urllib.parse import urlsplit
+
+from cds.errors import ConfigurationError
+
+PREFIX = "LEUKOCDS_"
+
+
+def _setting(default: Any, help_text: str) -> Any:
+    return field(default=default, metadata={"help": help_text})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """`Settings.from_env()` reads ``LEUKOCDS_<NAME IN CAPITALS>``; raises ConfigurationError naming the variable."""
+
+    host: str = _setting("127.0.0.1", "Address that `leukocds serve` listens on.")
+    port: int = _setting(8702, "Port that `leukocds serve` listens on.")
+    public_url: str = _setting("", "Our address as EHRs and browsers see it; empty: http://HOST:PORT.")
+    allow_open: bool = _setting(
+        False, "Listen on other than loopback although clients are not authenticated (behind your own gateway)."
+    )
+    database_url: str = _setting("sqlite:///leukocds.db", "SQLAlchemy URL of the assessment store.")
+    broker_url: str = _setting("memory://", "Celery broker; memory:// runs the worker in a thread of `serve`.")
+    model_package: str = _setting("", "Folder of the model package; empty: the bundled one.")
+
+    fhir_url: str = _setting("", "FHIR R4 server that reports are written to; empty: none are written.")
+    fhir_token: str = _setting("", "Bearer token for fhir_url (ours, not the EHR's).")
+    archive_url: str = _setting("", "DICOMweb service root for studies that name no endpoint.")
+    archive_user: str = _setting("", "User name at the archive (HTTP basic).")
+    archive_password: str = _setting("", "Password at the archive (HTTP basic).")
+    allowed_hosts: tuple[str, ...] = _setting(
+        (), "Comma list of host or host:port that a hook's fhirServer and an Endpoint's address may name, "
+        "besides fhir_url's and archive_url's own."
+    )  # fmt: skip
+    modalities: tuple[str, ...] = _setting(("GM", "SM"), "Comma list of DICOM modalities taken for microscopy.")
+
+    hook_budget_s: float = _setting(2.0, "Time that one hook may spend on fetching data its prefetch lacks.")
+    max_request_bytes: int = _setting(8 * 1024 * 1024, "Largest hook request body.")
+    connect_timeout_s: float = _setting(3.0, "Time-out for connecting to an upstream server.")
+    read_timeout_s: float = _setting(20.0, "Time-out for an upstream server's answer.")
+    study_deadline_s: float = _setting(600.0, "Total time for reading one study.")
+    retrieve_concurrency: int = _setting(4, "Instances retrieved from the archive at the same time.")
+    max_instance_mb: int = _setting(256, "Largest DICOM instance that is retrieved, in MiB.")
+    max_image_megapixels: float = _setting(64.0, "Largest image that is decoded.")
+    max_images_per_study: int = _setting(2000, "Images of one study that are read at most.")
+    max_frames_per_instance: int = _setting(64, "Frames of one instance that are read at most, evenly spread.")
+
+    worker_concurrency: int = _setting(1, "Studies that one worker reads at the same time.")
+    job_max_attempts: int = _setting(6, "Times that a job is tried while an upstream server is out.")
+    job_backoff_s: float = _setting(2.0, "First pause before a job is tried again; doubles, with jitter.")
+    job_backoff_max_s: float = _setting(300.0, "Longest pause before a job is tried again.")
+    job_lease_s: float = _setting(60.0, "Time after which a silent worker's job is taken up by another.")
+    sweep_interval_s: float = _setting(20.0, "How often workers look for jobs left behind and reports unwritten.")
+    retry_failed_after_s: float = _setting(900.0, "Age from which a hook revives a failed job.")
+
+    log_level: str = _setting("INFO", "Level of the log: DEBUG, INFO, WARNING or ERROR.")
+
+    def __post_init__(self) -> None:
+        for name in ("fhir_url", "archive_url", "public_url"):
+            url = getattr(self, name)
+            if url and (urlsplit(url).scheme not in ("http", "https") or not urlsplit(url).hostname):
+                raise ConfigurationError(f"{PREFIX}{name.upper()} is not an http(s) address: {url!r}")
+            object.__setattr__(self, name, url.rstrip("/"))
+        for f in fields(self):
+            value = getattr(self, f.name)
+            if isinstance(value, int | float) and not isinstance(value, bool) and value <= 0:
+                raise ConfigurationError(f"{PREFIX}{f.name.upper()} must be above zero, got {value}")
+        if self.log_level.upper() not in ("DEBUG", "INFO", "WARNING", "ERROR"):
+            raise ConfigurationError(f"{PREFIX}LOG_LEVEL is not a level: {self.log_level!r}")
+        if not self.modalities:
+            raise ConfigurationError(f"{PREFIX}MODALITIES is empty: no study would ever be read")
+
+    @classmethod
+    def from_env(cls, environ: Mapping[str, str] | None = None) -> "Settings":
+        """Settings from the environment; an unset or empty variable means the default."""
+        environ = os.environ if environ is None else environ
+        types = get_type_hints(cls)
+        values = {
+            f.name: _parse(PREFIX + f.name.upper(), types[f.name], text)
+            for f in fields(cls)
+            if (text := environ.get(PREFIX + f.name.upper(), "").strip())
+        }
+        return cls(**values)
+
+    @property
+    def base_url(self) -> str:
+        """Our public address without trailing slash."""
+        return self.public_url or f"http://{self.host}:{self.port}"
+
+    @property
+    def embedded(self) -> bool:
+        """Whether the Celery worker runs as a thread of the serving process."""
+        return self.broker_url.startswith("memory://")
+
+
+def _parse(name: str, kind: Any, text: str) -> Any:
+    try:
+        if kind is bool:
+            return {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}[text.lower()]
+        if kind in (int, float):
+            return kind(text)
+    except (KeyError, ValueError):
+        raise ConfigurationError(f"{name} is not a {kind.__name__}: {text!r}") from None
+    if kind is str:
+        return text
+    return tuple(part.strip() for part in text.split(",") if part.strip())

@@ -1,0 +1,1 @@
+"""The contract in FHIR: the code tables that every resource we write draws from."""

@@ -1,0 +1,1 @@
+"""Every door to the decision support: CDS Hooks, Celery jobs, pages, command line."""

@@ -1,0 +1,1 @@
+"""The image reader: from a smear image to cells, from cells to a model package's answer."""
