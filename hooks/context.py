@@ -1,0 +1,25 @@
+"""What the doors need, chosen once by `hooks.bootstrap` and passed in."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from cds.allowlist import AllowList
+from cds.ports import AssessmentStore, FhirServer
+from cds.settings import Settings
+from cds.values import ModelIdentity
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Context:
+    """Collaborators of the request stroke."""
+
+    settings: Settings
+    store: AssessmentStore
+    model: ModelIdentity
+    #: Sends a job key to the queue; raises when the broker cannot be reached.
+    submit: Callable[[str], None]
+    #: FHIR server at an allow-listed address, with the hook's token or None.
+    fhir_server: Callable[[str, str | None], FhirServer]
+    allow_list: AllowList
+    #: Part name to "ok" or what is wrong with it, for `/ready`.
+    ready: Callable[[], Mapping[str, str]]
