@@ -1,5 +1,6 @@
 """Every setting, read once from the environment. Units stand in the names; `docs/settings.md` lists them all."""
 
+import math
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
@@ -69,8 +70,8 @@ class Settings:
             object.__setattr__(self, name, url.rstrip("/"))
         for f in fields(self):
             value = getattr(self, f.name)
-            if isinstance(value, int | float) and not isinstance(value, bool) and value <= 0:
-                raise ConfigurationError(f"{PREFIX}{f.name.upper()} must be above zero, got {value}")
+            if isinstance(value, int | float) and not isinstance(value, bool) and not 0 < value < math.inf:
+                raise ConfigurationError(f"{PREFIX}{f.name.upper()} must be a number above zero, got {value}")
         if self.log_level.upper() not in ("DEBUG", "INFO", "WARNING", "ERROR"):
             raise ConfigurationError(f"{PREFIX}LOG_LEVEL is not a level: {self.log_level!r}")
         if not self.modalities:

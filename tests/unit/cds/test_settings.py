@@ -1,0 +1,50 @@
+import pytest
+
+from cds.errors import ConfigurationError
+from cds.settings import Settings
+
+
+def test_without_an_environment_everything_is_embedded():
+    settings = Settings.from_env({})
+    assert settings.embedded
+    assert settings.base_url == "http://127.0.0.1:8702"
+    assert settings.modalities == ("GM", "SM")
+
+
+def test_the_environment_is_read_by_type():
+    settings = Settings.from_env(
+        {
+            "LEUKOCDS_PORT": "9000",
+            "LEUKOCDS_HOOK_BUDGET_S": "0.5",
+            "LEUKOCDS_ALLOW_OPEN": "yes",
+            "LEUKOCDS_ALLOWED_HOSTS": "pacs.example, fhir.example:8443 ,",
+            "LEUKOCDS_FHIR_URL": "https://fhir.example/r4/",
+            "LEUKOCDS_BROKER_URL": "redis://127.0.0.1/0",
+            "LEUKOCDS_MODALITIES": "",
+        }
+    )
+    assert (settings.port, settings.hook_budget_s, settings.allow_open) == (9000, 0.5, True)
+    assert settings.allowed_hosts == ("pacs.example", "fhir.example:8443")
+    assert settings.fhir_url == "https://fhir.example/r4"
+    assert not settings.embedded
+    assert settings.modalities == ("GM", "SM")
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("PORT", "http"),
+        ("PORT", "0"),
+        ("HOOK_BUDGET_S", "-1"),
+        ("HOOK_BUDGET_S", "nan"),
+        ("HOOK_BUDGET_S", "inf"),
+        ("ALLOW_OPEN", "perhaps"),
+        ("FHIR_URL", "fhir.example/r4"),
+        ("ARCHIVE_URL", "file:///etc/passwd"),
+        ("LOG_LEVEL", "LOUD"),
+        ("MODALITIES", ","),
+    ],
+)
+def test_a_malformed_setting_is_named(name, text):
+    with pytest.raises(ConfigurationError, match=f"LEUKOCDS_{name}"):
+        Settings.from_env({f"LEUKOCDS_{name}": text})
