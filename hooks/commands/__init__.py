@@ -1,0 +1,1 @@
+"""The commands of `leukocds`, one module each; heavy imports happen inside the commands."""
