@@ -1,0 +1,195 @@
+"""`leukocds assess`: read one study here and now, and print what was found."""
+
+import json
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from cds.errors import ConfigurationError
+from cds.settings import Settings
+from cds.values import Assessment, NotAnalysed, RefusedImage, SmearImage, StudyRef, is_uid
+
+if TYPE_CHECKING:
+    from cds.pixels import PixelLimits
+    from cds.ports import SmearReader
+
+
+@click.command(short_help="Read one study and print what was found.")
+@click.argument("target", metavar="PATH|STUDY")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object alone on standard output.")
+@click.option(
+    "--um-per-px",
+    type=click.FloatRange(0.005, 20),
+    help="Micrometres per pixel of the images at PATH, over what they state; unstated scales are estimated.",
+)
+@click.option(
+    "--model",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="Folder of the model package; by default LEUKOCDS_MODEL_PACKAGE or the bundled one.",
+)
+def assess(target: str, as_json: bool, um_per_px: float | None, model: Path | None) -> None:
+    """Read one study: an image or DICOM file, a folder of them, or a study UID at the configured archive.
+
+    Exit status 0 when it was read, and when it was found not analysable (the reason is printed); 2 when PATH|STUDY is
+    neither; 1 when a server or the model package failed.
+    """
+    settings = Settings.from_env()
+    path = Path(target)
+    if path.exists():
+        assessment = _assess_path(path, settings, _package(model, settings), um_per_px)
+    elif is_uid(target):
+        if um_per_px is not None:
+            raise click.BadParameter("studies in the archive state their own scale", param_hint="--um-per-px")
+        assessment = _assess_study(target, settings, _package(model, settings))
+    else:
+        raise click.BadParameter(
+            f"{target!r} is neither a file or folder that exists nor a DICOM study UID",
+            param_hint="PATH|STUDY",
+        )
+    if as_json:
+        click.echo(json.dumps(to_json(assessment), ensure_ascii=False))
+    else:
+        from hooks.commands.assessment_tables import show
+
+        show(assessment)
+
+
+def to_json(assessment: Assessment) -> dict[str, Any]:
+    """The object that `--json` prints; `cells` are the white cells that the differential rests on."""
+    model = assessment.model
+    return {
+        **_outcome(assessment),
+        "images": [
+            {
+                "file": image.source,
+                "cells": image.cells,
+                "quality": None if image.quality is None else round(image.quality, 3),
+                "reason": image.refused,
+            }
+            for image in assessment.images
+        ],
+        "model": {"name": model.name, "version": model.version, "digest": model.digest},
+        "seconds": round(assessment.seconds, 2),
+    }
+
+
+def _outcome(assessment: Assessment) -> dict[str, Any]:
+    outcome = assessment.outcome
+    if isinstance(outcome, NotAnalysed):
+        return {
+            "pattern": "not_analysed",
+            "reason": outcome.detail,
+            "probabilities": None,
+            "differential": {},
+            "cells": sum(image.cells for image in assessment.images),
+        }
+    return {
+        "pattern": outcome.pattern.value,
+        "reason": outcome.reason,
+        "probabilities": {pattern.value: round(p, 4) for pattern, p in outcome.probabilities.items()},
+        "differential": dict(outcome.differential.counts),
+        "cells": outcome.differential.total,
+    }
+
+
+def _package(model: Path | None, settings: Settings) -> Path:
+    if model is not None:
+        return model
+    if settings.model_package:
+        return Path(settings.model_package)
+    from models.package import bundled_package
+
+    return bundled_package()
+
+
+def _limits(settings: Settings) -> "PixelLimits":
+    from cds.pixels import PixelLimits
+
+    return PixelLimits(
+        max_megapixels=settings.max_image_megapixels, max_frames=settings.max_frames_per_instance
+    )
+
+
+def _assess_path(path: Path, settings: Settings, package: Path, um_per_px: float | None) -> Assessment:
+    from cds.pipeline import assess_images
+    from hooks.commands.console import progress
+    from models.reader import open_reader
+
+    files = sorted(_files(path))
+    # A folder has no study UID of its own; the UID stays on this machine (PS3.5 section B.2).
+    study = StudyRef(study_uid=_uuid_uid())
+    with progress("Reading", total=len(files)) as advance:
+        images = _decode(files, path, _limits(settings), um_per_px, advance)
+        return assess_images(images, study, open_reader(package))
+
+
+def _files(path: Path) -> Iterator[Path]:
+    """The file itself, or every file below the folder, hidden ones left out."""
+    if path.is_file():
+        yield path
+    else:
+        for found in path.rglob("*"):
+            hidden = any(part.startswith(".") for part in found.relative_to(path).parts)
+            if found.is_file() and not hidden:
+                yield found
+
+
+def _decode(
+    files: Iterable[Path], root: Path, limits: "PixelLimits", um_per_px: float | None, advance: Any
+) -> Iterator[SmearImage | RefusedImage]:
+    from cds.pixels import decode_file
+
+    for file in files:
+        folder = file.relative_to(root).parent if root.is_dir() else Path()
+        for image in decode_file(file, limits):
+            named = replace(image, source=(folder / image.source).as_posix())
+            if um_per_px is not None and isinstance(named, SmearImage):
+                named = replace(named, um_per_px=um_per_px)
+            yield named
+        advance()
+
+
+def _assess_study(study_uid: str, settings: Settings, package: Path) -> Assessment:
+    if not settings.archive_url:
+        raise ConfigurationError("LEUKOCDS_ARCHIVE_URL is not set: there is no archive to ask for that study")
+    from cds.deadline import Deadline
+    from cds.pipeline import assess_study
+    from hooks.commands.console import progress
+    from hooks.commands.upstreams import archive_of
+    from models.reader import open_reader
+
+    study = StudyRef(study_uid=study_uid, archive_url=settings.archive_url)
+    with progress("Reading", total=None) as advance:
+        reader = _Counted(open_reader(package), advance)
+        return assess_study(
+            study,
+            archive=archive_of(settings),
+            reader=reader,
+            limits=_limits(settings),
+            deadline=Deadline(settings.study_deadline_s),
+        )
+
+
+class _Counted:
+    """A reader that tells `advance` of each image it takes."""
+
+    def __init__(self, reader: "SmearReader", advance: Any) -> None:
+        self._reader, self._advance = reader, advance
+        self.identity, self.pattern_model = reader.identity, reader.pattern_model
+
+    def read(self, images: Iterable[SmearImage | RefusedImage], deadline: Any = None) -> Any:
+        return self._reader.read(self._told(images), deadline)
+
+    def _told(self, images: Iterable[SmearImage | RefusedImage]) -> Iterator[SmearImage | RefusedImage]:
+        for image in images:
+            yield image
+            self._advance()
+
+
+def _uuid_uid() -> str:
+    import uuid
+
+    return f"2.25.{uuid.uuid4().int}"

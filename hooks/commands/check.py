@@ -1,0 +1,189 @@
+"""`leukocds check`: what is configured, what answers, what is wrong and what to do about it."""
+
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import click
+
+from cds.errors import ConfigurationError, LeukoError
+from cds.settings import PREFIX, Settings
+
+SECRETS = ("fhir_token", "archive_password")
+NOT_CONFIGURED = "not configured"
+#: A UID that no archive holds: an archive that answers with no instances works.
+_UNKNOWN_STUDY = "2.25.1"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Part:
+    """One thing that LeukoCDS leans on. `remedy` is set when it is wrong."""
+
+    name: str
+    says: str
+    remedy: str | None = None
+
+
+class _Wrong(LeukoError):
+    """A part answers but is not what is needed."""
+
+
+@click.command(short_help="Say what is configured, what answers, what is wrong.")
+def check() -> None:
+    """Say what is configured, what is reachable and what is wrong; exit status 1 when something is."""
+    settings = Settings.from_env()
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    console = Console(highlight=False)
+    table = Table("setting", "value", "", title="Settings in force", title_justify="left")
+    for name, value, origin in settings_in_force(settings):
+        table.add_row(name, Text(value or "(empty)", style="" if value else "dim"), Text(origin, style="dim"))
+    console.print(table)
+    wrong = 0
+    for part in parts(settings):
+        mark = (
+            "[red]wrong[/red]"
+            if part.remedy
+            else "[dim]  -  [/dim]"
+            if part.says == NOT_CONFIGURED
+            else "[green] ok  [/green]"
+        )
+        console.print(f"{mark} {part.name:<12}", Text(part.says), soft_wrap=True)
+        if part.remedy:
+            wrong += 1
+            console.print(" " * 18, Text(f"To do: {part.remedy}"), soft_wrap=True)
+    if wrong:
+        raise click.ClickException(f"{wrong} of the parts above {'is' if wrong == 1 else 'are'} wrong")
+
+
+def settings_in_force(settings: Settings) -> Iterator[tuple[str, str, str]]:
+    """Variable, value with secrets masked, and "set" or "default"."""
+    for field in fields(settings):
+        variable, value = PREFIX + field.name.upper(), getattr(settings, field.name)
+        if field.name in SECRETS:
+            text = "(set, not shown)" if value else ""
+        elif isinstance(value, tuple):
+            text = ",".join(value)
+        else:
+            text = masked(value) if isinstance(value, str) else str(value)
+        yield variable, text, "set" if os.environ.get(variable, "").strip() else "default"
+
+
+def masked(text: str) -> str:
+    """The text; in an address, without the password."""
+    try:
+        address = urlsplit(text)
+        password = address.password
+    except ValueError:
+        return "(set, not shown)"
+    if not password:
+        return text
+    userinfo, _, rest = address.netloc.rpartition("@")
+    return text.replace(f"{userinfo}@{rest}", f"{userinfo.partition(':')[0]}:***@{rest}", 1)
+
+
+def parts(settings: Settings) -> Iterator[Part]:
+    """Each part, tried now, one after another."""
+    tries: tuple[tuple[str, Callable[[Settings], str], str], ...] = (
+        ("database", _database, f"check {PREFIX}DATABASE_URL, and that the database runs"),
+        ("broker", _broker, f"check {PREFIX}BROKER_URL, and that the broker runs"),
+        (
+            "model",
+            _model,
+            f"check {PREFIX}MODEL_PACKAGE; a package is a folder with card.json and its weights",
+        ),
+        ("FHIR server", _fhir, f"check {PREFIX}FHIR_URL and {PREFIX}FHIR_TOKEN, and that the server runs"),
+        ("archive", _archive, f"check {PREFIX}ARCHIVE_URL, _USER and _PASSWORD, and that the archive runs"),
+        (
+            "door",
+            _door,
+            f"listen on 127.0.0.1, or set {PREFIX}ALLOW_OPEN=1 behind a gateway that authenticates",
+        ),
+    )
+    for name, try_it, remedy in tries:
+        try:
+            yield Part(name=name, says=try_it(settings))
+        except LeukoError as error:
+            yield Part(name=name, says=str(error), remedy=remedy)
+
+
+def _database(settings: Settings) -> str:
+    from sqlalchemy import make_url
+
+    from cds.store import SqlAssessmentStore
+
+    store = SqlAssessmentStore(settings.database_url)
+    try:
+        url = make_url(settings.database_url)
+        file = Path(url.database or "") if url.get_backend_name() == "sqlite" else None
+        if file is not None and not file.exists():
+            # Looking must not make the file.
+            if not file.absolute().parent.is_dir() or not os.access(file.absolute().parent, os.W_OK):
+                raise _Wrong(f"{file} does not exist and its folder cannot be written")
+            return f"{file} does not exist yet; `leukocds serve` makes it"
+        store.check()
+        return f"{url.render_as_string(hide_password=True)} answers and has its tables"
+    finally:
+        store.close()
+
+
+def _broker(settings: Settings) -> str:
+    if settings.embedded:
+        return "embedded: the worker is a thread of `leukocds serve`"
+    import kombu
+
+    # Untyped, and not re-exported in so many words.
+    connect: Any = kombu.Connection  # type: ignore[attr-defined]
+
+    address = masked(settings.broker_url)
+    try:
+        with connect(settings.broker_url, connect_timeout=settings.connect_timeout_s) as connection:
+            connection.ensure_connection(max_retries=1, timeout=settings.connect_timeout_s)
+    # kombu raises what the driver of each kind of broker raises; nothing but the message can be used.
+    except Exception as error:
+        reason = str(error).partition("\n")[0] or type(error).__name__
+        raise _Wrong(f"{address} cannot be reached: {reason}") from error
+    return f"{address} answers"
+
+
+def _model(settings: Settings) -> str:
+    from models.package import bundled_package, load_identity
+
+    folder = Path(settings.model_package) if settings.model_package else bundled_package()
+    identity = load_identity(folder)
+    return f"{identity.name} {identity.version}, sha256 {identity.digest}"
+
+
+def _fhir(settings: Settings) -> str:
+    if not settings.fhir_url:
+        return NOT_CONFIGURED
+    from hooks.commands.upstreams import fhir_of
+
+    statement = fhir_of(settings).capabilities()
+    version = str(statement.get("fhirVersion", ""))
+    if not version.startswith("4.0"):
+        raise _Wrong(
+            f"{settings.fhir_url} speaks FHIR {version or 'of no stated version'}; R4 (4.0) is needed"
+        )
+    software = statement.get("software", {}).get("name", "a server that does not name itself")
+    return f"{settings.fhir_url} answers: {software}, FHIR {version}"
+
+
+def _archive(settings: Settings) -> str:
+    if not settings.archive_url:
+        return NOT_CONFIGURED
+    from hooks.commands.upstreams import archive_of
+
+    archive_of(settings).instances(_UNKNOWN_STUDY)
+    return f"{settings.archive_url} answers QIDO-RS"
+
+
+def _door(settings: Settings) -> str:
+    if settings.host not in ("127.0.0.1", "localhost", "::1") and not settings.allow_open:
+        raise ConfigurationError(f"`leukocds serve` would listen on {settings.host}, open to every client")
+    return f"{settings.base_url}/cds-services is where EHRs find the service once `leukocds serve` runs"
