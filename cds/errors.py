@@ -76,3 +76,7 @@ class PackageError(LeukoError):
 
 class StoreError(LeukoError):
     """The assessment store cannot be read or written."""
+
+
+class ClaimLost(StoreError):
+    """The job that a worker was doing belongs to another by now; what it still did of it does not count."""

@@ -1,6 +1,6 @@
 """What the decision support needs from the outside, as Protocols. `hooks/bootstrap.py` chooses who fulfils them."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Protocol
 
@@ -82,7 +82,7 @@ class AssessmentStore(Protocol):
     """Assessments and jobs; the only thing that the two strokes share besides the queue."""
 
     def latest(self, study_uid: str, model_digest: str) -> Assessment | None:
-        """The newest assessment of a study by that package."""
+        """The newest assessment of a study by that package, without its cells (`get` has them)."""
         ...
 
     def get(self, key: str) -> Assessment | None: ...
@@ -107,8 +107,10 @@ class AssessmentStore(Protocol):
 
     def fail(self, key: str, owner: str, reason: str) -> None: ...
 
-    def release(self, key: str, owner: str, reason: str) -> None:
-        """Back to queued, to be tried again later."""
+    def release(
+        self, key: str, owner: str, reason: str, pause_s: float = 0.0, counts_as_attempt: bool = True
+    ) -> None:
+        """Back to queued, to be sent again `pause_s` seconds from now."""
         ...
 
     def orphans(self, now: datetime, queued_before: datetime) -> list[Job]:
@@ -127,4 +129,24 @@ class AssessmentStore(Protocol):
 
     def job_counts(self) -> Mapping[str, int]:
         """State to number of jobs, for `/health` and operators."""
+        ...
+
+
+class WorkerStore(AssessmentStore, Protocol):
+    """What the worker and its recovery need besides."""
+
+    def take_orphan(self, orphan: Job, send_again_at: datetime) -> bool:
+        """True for the one sweeper that may send that orphan to the queue now; lost again at `send_again_at`."""
+        ...
+
+    def take_all_up_again(self) -> None:
+        """Make every unfinished job and pending report due at once; for a process that is the only worker."""
+        ...
+
+    def take_unwritten(self, key: str, pause_s: float) -> bool:
+        """True for the one sweeper that may send that pending report now; named again after the pause."""
+        ...
+
+    def report_failed(self, key: str, problem: str, pause: Callable[[int], float]) -> None:
+        """Note why a report could not be written; tried again after `pause(number of failures so far)` seconds."""
         ...

@@ -1,0 +1,154 @@
+"""Connections to SQLite or PostgreSQL, each with its time-outs, and their errors in the operator's words."""
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Connection, Engine, create_engine, event, make_url, text
+from sqlalchemy.engine import URL
+from sqlalchemy.exc import ArgumentError, SQLAlchemyError
+
+from cds.errors import ConfigurationError, StoreError
+
+BUSY_TIMEOUT_S = 10.0
+CONNECT_TIMEOUT_S = 3
+STATEMENT_TIMEOUT_S = 15
+#: Any number, the same for all: PostgreSQL's advisory lock that lets one process migrate at a time.
+MIGRATION_LOCK = 0x6C65756B6F
+
+
+def open_engine(database_url: str) -> Engine:
+    """An engine for that SQLAlchemy URL; nothing is contacted yet.
+
+    Raises ConfigurationError when the URL is malformed, names another kind of database, or SQLite in memory.
+    """
+    try:
+        url = make_url(database_url)
+    except ArgumentError:
+        raise ConfigurationError("LEUKOCDS_DATABASE_URL is not an SQLAlchemy URL") from None
+    kind = url.get_backend_name()
+    if kind == "sqlite":
+        return _sqlite(url)
+    if kind in ("postgresql", "postgres"):
+        return _postgresql(url.set(drivername="postgresql+psycopg"))
+    raise ConfigurationError(
+        f"LEUKOCDS_DATABASE_URL names {kind!r}; LeukoCDS keeps its store in sqlite or postgresql"
+    )
+
+
+@contextmanager
+def reading(engine: Engine) -> Iterator[Connection]:
+    with _in_our_words(engine), engine.connect() as connection:
+        yield connection
+
+
+@contextmanager
+def writing(engine: Engine) -> Iterator[Connection]:
+    """One transaction, committed at the end. On SQLite it takes the write lock at its start, so that it cannot fail
+    later because someone else wrote in between."""
+    with _in_our_words(engine), engine.execution_options(leukocds_writes=True).begin() as connection:
+        yield connection
+
+
+@contextmanager
+def migrating(engine: Engine) -> Iterator[Connection]:
+    """A transaction that no other process can have at the same time."""
+    if engine.dialect.name == "sqlite":
+        _enter_wal(engine)
+        with writing(engine) as connection:
+            yield connection
+        return
+    with writing(engine) as connection:
+        connection.execute(text("SET LOCAL statement_timeout = '120s'"))
+        connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": MIGRATION_LOCK})
+        yield connection
+
+
+def _sqlite(url: URL) -> Engine:
+    if not url.database or url.database == ":memory:" or "mode=memory" in url.database:
+        raise ConfigurationError(
+            "LEUKOCDS_DATABASE_URL names SQLite in memory, which would be lost with the process: name a file, "
+            "for example sqlite:////var/lib/leukocds/leukocds.db"
+        )
+    engine = create_engine(
+        url, hide_parameters=True, pool_size=16, max_overflow=16, pool_timeout=BUSY_TIMEOUT_S,
+        connect_args={"timeout": BUSY_TIMEOUT_S},
+    )  # fmt: skip
+
+    @event.listens_for(engine, "connect")
+    def prepare(connection: Any, _record: Any) -> None:
+        # None: the driver opens no transactions of its own, `begin` below does.
+        connection.isolation_level = None
+        connection.execute(f"PRAGMA busy_timeout = {int(BUSY_TIMEOUT_S * 1000)}")
+        connection.execute("PRAGMA foreign_keys = ON")
+
+    @event.listens_for(engine, "begin")
+    def begin(connection: Connection) -> None:
+        writes = connection.get_execution_options().get("leukocds_writes", False)
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+
+    return engine
+
+
+def _postgresql(url: URL) -> Engine:
+    try:
+        return create_engine(
+            url, hide_parameters=True, pool_size=8, max_overflow=16, pool_timeout=5, pool_pre_ping=True,
+            connect_args={
+                "connect_timeout": CONNECT_TIMEOUT_S,
+                "tcp_user_timeout": STATEMENT_TIMEOUT_S * 1000,
+                "options": f"-c statement_timeout={STATEMENT_TIMEOUT_S}s -c timezone=UTC",
+            },
+        )  # fmt: skip
+    except ModuleNotFoundError:
+        raise ConfigurationError(
+            "LEUKOCDS_DATABASE_URL names PostgreSQL but its driver is missing: pip install 'leukocds[postgres]'"
+        ) from None
+
+
+def _enter_wal(engine: Engine) -> None:
+    """Write-ahead log: readers go on while one writes. A property of the file, kept once set."""
+    with _in_our_words(engine), engine.connect() as connection:
+        # Straight at the driver: the mode cannot change inside a transaction, and `connection` would begin one.
+        cursor = connection.connection.cursor()
+        cursor.execute("PRAGMA journal_mode")
+        if cursor.fetchone() != ("wal",):
+            cursor.execute("PRAGMA journal_mode = WAL")
+        cursor.close()
+
+
+@contextmanager
+def _in_our_words(engine: Engine) -> Iterator[None]:
+    try:
+        yield
+    except (SQLAlchemyError, sqlite3.Error) as error:
+        raise StoreError(_explain(engine, error)) from error
+    except OSError as error:
+        raise StoreError(
+            f"the assessment store cannot be reached: {error.strerror or type(error).__name__}"
+        ) from error
+
+
+def _explain(engine: Engine, error: Exception) -> str:
+    # The driver's first line only: what follows it may quote values.
+    origin = getattr(error, "orig", None)
+    line = str(origin if origin is not None else error).strip().partition("\n")[0]
+    where = engine.url.render_as_string(hide_password=True)
+    if engine.dialect.name != "sqlite":
+        return f"the assessment store at {where} failed: {line}"
+    path = Path(engine.url.database or "")
+    if "unable to open" in line and not path.absolute().parent.is_dir():
+        return f"the assessment store {path} cannot be opened: the folder {path.absolute().parent} does not exist"
+    if "unable to open" in line or "readonly" in line:
+        return (
+            f"the assessment store {path} cannot be written: check the rights of the file and of its folder"
+        )
+    if "disk is full" in line:
+        return f"the assessment store {path} cannot be written: the disk is full"
+    if "locked" in line or "busy" in line:
+        return f"the assessment store {path} was locked by someone else for {BUSY_TIMEOUT_S:g} s"
+    if "no such table" in line:
+        return f"the assessment store {path} has no tables yet: it was never migrated"
+    return f"the assessment store {path} failed: {line}"

@@ -1,0 +1,100 @@
+"""The tables of the assessment store. `cds/migrations` makes them; a test holds the two together."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import (
+    Column,
+    DateTime,
+    Dialect,
+    Float,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    String,
+    Table,
+    Text,
+    TypeDecorator,
+)
+
+
+class UtcDateTime(TypeDecorator[datetime]):
+    """Aware times in UTC. SQLite forgets the time zone; it is put back on reading."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        if value is None:
+            return None
+        if value.tzinfo is None:
+            raise ValueError("a time without a time zone")
+        return value.astimezone(UTC)
+
+    def process_result_value(self, value: Any, dialect: Dialect) -> datetime | None:
+        if value is None:
+            return None
+        moment: datetime = value
+        return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+
+
+metadata = MetaData(
+    naming_convention={
+        "pk": "pk_%(table_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_name)s",
+        "ix": "ix_%(table_name)s_%(column_0_name)s",
+    }
+)
+
+assessments = Table(
+    "assessments",
+    metadata,
+    Column("key", String(36), primary_key=True),
+    Column("study_uid", String(64), nullable=False),
+    Column("model_digest", String(64), nullable=False),
+    Column("instances", Integer, nullable=False),
+    Column("read_at", UtcDateTime, nullable=False),
+    Column("seconds", Float, nullable=False),
+    # Everything a card needs, and apart from it the cells: the request stroke never loads those.
+    Column("document", Text, nullable=False),
+    Column("cells", Text, nullable=False),
+    Column("report_state", String(16), nullable=False),
+    Column("report_reference", Text),
+    Column("report_attempts", Integer, nullable=False),
+    Column("report_due_at", UtcDateTime, nullable=False),
+    Column("report_problem", Text),
+    Index("ix_assessments_latest", "study_uid", "model_digest", "read_at"),
+    Index("ix_assessments_unwritten", "report_state", "report_due_at"),
+)
+
+thumbnails = Table(
+    "thumbnails",
+    metadata,
+    Column("assessment_key", String(36), ForeignKey("assessments.key", ondelete="CASCADE"), primary_key=True),
+    # Index of the cell in the assessment's list.
+    Column("position", Integer, primary_key=True, autoincrement=False),
+    Column("jpeg", LargeBinary, nullable=False),
+)
+
+jobs = Table(
+    "jobs",
+    metadata,
+    Column("key", String(36), primary_key=True),
+    Column("study_uid", String(64), nullable=False),
+    Column("study", Text, nullable=False),
+    Column("model_digest", String(64), nullable=False),
+    Column("state", String(16), nullable=False),
+    Column("attempts", Integer, nullable=False),
+    Column("reason", Text),
+    Column("assessment_key", String(36)),
+    Column("owner", Text),
+    # Running: until when the owner's claim holds. Queued: from when the job is to be sent (again), if that was set.
+    Column("lease_until", UtcDateTime),
+    Column("send_at", UtcDateTime),
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("updated_at", UtcDateTime, nullable=False),
+    Index("ix_jobs_state", "state", "updated_at"),
+    Index("ix_jobs_study_uid", "study_uid"),
+)

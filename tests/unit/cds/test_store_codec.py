@@ -1,0 +1,79 @@
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from cds.errors import StoreError
+from cds.store_codec import cells_of, decode_assessment, decode_study, encode_assessment, encode_study
+from cds.values import Finding, ImageReading, StudyRef
+from tests.fakes.assessments import assessment, finding, not_analysed, study
+
+
+def round_trip(value):
+    document, cells = encode_assessment(value)
+    jpegs = {i: c.thumbnail for i, c in enumerate(cells_of(value)) if c.thumbnail is not None}
+    return decode_assessment(document, cells, jpegs)
+
+
+@pytest.mark.parametrize(
+    "outcome",
+    [finding(), finding(cells=0), not_analysed()],
+    ids=["finding", "finding without cells", "not analysed"],
+)
+def test_round_trip_loses_nothing(outcome):
+    value = assessment(outcome=outcome)
+    assert round_trip(value) == value
+
+
+def test_every_field_of_an_image_reading_survives():
+    value = replace(assessment(), images=(ImageReading(source="a"), *assessment().images))
+    assert round_trip(value).images == value.images
+
+
+def test_without_cells_the_finding_stays_whole_otherwise():
+    value = assessment()
+    decoded = decode_assessment(encode_assessment(value)[0])
+    assert decoded == replace(value, outcome=replace(value.outcome, cells=()))
+
+
+def test_numpy_numbers_are_stored_as_plain_ones():
+    image = ImageReading(source="a", cells=np.int64(3), quality=np.float32(0.5), um_per_px=np.float64(0.1))
+    value = round_trip(replace(assessment(), images=(image,), seconds=np.float32(2.5)))
+    assert value.images == (ImageReading(source="a", cells=3, quality=0.5, um_per_px=0.1),)
+    assert value.seconds == 2.5
+
+
+@pytest.mark.parametrize(
+    "value", [study(), StudyRef(study_uid="1.2"), study(instance_uids=("1.2.3", "1.2.4"))]
+)
+def test_study_round_trip(value):
+    assert decode_study(encode_study(value)) == value
+
+
+def test_patient_data_beyond_references_is_not_invented():
+    assert set(json.loads(encode_study(study()))) == {
+        "version", "study_uid", "archive_url", "imaging_study", "patient", "encounter",
+        "instance_uids", "number_of_instances", "started",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda text: text[:-5], "not the JSON"),
+        (lambda text: text.replace('"version":1', '"version":99'), "version 99"),
+        (lambda text: text.replace('"AML"', '"XYZ"'), "cannot be understood"),
+        (lambda text: text.replace('"read_at"', '"reed_at"'), "cannot be understood"),
+    ],
+)
+def test_a_damaged_document_is_an_error_not_a_wrong_answer(damage, message):
+    document, cells = encode_assessment(assessment())
+    with pytest.raises(StoreError, match=message):
+        decode_assessment(damage(document), cells)
+
+
+def test_a_finding_with_many_cells_shares_its_texts():
+    decoded = round_trip(assessment(outcome=finding(cells=50)))
+    assert isinstance(decoded.outcome, Finding)
+    assert len({id(cell.cell_type) for cell in decoded.outcome.cells}) == 1
