@@ -1,0 +1,195 @@
+"""One frame of a DICOM image to 8-bit RGB, whatever its transfer syntax and photometric interpretation.
+
+Decoders: Pillow for JPEG, because it applies the colour transform that the stream asks for, once; OpenJPEG for JPEG
+2000 and HTJ2K; CharLS for JPEG-LS; GDCM for lossless JPEG and as the second try; pydicom for the rest.
+"""
+
+import io
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+from pydicom import Dataset
+from pydicom.encaps import get_frame
+from pydicom.pixels.decoders.base import get_decoder
+from pydicom.pixels.processing import apply_color_lut, convert_color_space
+from pydicom.uid import (
+    UID,
+    JPEG2000TransferSyntaxes,
+    JPEGLSTransferSyntaxes,
+    JPEGTransferSyntaxes,
+)
+
+from cds.codestreams import Codestream, Colour, read_jpeg, read_jpeg2000
+from cds.errors import UnreadableImage
+from cds.image_files import GREY, PixelLimits, check_not_cut
+
+# pydicom logs a traceback for every decoder that gives up, although the next one may succeed and we report the rest.
+logging.getLogger("pydicom").setLevel(logging.CRITICAL)
+
+_COLOUR = frozenset({"RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT", "PALETTE COLOR"})
+_PREFERENCE = ("pyjpegls", "pylibjpeg", "gdcm", "pillow", "pydicom")
+_STRIP_ROWS = 256
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FrameHeader:
+    """The Image Pixel module (PS3.3 section C.7.6.3), checked."""
+
+    rows: int
+    columns: int
+    frames: int
+    bits_stored: int
+    photometric_interpretation: str
+    transfer_syntax_uid: str
+
+
+def frame_header(dataset: Dataset, limits: PixelLimits) -> FrameHeader:
+    """Check what the dataset declares before anything is decoded. Raises UnreadableImage."""
+    photometric = str(dataset.get("PhotometricInterpretation", "")).strip()
+    if photometric.startswith("MONOCHROME"):
+        raise UnreadableImage(GREY)
+    if photometric not in _COLOUR:
+        raise UnreadableImage(f"its photometric interpretation is not supported ({photometric or 'none'})")
+    rows, columns = int(dataset.get("Rows") or 0), int(dataset.get("Columns") or 0)
+    limits.check(rows, columns)
+    samples = int(dataset.get("SamplesPerPixel") or 0)
+    if samples != (1 if photometric == "PALETTE COLOR" else 3):
+        raise UnreadableImage(f"it declares {samples} samples per pixel with {photometric}")
+    allocated = int(dataset.get("BitsAllocated") or 0)
+    stored = int(dataset.get("BitsStored") or allocated)
+    if allocated not in (8, 16) or not 1 <= stored <= allocated:
+        raise UnreadableImage(f"it stores {stored} of {allocated} bits per sample")
+    if int(dataset.get("HighBit", stored - 1)) != stored - 1 or int(dataset.get("PixelRepresentation") or 0):
+        raise UnreadableImage("its samples are signed or shifted, which no colour image should have")
+    syntax = dataset.file_meta.get("TransferSyntaxUID")
+    if syntax is None:
+        raise UnreadableImage("it does not name its transfer syntax")
+    frames = int(dataset.get("NumberOfFrames") or 1)
+    if frames < 1:
+        raise UnreadableImage(f"it declares {frames} frames")
+    if not UID(str(syntax)).is_encapsulated:
+        per_pixel = 2 if photometric == "YBR_FULL_422" else samples
+        declared, held = rows * columns * per_pixel * frames * allocated // 8, len(dataset.PixelData)
+        if held < declared:
+            raise UnreadableImage(f"it is cut short: {held} of {declared} bytes of pixel data are there")
+    return FrameHeader(
+        rows=rows,
+        columns=columns,
+        frames=frames,
+        bits_stored=stored,
+        photometric_interpretation=photometric,
+        transfer_syntax_uid=str(syntax),
+    )
+
+
+def decode_frame(dataset: Dataset, header: FrameHeader, index: int) -> tuple[npt.NDArray[np.uint8], str]:
+    """Frame `index` (from 0) as uint8 RGB ``(r, c, 3)``, and the decoder that made it.
+
+    Raises UnreadableImage with a reason, or whatever the decoder raises on damaged data.
+    """
+    syntax = UID(header.transfer_syntax_uid)
+    stream = _stream(dataset, header, syntax, index)
+    if stream is not None:
+        codestream, data = stream
+        if syntax in JPEGTransferSyntaxes and codestream.precision == 8 and codestream.dct:
+            return _decode_jpeg(data, codestream, header), "Pillow"
+    pixels, photometric, decoder = _decode(dataset, syntax, index)
+    if header.photometric_interpretation == "PALETTE COLOR":
+        return _through_palette(pixels, dataset), decoder
+    bits = header.bits_stored
+    if stream is not None:
+        if stream[0].colour is Colour.RGB:
+            photometric = "RGB"
+        bits = stream[0].precision
+    narrow = _eight_bits(pixels, bits)
+    return (_ybr_to_rgb(narrow) if photometric.startswith("YBR") else narrow), decoder
+
+
+def _stream(
+    dataset: Dataset, header: FrameHeader, syntax: UID, index: int
+) -> tuple[Codestream, bytes] | None:
+    """The compressed frame and its markers, found whole and of the declared size; None where it is not such a kind."""
+    read: Callable[[bytes], Codestream]
+    if syntax in JPEG2000TransferSyntaxes:
+        read = read_jpeg2000
+    elif syntax in JPEGTransferSyntaxes or syntax in JPEGLSTransferSyntaxes:
+        read = read_jpeg
+    else:
+        return None
+    offsets = None
+    if "ExtendedOffsetTable" in dataset and "ExtendedOffsetTableLengths" in dataset:
+        offsets = (dataset.ExtendedOffsetTable, dataset.ExtendedOffsetTableLengths)
+    data = get_frame(dataset.PixelData, index, number_of_frames=header.frames, extended_offsets=offsets)
+    codestream = read(data)
+    if not codestream.complete:
+        raise UnreadableImage("it is cut short: the end of the compressed data is missing")
+    if (codestream.rows, codestream.columns) != (header.rows, header.columns):
+        raise UnreadableImage("the compressed data and the DICOM header disagree about the size")
+    if codestream.precision > header.bits_stored:
+        raise UnreadableImage("the compressed data and the DICOM header disagree about the bits per sample")
+    samples = 1 if header.photometric_interpretation == "PALETTE COLOR" else 3
+    if codestream.components != samples:
+        raise UnreadableImage("the compressed data and the DICOM header disagree about the colour channels")
+    return codestream, data
+
+
+def _decode_jpeg(data: bytes, codestream: Codestream, header: FrameHeader) -> npt.NDArray[np.uint8]:
+    colour = codestream.colour
+    with Image.open(io.BytesIO(data), formats=("JPEG",)) as picture:
+        if colour is None and header.photometric_interpretation == "RGB" and not codestream.subsampled:
+            # Pillow would take unmarked components for YCbCr; asked for YCbCr it leaves them alone. (Subsampled
+            # ones are YCbCr whatever the header says: nobody subsamples green and blue.)
+            picture.draft("YCbCr", picture.size)
+        picture.load()
+        pixels = np.array(picture, dtype=np.uint8)
+    if pixels.ndim != 3 or pixels.shape[2] != 3:
+        raise UnreadableImage(GREY if pixels.ndim == 2 else "its JPEG data are not RGB or YCbCr")
+    check_not_cut(pixels)
+    return pixels
+
+
+def _decode(dataset: Dataset, syntax: UID, index: int) -> tuple[npt.NDArray[np.uint16 | np.uint8], str, str]:
+    """Samples without colour conversion, the photometric interpretation they have, and the decoder's name."""
+    decoder = get_decoder(syntax)
+    names = [p for p in _PREFERENCE if p in decoder.available_plugins] if syntax.is_encapsulated else []
+    failure: Exception | None = None
+    for name in names or [""]:
+        try:
+            pixels, properties = decoder.as_array(dataset, index=index, raw=True, decoding_plugin=name)
+        except Exception as error:  # noqa: BLE001 - the next decoder may manage; the last failure is raised below
+            failure = error
+            continue
+        return pixels, str(properties["photometric_interpretation"]), name or "pydicom"
+    assert failure is not None
+    raise failure
+
+
+def _through_palette(pixels: npt.NDArray[np.uint16 | np.uint8], dataset: Dataset) -> npt.NDArray[np.uint8]:
+    """Indices ``(r, c)`` to RGB by the palette (PS3.3 section C.7.9)."""
+    colours = apply_color_lut(pixels, dataset)[..., :3]
+    return _eight_bits(colours, 8 * colours.dtype.itemsize)
+
+
+def _eight_bits(samples: npt.NDArray[np.uint16 | np.uint8], bits: int) -> npt.NDArray[np.uint8]:
+    """Samples of `bits` bits scaled to the whole range 0 … 255, rounded."""
+    top = (1 << bits) - 1
+    if samples.size and int(samples.max()) > top:
+        raise UnreadableImage(f"it holds samples above the {bits} bits that it declares")
+    if bits == 8:
+        return samples.astype(np.uint8, copy=False)
+    table = ((np.arange(top + 1, dtype=np.uint32) * 255 + top // 2) // top).astype(np.uint8)
+    scaled: npt.NDArray[np.uint8] = table[samples]
+    return scaled
+
+
+def _ybr_to_rgb(pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+    """YBR_FULL to RGB (PS3.3 section C.7.6.3.1.2), in strips: the conversion works in floating point."""
+    rgb = np.empty_like(pixels)
+    for start in range(0, len(pixels), _STRIP_ROWS):
+        strip = slice(start, start + _STRIP_ROWS)
+        rgb[strip] = convert_color_space(pixels[strip], "YBR_FULL", "RGB")
+    return rgb

@@ -1,0 +1,135 @@
+"""JPEG, PNG and TIFF files from a microscope's camera, decoded to RGB."""
+
+import io
+import logging
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from cds.errors import UnreadableImage
+from cds.values import SmearImage
+
+_log = logging.getLogger(__name__)
+
+#: Resolution tags outside this range of µm per pixel are a screen's or a printer's (72 dpi), not a microscope's.
+PLAUSIBLE_UM_PER_PX = (0.02, 2.0)
+
+GREY = "it is monochrome; a stained smear can only be read in colour"
+
+_FORMATS = ("JPEG", "PNG", "TIFF")
+_UM_PER_INCH = 25400.0
+_ORIENTATION = 0x0112
+_MONOCHROME = frozenset({"1", "L", "LA", "La", "I", "F"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PixelLimits:
+    """max_megapixels: largest frame that is decoded. max_frames: frames of one instance read, evenly spread."""
+
+    max_megapixels: float = 64.0
+    max_frames: int = 64
+
+    def check(self, rows: int, columns: int) -> None:
+        """Raise UnreadableImage for a frame that is empty or too large; nothing has been decoded by then."""
+        if rows <= 0 or columns <= 0:
+            raise UnreadableImage(f"it declares a size of {columns} × {rows} pixels")
+        if rows * columns > self.max_megapixels * 1e6:
+            raise UnreadableImage(
+                f"it is larger ({columns} × {rows} pixels) than the {self.max_megapixels:g} megapixels allowed"
+            )
+
+
+def decode_image(
+    data: bytes, limits: PixelLimits, *, source: str, um_per_px: float | None = None
+) -> SmearImage:
+    """The picture in the bytes of a JPEG, PNG or TIFF file, upright (EXIF orientation), transparency over white.
+
+    The scale is `um_per_px` where given, else the file's resolution where that can be a microscope's. Raises
+    UnreadableImage with a reason for anything that is not one whole colour photograph.
+    """
+    try:
+        with Image.open(io.BytesIO(data), formats=_FORMATS) as picture:
+            limits.check(picture.height, picture.width)
+            _check_kind(picture)
+            scale = um_per_px if um_per_px is not None else _stated_scale(picture)
+            kind = (picture.format or "").replace("MPO", "JPEG")
+            pixels = _rgb(picture)
+    except UnreadableImage:
+        raise
+    except UnidentifiedImageError:
+        raise UnreadableImage("it is not a DICOM, JPEG, PNG or TIFF image") from None
+    except Image.DecompressionBombError:
+        raise UnreadableImage(f"it is larger than the {limits.max_megapixels:g} megapixels allowed") from None
+    except Exception as error:
+        # Pillow's plugins raise whatever a hostile or damaged file leads them to, SyntaxError and struct.error too.
+        _log.info("image file refused", extra={"error": type(error).__name__})
+        raise UnreadableImage("it is damaged or cut short") from error
+    check_colour(pixels)
+    if kind == "JPEG":
+        check_not_cut(pixels)
+    return SmearImage(source=source, pixels=pixels, um_per_px=scale, decoder=f"Pillow {kind}")
+
+
+def is_upright(data: bytes) -> bool:
+    """Whether an image file needs no turning by its EXIF orientation."""
+    with Image.open(io.BytesIO(data), formats=_FORMATS) as picture:
+        return picture.getexif().get(_ORIENTATION, 1) in (0, 1)
+
+
+def check_colour(pixels: npt.NDArray[np.uint8]) -> None:
+    """Raise UnreadableImage for an RGB image whose three channels are the same: uint8 ``(r, c, 3)``.
+
+    A difference of 2 is what rounding between colour spaces leaves.
+    """
+    step = max(1, int((pixels.shape[0] * pixels.shape[1] / 250_000) ** 0.5))
+    some = pixels[::step, ::step].astype(np.int16)
+    if int(np.ptp(some, axis=2).max(initial=0)) <= 2:
+        raise UnreadableImage(GREY)
+
+
+def check_not_cut(pixels: npt.NDArray[np.uint8]) -> None:
+    """Raise UnreadableImage where a JPEG decoder has filled the end of a damaged stream with its mid-grey.
+
+    The decoder of libjpeg does so silently when the data run out before the picture does, which an end marker put
+    back by some later program hides.
+    """
+    rows, columns = (n % 8 or 8 for n in pixels.shape[:2])
+    if (pixels[-rows:, -columns:] == 128).all():
+        raise UnreadableImage("it is cut short: its end is missing")
+
+
+def _check_kind(picture: Image.Image) -> None:
+    # A phone's MPO is one JPEG with previews behind it; the first is the photograph.
+    frames = 1 if picture.format == "MPO" else getattr(picture, "n_frames", 1)
+    if frames != 1:
+        raise UnreadableImage(f"it holds {frames} pages or frames; export each as a file of its own")
+    if picture.mode in _MONOCHROME or picture.mode.startswith("I;"):
+        raise UnreadableImage(GREY)
+    if picture.mode in ("CMYK", "LAB", "HSV"):
+        raise UnreadableImage(f"its colours are for print ({picture.mode}); export it as RGB")
+
+
+def _rgb(picture: Image.Image) -> npt.NDArray[np.uint8]:
+    """uint8 ``(r, c, 3)``. 16-bit channels arrive from Pillow as their upper 8 bits."""
+    upright = ImageOps.exif_transpose(picture)
+    if upright.mode in ("RGBA", "RGBa", "PA") or "transparency" in upright.info:
+        layer = upright.convert("RGBA")
+        white = Image.new("RGBA", layer.size, "white")
+        upright = Image.alpha_composite(white, layer)
+    return np.array(upright if upright.mode == "RGB" else upright.convert("RGB"), dtype=np.uint8)
+
+
+def _stated_scale(picture: Image.Image) -> float | None:
+    """µm per pixel from PNG pHYs or the TIFF resolution tags; None where it cannot be a microscope's.
+
+    JFIF densities hold at most 65535 per centimetre, and cameras write a print size there: they are not used.
+    """
+    if picture.format not in ("PNG", "TIFF") or "dpi" not in picture.info:
+        return None
+    across, down = (float(v) for v in picture.info["dpi"])
+    if not across > 0 or not abs(across / (down or across) - 1) < 0.05:
+        return None
+    scale = _UM_PER_INCH / across
+    return scale if PLAUSIBLE_UM_PER_PX[0] <= scale <= PLAUSIBLE_UM_PER_PX[1] else None

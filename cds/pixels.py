@@ -1,0 +1,201 @@
+"""DICOM Part 10 files and camera images to RGB smear images with their scale.
+
+Bad input is never an exception here: it comes out as a RefusedImage with a sentence, so that one broken image does
+not take the rest of a study with it. Only the elements below are read from a DICOM file; nothing about the patient is.
+"""
+
+import io
+import logging
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pydicom
+from pydicom import Dataset
+from pydicom.uid import UID, DeflatedExplicitVRLittleEndian
+
+from cds.errors import UnreadableImage
+from cds.frames import decode_frame, frame_header
+from cds.image_files import PixelLimits, check_colour, decode_image
+from cds.values import ImageRef, RefusedImage, SmearImage
+
+__all__ = ["PixelLimits", "decode_dicom", "decode_file", "is_dicom"]
+
+_log = logging.getLogger(__name__)
+
+#: The scales that a microscope image can have; the rest (0.26 mm of a screen, 1 mm of a placeholder) is not a scale.
+STATED_UM_PER_PX = (0.005, 20.0)
+
+_SIGNATURES = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+
+_TAGS = [
+    *("SpecificCharacterSet", "ImageType", "SOPClassUID", "SOPInstanceUID"),
+    *("StudyInstanceUID", "SeriesInstanceUID", "NumberOfFrames", "Rows", "Columns", "SamplesPerPixel"),
+    *("PhotometricInterpretation", "PlanarConfiguration", "BitsAllocated", "BitsStored", "HighBit"),
+    *("PixelRepresentation", "PixelSpacing", "ImagedVolumeWidth", "ImagedVolumeHeight"),
+    *("TotalPixelMatrixColumns", "TotalPixelMatrixRows", "SharedFunctionalGroupsSequence"),
+    *(f"{c}PaletteColorLookupTableDescriptor" for c in ("Red", "Green", "Blue")),
+    *(f"{c}PaletteColorLookupTableData" for c in ("Red", "Green", "Blue")),
+    *(f"Segmented{c}PaletteColorLookupTableData" for c in ("Red", "Green", "Blue")),
+    *("ExtendedOffsetTable", "ExtendedOffsetTableLengths", "PixelData"),
+]
+
+
+def decode_dicom(
+    data: bytes, limits: PixelLimits, *, source: str | None = None, expected: ImageRef | None = None
+) -> Iterator[SmearImage | RefusedImage]:
+    """The frames of one DICOM Part 10 file, one by one; at most `limits.max_frames` of them, evenly spread.
+
+    source: what to call the image; the SOP Instance UID by default. expected: the instance that was asked for; another
+    one in its place is refused, since it might show another patient's blood.
+    """
+    name = source or (expected.sop_instance_uid if expected else "DICOM file")
+    try:
+        dataset = _read(data, limits)
+        name = source or str(dataset.get("SOPInstanceUID", name))
+        if expected is not None:
+            _check_identity(dataset, expected)
+        _check_is_field(dataset)
+        header = frame_header(dataset, limits)
+        chosen = spread(header.frames, limits.max_frames)
+        scale = _scale(dataset)
+    except UnreadableImage as refusal:
+        yield RefusedImage(source=name, reason=str(refusal))
+        return
+    except Exception as error:  # noqa: BLE001 - pydicom raises whatever damaged bytes lead it to; none may pass
+        yield _damaged(name, error)
+        return
+    for index in chosen:
+        label = name if header.frames == 1 else f"{name}#{index + 1}"
+        try:
+            pixels, decoder = decode_frame(dataset, header, index)
+            check_colour(pixels)
+        except UnreadableImage as refusal:
+            yield RefusedImage(source=label, reason=str(refusal))
+        except Exception as error:  # noqa: BLE001 - as above, and the decoders too
+            yield _damaged(label, error)
+        else:
+            yield SmearImage(
+                source=label,
+                pixels=pixels,
+                um_per_px=scale,
+                photometric_interpretation=header.photometric_interpretation,
+                transfer_syntax_uid=header.transfer_syntax_uid,
+                decoder=decoder,
+            )
+            del pixels  # a generator waiting for its next turn must not keep the image alive
+
+
+def decode_file(
+    path: Path, limits: PixelLimits, *, um_per_px: float | None = None
+) -> Iterator[SmearImage | RefusedImage]:
+    """A DICOM, JPEG, PNG or TIFF file, told apart by content. `um_per_px` replaces what the file states."""
+    try:
+        with path.open("rb") as file:
+            start = file.read(132)
+            if not (is_dicom(start) or start.startswith(_SIGNATURES)):
+                raise UnreadableImage("it is not a DICOM, JPEG, PNG or TIFF image")
+            data = start + file.read()
+        if not is_dicom(data):
+            yield decode_image(data, limits, source=path.name, um_per_px=um_per_px)
+            return
+    except UnreadableImage as refusal:
+        yield RefusedImage(source=path.name, reason=str(refusal))
+        return
+    except OSError as error:
+        yield RefusedImage(source=path.name, reason=f"the file cannot be read ({error.strerror})")
+        return
+    for image in decode_dicom(data, limits, source=path.name):
+        if um_per_px is not None and isinstance(image, SmearImage):
+            image = SmearImage(
+                source=image.source,
+                pixels=image.pixels,
+                um_per_px=um_per_px,
+                photometric_interpretation=image.photometric_interpretation,
+                transfer_syntax_uid=image.transfer_syntax_uid,
+                decoder=image.decoder,
+            )
+        yield image
+        del image
+
+
+def is_dicom(data: bytes) -> bool:
+    """Whether the bytes carry the prefix of a Part 10 file (PS3.10 section 7.1)."""
+    return data[128:132] == b"DICM"
+
+
+def spread(total: int, at_most: int) -> list[int]:
+    """At most `at_most` of the indices 0 … total - 1, evenly spread and in order."""
+    if total <= at_most:
+        return list(range(total))
+    return sorted({int((i + 0.5) * total / at_most) for i in range(at_most)})
+
+
+def _read(data: bytes, limits: PixelLimits) -> Dataset:
+    if not is_dicom(data):
+        raise UnreadableImage("it is not a DICOM file")
+    meta_end = 144 + int.from_bytes(data[140:144], "little")  # group length comes first (PS3.10 section 7.1)
+    if DeflatedExplicitVRLittleEndian.encode() in data[144 : min(meta_end, 4096)]:
+        # pydicom inflates the whole dataset at once: a small file could fill the memory.
+        _check_inflated(memoryview(data)[meta_end:], at_most=int(limits.max_megapixels * 6e6) + (16 << 20))
+    return pydicom.dcmread(io.BytesIO(data), specific_tags=list(_TAGS))
+
+
+def _check_inflated(deflated: memoryview, at_most: int) -> None:
+    inflater, size = zlib.decompressobj(-zlib.MAX_WBITS), 0
+    for start in range(0, len(deflated), 1 << 16):
+        rest: bytes | memoryview = deflated[start : start + (1 << 16)]
+        while rest and not inflater.eof:
+            size += len(inflater.decompress(rest, 1 << 20))
+            rest = inflater.unconsumed_tail
+            if size > at_most:
+                raise UnreadableImage(f"it inflates to more than {at_most >> 20} MiB")
+
+
+def _check_identity(dataset: Dataset, expected: ImageRef) -> None:
+    held = (str(dataset.get("StudyInstanceUID", "")), str(dataset.get("SOPInstanceUID", "")))
+    if held != (expected.study_uid, expected.sop_instance_uid):
+        raise UnreadableImage("the archive delivered another instance than the one asked for")
+
+
+def _check_is_field(dataset: Dataset) -> None:
+    if "PixelData" not in dataset:
+        kind = UID(str(dataset.get("SOPClassUID", "") or "1.2")).name
+        raise UnreadableImage(f"it holds no picture ({kind})")
+    flavour = [str(v) for v in dataset.get("ImageType") or []][2:3]
+    if flavour in (["LABEL"], ["OVERVIEW"]):
+        raise UnreadableImage(f"it shows the slide's {flavour[0].lower()}, not cells")
+
+
+def _scale(dataset: Dataset) -> float | None:
+    """µm per pixel, or None.
+
+    From PixelSpacing (mm) of the image, or of its Pixel Measures (PS3.3 section C.7.6.16.2.1), or the imaged volume
+    over the matrix (C.8.12.4). Not from ImagerPixelSpacing: it is measured on the sensor, before the objective.
+    """
+    spacing = dataset.get("PixelSpacing")
+    if not spacing:
+        shared = (dataset.get("SharedFunctionalGroupsSequence") or [Dataset()])[0]
+        measures = (shared.get("PixelMeasuresSequence") or [Dataset()])[0]
+        spacing = measures.get("PixelSpacing")
+    if spacing and len(spacing) == 2:
+        down, across = (float(v) * 1000 for v in spacing)
+    else:
+        columns, rows = dataset.get("TotalPixelMatrixColumns"), dataset.get("TotalPixelMatrixRows")
+        width, height = dataset.get("ImagedVolumeWidth"), dataset.get("ImagedVolumeHeight")
+        if not (columns and rows and width and height):
+            return None
+        across, down = float(width) * 1000 / int(columns), float(height) * 1000 / int(rows)
+        if dataset.get("Rows") and not abs(across / down - 1) < 0.05:
+            # The volume's sides follow the slide, the matrix follows the image, which may lie across it.
+            across, down = float(height) * 1000 / int(columns), float(width) * 1000 / int(rows)
+    if not (across > 0 and down > 0) or not abs(across / down - 1) < 0.05:
+        return None
+    scale = float(np.sqrt(across * down))
+    return scale if STATED_UM_PER_PX[0] <= scale <= STATED_UM_PER_PX[1] else None
+
+
+def _damaged(name: str, error: Exception) -> RefusedImage:
+    _log.info("image refused", extra={"error": type(error).__name__})
+    return RefusedImage(source=name, reason=f"it is damaged or cannot be decoded ({type(error).__name__})")
