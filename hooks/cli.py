@@ -13,12 +13,8 @@ from hooks.commands.ingest import ingest
 from hooks.commands.serve import serve, worker
 
 
-class _Failed(click.ClickException):
-    """One of our errors as a line on stderr and an exit status."""
-
-    def __init__(self, error: LeukoError) -> None:
-        super().__init__(str(error) or type(error).__name__)
-        self.exit_code = 2 if isinstance(error, ConfigurationError) else 1
+class _Misused(click.ClickException):
+    exit_code = 2
 
 
 class _Commands(click.Group):
@@ -30,7 +26,10 @@ class _Commands(click.Group):
         except LeukoError as error:
             if ctx.params["debug"]:
                 raise
-            raise _Failed(error) from None
+            line = str(error) or type(error).__name__
+            raise (_Misused if isinstance(error, ConfigurationError) else click.ClickException)(
+                line
+            ) from None
 
 
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})

@@ -1,0 +1,92 @@
+"""The simulated hospital's pages: who is there, and each chart with its cards, reports and smear images."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from flask import Flask, Response, abort, render_template
+from markdown_it import MarkdownIt
+from markupsafe import Markup
+
+from hooks.demo.ehr import Card, Ehr, EhrError
+from hooks.demo.hospital import Hospital
+from hooks.demo.patients import Admitted
+
+Resource = dict[str, Any]
+
+#: A card's detail is GitHub Markdown written by someone else: HTML in it stays text.
+_MARKDOWN = MarkdownIt("commonmark", {"html": False}).enable("table")
+
+
+def add_pages(app: Flask, hospital: Hospital, ehr: Ehr, admitted: Mapping[str, Admitted]) -> None:
+    """Before the first request; `admitted` may fill later. Opening a chart sends the hook, as an EHR does."""
+    app.add_template_filter(_markdown, "markdown")
+    app.add_template_filter(concept, "concept")
+    app.add_template_filter(value, "value")
+
+    def person_of(patient_id: str) -> Admitted:
+        return admitted[patient_id] if patient_id in admitted else abort(404)
+
+    @app.get("/")
+    def patients() -> str:
+        people = [(person.patient, _said(reports_of(hospital, person.patient.id))) for person in admitted.values()]
+        return render_template("patients.html", people=people)
+
+    @app.get("/chart/<patient_id>")
+    def chart(patient_id: str) -> str:
+        person = person_of(patient_id)
+        cards: list[Card] = []
+        outage = None
+        try:
+            cards = ehr.open_chart(person.patient)
+        except EhrError as error:
+            outage = str(error)
+        return render_template(
+            "chart.html",
+            person=person.patient,
+            images=len(person.images),
+            cards=cards,
+            outage=outage,
+            reports=[(report, results_of(hospital, report)) for report in reports_of(hospital, patient_id)],
+        )
+
+    @app.get("/chart/<patient_id>/images/<int:number>.jpg")
+    def image(patient_id: str, number: int) -> Response:
+        images = person_of(patient_id).images
+        return Response(images[number], mimetype="image/jpeg") if number < len(images) else abort(404)
+
+
+def reports_of(hospital: Hospital, patient_id: str) -> list[Resource]:
+    return hospital.fhir.search("DiagnosticReport", {"patient": f"Patient/{patient_id}"})
+
+
+def results_of(hospital: Hospital, report: Resource) -> list[Resource]:
+    """The Observations that a report names."""
+    return [hospital.fhir.read(*result["reference"].split("/")) for result in report.get("result", [])]
+
+
+def concept(codeable: Resource | None) -> str:
+    """A CodeableConcept in words."""
+    codeable = codeable or {}
+    codings = codeable.get("coding") or [{}]
+    return codeable.get("text") or codings[0].get("display") or codings[0].get("code") or ""
+
+
+def value(holder: Resource) -> str:
+    """The value of an Observation or of one of its components, in words."""
+    if "valueQuantity" in holder:
+        quantity = holder["valueQuantity"]
+        return f"{quantity['value']:g} {quantity.get('unit', '')}".strip()
+    if "valueCodeableConcept" in holder:
+        return concept(holder["valueCodeableConcept"])
+    for name, held in holder.items():
+        if name.startswith("value"):
+            return str(held)
+    return concept(holder.get("dataAbsentReason"))
+
+
+def _said(reports: Sequence[Resource]) -> str:
+    return reports[-1].get("conclusion", "Report without a conclusion") if reports else "No smear report yet"
+
+
+def _markdown(text: str | None) -> Markup:
+    return Markup(_MARKDOWN.render(text or ""))  # the renderer escapes

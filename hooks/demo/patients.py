@@ -1,0 +1,186 @@
+"""The demo's six synthetic patients. Their smears are drawn by `models.synthetic`; nobody's data is in them."""
+
+import io
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+from PIL import Image
+
+from cds.values import Pattern, SmearImage
+from hooks.demo.hospital import Hospital
+
+Resource = dict[str, Any]
+
+UNREADABLE = "unreadable"
+NOT_ANALYSED = "not analysed"
+#: Single-cell images drawn for each patient.
+IMAGES = 40
+_HTEST = {
+    "system": "http://terminology.hl7.org/CodeSystem/v3-ActReason",
+    "code": "HTEST",
+    "display": "test health data",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Patient:
+    """Who comes in, what smear is drawn, and how the hospital's systems tell of it.
+
+    prefetch: the EHR sends the data with the hook; otherwise the service fetches it with the hook's token.
+    endpoint: level of the ImagingStudy that names the archive ("study", "series"), or None for the default archive.
+    """
+
+    id: str
+    family: str
+    gender: str
+    birth_date: str
+    smear: str
+    seed: int
+    prefetch: bool
+    endpoint: str | None
+
+    @property
+    def name(self) -> str:
+        return f"Synthetic {self.family}"
+
+    @property
+    def expected(self) -> str:
+        """The pattern that has to come back, or `NOT_ANALYSED`."""
+        return NOT_ANALYSED if self.smear == UNREADABLE else self.smear
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Admitted:
+    """A patient whose smear is in the hospital's archive. images: JPEG files, for the chart's page."""
+
+    patient: Patient
+    study_uid: str
+    images: tuple[bytes, ...]
+
+
+PATIENTS = (
+    Patient(id="demo-1", family="Alder", gender="female", birth_date="1985-03-14", smear=Pattern.HEALTHY,
+            seed=11, prefetch=True, endpoint=None),
+    Patient(id="demo-2", family="Birch", gender="male", birth_date="2015-07-02", smear=Pattern.ALL,
+            seed=12, prefetch=False, endpoint="study"),
+    Patient(id="demo-3", family="Cedar", gender="female", birth_date="1957-11-23", smear=Pattern.AML,
+            seed=13, prefetch=True, endpoint=None),
+    Patient(id="demo-4", family="Dogwood", gender="male", birth_date="1949-01-30", smear=Pattern.CLL,
+            seed=14, prefetch=False, endpoint="series"),
+    Patient(id="demo-5", family="Elm", gender="female", birth_date="1971-09-08", smear=Pattern.CML,
+            seed=15, prefetch=True, endpoint=None),
+    Patient(id="demo-6", family="Fir", gender="male", birth_date="1990-05-19", smear=UNREADABLE,
+            seed=16, prefetch=False, endpoint="study"),
+)  # fmt: skip
+
+
+def admit_all(
+    hospital: Hospital, patients: Sequence[Patient] = PATIENTS, *, images: int = IMAGES
+) -> list[Admitted]:
+    """Draw every patient's smear, in parallel, and put patients, ImagingStudies and instances into the hospital."""
+    hospital.fhir.put(_endpoint(hospital))
+    with ProcessPoolExecutor(max_workers=2) as pool:
+        studies = pool.map(_draw, [(p.smear, p.seed, images) for p in patients])
+        return [
+            _admit(hospital, patient, list(study)) for patient, study in zip(patients, studies, strict=True)
+        ]
+
+
+def _draw(order: tuple[str, int, int]) -> list[SmearImage]:
+    from models.synthetic.studies import compose_study
+
+    pattern, seed, images = order
+    return list(compose_study(pattern, seed, images=images).images)
+
+
+def _admit(hospital: Hospital, patient: Patient, images: list[SmearImage]) -> Admitted:
+    from cds.microscopy import to_dicom
+
+    study_uid, series_uid = f"2.25.{_number(patient, 1)}", f"2.25.{_number(patient, 2)}"
+    files = tuple(_jpeg(image) for image in images)
+    for file, image in zip(files, images, strict=True):
+        hospital.archive.add(
+            to_dicom(
+                file,
+                study_uid=study_uid,
+                series_uid=series_uid,
+                patient_id=patient.id,
+                um_per_px=image.um_per_px,
+            )
+        )
+    hospital.fhir.put(_patient(patient))
+    hospital.fhir.put(_imaging_study(hospital, patient, study_uid, series_uid))
+    return Admitted(patient=patient, study_uid=study_uid, images=files)
+
+
+def _number(patient: Patient, part: int) -> int:
+    """For a UUID-derived UID (PS3.5 section B.2): the same patient keeps the same study."""
+    import uuid
+
+    return uuid.uuid5(uuid.NAMESPACE_URL, f"urn:leukocds:demo:{patient.id}:{part}").int
+
+
+def _jpeg(image: SmearImage) -> bytes:
+    file = io.BytesIO()
+    Image.fromarray(image.pixels).save(file, "JPEG", quality=95, subsampling=0)
+    return file.getvalue()
+
+
+def _endpoint(hospital: Hospital) -> Resource:
+    system = "http://terminology.hl7.org/CodeSystem/endpoint-connection-type"
+    return {
+        "resourceType": "Endpoint",
+        "id": "archive",
+        "status": "active",
+        "connectionType": {"system": system, "code": "dicom-wado-rs"},
+        "payloadType": [{"text": "DICOM"}],
+        "address": hospital.archive_url,
+    }
+
+
+def _patient(patient: Patient) -> Resource:
+    return {
+        "resourceType": "Patient",
+        "id": patient.id,
+        "meta": {"security": [_HTEST]},
+        "identifier": [{"system": "urn:leukocds:demo:patient", "value": patient.id}],
+        "name": [{"family": patient.family, "given": ["Synthetic"]}],
+        "gender": patient.gender,
+        "birthDate": patient.birth_date,
+    }
+
+
+def _imaging_study(hospital: Hospital, patient: Patient, study_uid: str, series_uid: str) -> Resource:
+    modality = {"system": "http://dicom.nema.org/resources/ontology/DCM", "code": "GM"}
+    instances = hospital.archive.instances(study_uid)
+    series: Resource = {
+        "uid": series_uid,
+        "modality": modality,
+        "numberOfInstances": len(instances),
+        "instance": [
+            {
+                "uid": i.sop_instance_uid,
+                "sopClass": {"system": "urn:ietf:rfc:3986", "code": f"urn:oid:{i.sop_class_uid}"},
+            }
+            for i in instances
+        ],
+    }
+    study: Resource = {
+        "resourceType": "ImagingStudy",
+        "id": f"smear-{patient.id}",
+        "meta": {"security": [_HTEST]},
+        "identifier": [{"system": "urn:dicom:uid", "value": f"urn:oid:{study_uid}"}],
+        "status": "available",
+        "modality": [modality],
+        "subject": {"reference": f"Patient/{patient.id}"},
+        "started": "2026-01-15T09:30:00+00:00",
+        "numberOfSeries": 1,
+        "numberOfInstances": len(instances),
+        "series": [series],
+    }
+    if patient.endpoint is not None:
+        holder = study if patient.endpoint == "study" else series
+        holder["endpoint"] = [{"reference": "Endpoint/archive"}]
+    return study
