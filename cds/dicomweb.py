@@ -1,0 +1,271 @@
+"""A DICOMweb archive over HTTP (PS3.18): QIDO-RS, WADO-RS and STOW-RS as far as reading smears needs them."""
+
+import json
+import logging
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import requests
+import tenacity
+
+from cds.deadline import Deadline
+from cds.errors import UpstreamError, UpstreamInvalid, UpstreamNotFound
+from cds.multipart import build_related, media_type, parse_related
+from cds.pixels import is_dicom
+from cds.upstream import open_session, send, status_error
+from cds.values import ImageRef, is_uid
+
+_log = logging.getLogger(__name__)
+
+_SERVER = "image archive"
+_PAGE = 500
+_MAX_PAGES = 200
+_MAX_JSON_BYTES = 64 << 20
+#: Without `transfer-syntax=*` Orthanc and others transcode JPEG to uncompressed. Archives that do not know it, or do
+#: not do multipart, answer 406 (or 400, 415) and are asked the next way.
+_ACCEPT = (
+    'multipart/related; type="application/dicom"; transfer-syntax=*',
+    'multipart/related; type="application/dicom"',
+    "application/dicom",
+)
+_NOT_ACCEPTABLE = (400, 406, 415)
+_DUPLICATE = (
+    0x0111  # failure reason "duplicate SOP Instance" (PS3.4 table GG.4-1): it is there, which was the point
+)
+
+_SOP_CLASS, _SOP_INSTANCE, _STUDY, _SERIES = "00080016", "00080018", "0020000D", "0020000E"
+_NUMBER_OF_FRAMES = "00280008"
+_FAILED, _REFERENCED = "00081198", "00081199"
+_FAILURE_REASON, _REFERENCED_INSTANCE = "00081197", "00081155"
+
+
+class DicomWebArchive:
+    """Port `ImageArchive`. Safe to use from several threads.
+
+    base_url: service root. user, password: sent to this archive (HTTP basic) and nowhere else, since no redirect is
+    followed. attempts: tries of one request while the failure is of the kind that may pass.
+    """
+
+    def __init__(
+        self,
+        base_url: str,
+        *,
+        user: str = "",
+        password: str = "",
+        connect_timeout_s: float = 3.0,
+        read_timeout_s: float = 20.0,
+        max_instance_bytes: int = 256 << 20,
+        attempts: int = 3,
+        backoff_s: float = 0.3,
+    ) -> None:
+        self._base_url = base_url.rstrip("/")
+        self._session = open_session(user=user, password=password, pool_size=16)
+        self._timeouts = {"connect_timeout_s": connect_timeout_s, "read_timeout_s": read_timeout_s}
+        self._max_instance_bytes = max_instance_bytes
+        self._attempts, self._backoff_s = attempts, backoff_s
+        self._accept = 0
+        self._lock = threading.Lock()
+
+    @property
+    def base_url(self) -> str:
+        return self._base_url
+
+    def instances(self, study_uid: str, deadline: Deadline | None = None) -> tuple[ImageRef, ...]:
+        """Search for the study's instances (QIDO-RS), page by page, sorted by series and instance UID.
+
+        An unknown study is an empty tuple. Instances listed without their UIDs cannot be asked for; they are logged.
+        Raises UpstreamNotFound when there is no DICOMweb service at all at our address.
+        """
+        found: dict[str, ImageRef] = {}
+        offset = 0
+        for _ in range(_MAX_PAGES):
+            page = self._page(study_uid, offset, deadline)
+            before = len(found)
+            for entry in page:
+                if (ref := _image_ref(entry, study_uid)) is not None:
+                    found.setdefault(ref.sop_instance_uid, ref)
+            offset += len(page)
+            # A short page does not mean the last one, archives cap pages as they like; one that brings nothing new
+            # does, also where the archive ignores `offset`.
+            if len(found) == before:
+                return tuple(sorted(found.values(), key=lambda r: (r.series_uid, r.sop_instance_uid)))
+        raise UpstreamInvalid(f"the {_SERVER} lists more than {offset} instances in one study")
+
+    def retrieve(self, image: ImageRef, deadline: Deadline | None = None) -> bytes:
+        """The instance as a Part 10 file (WADO-RS), in the transfer syntax it is stored in where the archive allows."""
+        path = f"/studies/{image.study_uid}/series/{image.series_uid}/instances/{image.sop_instance_uid}"
+        for rung in range(self._accept, len(_ACCEPT)):
+            response = self._send(
+                "GET",
+                path,
+                deadline,
+                headers={"Accept": _ACCEPT[rung]},
+                accept_statuses=_NOT_ACCEPTABLE,
+                max_bytes=self._max_instance_bytes,
+            )
+            if response.status_code in _NOT_ACCEPTABLE:
+                continue
+            instance = _single_instance(response)
+            with self._lock:
+                self._accept = max(self._accept, rung)
+            return instance
+        raise status_error(response, server=_SERVER)
+
+    def store(self, instances: Sequence[bytes], deadline: Deadline | None = None) -> None:
+        """Store the Part 10 files in one request (STOW-RS); an instance that is there already counts as stored."""
+        if not instances:
+            return
+        body, content_type = build_related(instances, "application/dicom")
+        response = self._send(
+            "POST",
+            "/studies",
+            deadline,
+            data=body,
+            headers={"Content-Type": content_type, "Accept": "application/dicom+json"},
+            accept_statuses=(409,),
+            max_bytes=_MAX_JSON_BYTES,
+        )
+        _check_stored(response, len(instances))
+
+    def _page(self, study_uid: str, offset: int, deadline: Deadline | None) -> list[dict[str, Any]]:
+        response = self._send(
+            "GET",
+            f"/studies/{study_uid}/instances",
+            deadline,
+            params={"limit": str(_PAGE), "offset": str(offset), "includefield": _NUMBER_OF_FRAMES},
+            headers={"Accept": "application/dicom+json"},
+            accept_statuses=(404,),
+            max_bytes=_MAX_JSON_BYTES,
+        )
+        if response.status_code == 404 and not offset:
+            # An unknown study, or a wrong address? The second must not pass for a study without images.
+            self._send(
+                "GET",
+                "/studies",
+                deadline,
+                params={"limit": "1", "StudyInstanceUID": study_uid},
+                headers={"Accept": "application/dicom+json"},
+                max_bytes=_MAX_JSON_BYTES,
+            )
+        return [] if response.status_code in (204, 404) else _json_list(response)
+
+    def _send(self, method: str, path: str, deadline: Deadline | None, **kwargs: Any) -> requests.Response:
+        """One request, tried again with jitter while the failure is of the kind that may pass."""
+
+        def pause(seconds: float) -> None:
+            time.sleep(seconds if deadline is None else deadline.remaining(at_most=seconds))
+
+        retrying = tenacity.Retrying(
+            stop=tenacity.stop_after_attempt(self._attempts),
+            wait=tenacity.wait_random_exponential(multiplier=self._backoff_s, max=5),
+            retry=tenacity.retry_if_exception(lambda e: isinstance(e, UpstreamError) and e.retryable),
+            sleep=pause,
+            reraise=True,
+        )
+        return retrying(
+            send,
+            self._session,
+            method,
+            self._base_url + path,
+            server=_SERVER,
+            deadline=deadline,
+            **self._timeouts,
+            **kwargs,
+        )
+
+
+def _image_ref(entry: Mapping[str, Any], study_uid: str) -> ImageRef | None:
+    instance, series = _value(entry, _SOP_INSTANCE), _value(entry, _SERIES)
+    listed_study = _value(entry, _STUDY) or study_uid
+    if not (is_uid(instance) and is_uid(series)) or listed_study != study_uid:
+        _log.warning("the archive lists an instance without UIDs, or of another study; it is left out")
+        return None
+    frames = _value(entry, _NUMBER_OF_FRAMES)
+    return ImageRef(
+        study_uid=study_uid,
+        series_uid=series,
+        sop_instance_uid=instance,
+        sop_class_uid=_value(entry, _SOP_CLASS) or None,
+        number_of_frames=int(frames) if frames.isdecimal() and int(frames) > 0 else 1,
+    )
+
+
+def _value(entry: Mapping[str, Any], tag: str) -> str:
+    """First value of an attribute of DICOM JSON (PS3.18 annex F) as text; empty where there is none."""
+    attribute = entry.get(tag)
+    values = attribute.get("Value") if isinstance(attribute, dict) else None
+    first = values[0] if isinstance(values, list) and values else None
+    return str(first).strip() if isinstance(first, str | int | float) else ""
+
+
+def _json_list(response: requests.Response) -> list[dict[str, Any]]:
+    if not response.content.strip():
+        return []
+    try:
+        value = json.loads(response.content)
+    except (ValueError, RecursionError):
+        raise UpstreamInvalid(f"the {_SERVER} sent {_instead(response)} instead of DICOM JSON") from None
+    if not isinstance(value, list) or not all(isinstance(entry, dict) for entry in value):
+        raise UpstreamInvalid(f"the {_SERVER} sent JSON that is no list of instances")
+    return value
+
+
+def _single_instance(response: requests.Response) -> bytes:
+    """The one Part 10 file in an answer, which may be multipart or, against the standard, bare."""
+    content_type = response.headers.get("Content-Type", "")
+    body = response.content
+    if media_type(content_type)[0].startswith("multipart/"):
+        try:
+            parts = parse_related(body, content_type)
+        except ValueError as problem:
+            raise UpstreamInvalid(f"the {_SERVER} sent a damaged multipart answer: {problem}") from None
+        if not parts:
+            raise UpstreamNotFound(f"the {_SERVER} sent no instance")
+        body = parts[0].body
+    if not is_dicom(body):
+        raise UpstreamInvalid(f"the {_SERVER} sent {_instead(response)} instead of a DICOM file")
+    return body
+
+
+def _instead(response: requests.Response) -> str:
+    start = response.content[:200].lstrip().lower()
+    if start.startswith((b"<!doctype html", b"<html")):
+        return "an HTML page (is the address right, or a login page in between?)"
+    return "an empty body" if not start else "something else"
+
+
+def _check_stored(response: requests.Response, sent: int) -> None:
+    """Raise UpstreamInvalid naming what was not accepted (PS3.18 section 10.5.3, table I.2-1)."""
+    answer: Any = None
+    if response.content.strip():
+        try:
+            answer = json.loads(response.content)
+        except (ValueError, RecursionError):
+            if response.status_code != 200 or b"00081198" in response.content:
+                raise status_error(response, server=_SERVER, detail="not all instances were stored") from None
+            return  # stored, and said so in XML
+    if isinstance(answer, list):
+        answer = answer[0] if answer else None
+    answer = answer if isinstance(answer, dict) else {}
+    failed = [f for f in _sequence(answer, _FAILED) if _value(f, _FAILURE_REASON) != str(_DUPLICATE)]
+    if failed:
+        names = ", ".join(filter(None, (_value(f, _REFERENCED_INSTANCE) for f in failed[:5])))
+        reasons = sorted({f"0x{int(r):04X}" for f in failed if (r := _value(f, _FAILURE_REASON)).isdecimal()})
+        raise UpstreamInvalid(
+            f"the {_SERVER} did not accept {len(failed)} of {sent} instances"
+            f"{': ' + names if names else ''}{', …' if len(failed) > 5 else ''}"
+            f"{' (reason ' + ', '.join(reasons) + ')' if reasons else ''}"
+        )
+    confirmed = len(_sequence(answer, _REFERENCED)) + len(_sequence(answer, _FAILED))
+    if response.status_code == 409 and not confirmed:
+        raise status_error(response, server=_SERVER, detail=f"none of {sent} instances was stored")
+    if answer and confirmed < sent:
+        raise UpstreamInvalid(f"the {_SERVER} confirmed {confirmed} of {sent} instances")
+
+
+def _sequence(answer: Mapping[str, Any], tag: str) -> list[Mapping[str, Any]]:
+    attribute = answer.get(tag)
+    values = attribute.get("Value") if isinstance(attribute, dict) else None
+    return [v for v in values if isinstance(v, dict)] if isinstance(values, list) else []
