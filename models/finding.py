@@ -1,0 +1,88 @@
+"""Find the nucleated cells of a smear image of any scale, single-cell export or field."""
+
+import math
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from models.nuclei import WORK_UM_PER_PX, Nucleus, segment_nuclei
+from models.stain import Rgb
+
+#: Areas of whole nuclei: a platelet is smaller, a clump that cannot be divided or a whole tissue is larger.
+MIN_NUCLEUS_UM2 = 14.0
+MAX_NUCLEUS_UM2 = 420.0
+#: An image no wider or higher than this may be one cell's own image, as cell imagers export them.
+SINGLE_CELL_IMAGE_UM = 45.0
+#: How far from the middle of its own image a cell's nucleus may lie.
+CENTRED_WITHIN_UM = 6.0
+
+_BORDER_UM = 0.6
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FoundCell:
+    """A nucleated cell. row, column: centre in pixels of the image; area_um2: of its nucleus."""
+
+    row: float
+    column: float
+    area_um2: float
+    #: Mean nuclear signal over the nucleus, optical density.
+    signal: float
+
+
+@dataclass(frozen=True, slots=True)
+class FoundCells:
+    """What one image holds: cells to classify, and how many were set aside (cut off, neighbours, clumps)."""
+
+    cells: tuple[FoundCell, ...]
+    set_aside: int
+
+
+def find_cells(pixels: Rgb, um_per_px: float) -> FoundCells:
+    """Nucleated cells of ``(r, c, 3)`` RGB `pixels`.
+
+    A cell cut by the border is set aside. In an image of one cell's size with a cell in its middle, that cell is found
+    once (even when it reaches the border) and its neighbours are set aside: they have images of their own.
+    """
+    factor = um_per_px / WORK_UM_PER_PX
+    size = (max(8, round(pixels.shape[1] * factor)), max(8, round(pixels.shape[0] * factor)))
+    interpolation = cv2.INTER_AREA if factor < 1 else cv2.INTER_LINEAR
+    work: Rgb = cv2.resize(pixels, size, interpolation=interpolation).astype(np.uint8)
+    whole: list[FoundCell] = []
+    cut_off: list[FoundCell] = []
+    clumps = 0
+    for nucleus in segment_nuclei(work):
+        if nucleus.area_um2 > MAX_NUCLEUS_UM2:
+            clumps += 1
+        elif nucleus.area_um2 >= MIN_NUCLEUS_UM2:
+            cell = FoundCell(
+                row=nucleus.row * pixels.shape[0] / work.shape[0],
+                column=nucleus.column * pixels.shape[1] / work.shape[1],
+                area_um2=nucleus.area_um2,
+                signal=nucleus.signal,
+            )
+            (cut_off if _touches_border(nucleus, work.shape) else whole).append(cell)
+    middle = _centred(whole + cut_off, pixels.shape, um_per_px)
+    if middle is not None:
+        return FoundCells((middle,), clumps + len(whole) + len(cut_off) - 1)
+    return FoundCells(tuple(whole), clumps + len(cut_off))
+
+
+def _touches_border(nucleus: Nucleus, shape: tuple[int, ...]) -> bool:
+    top, left, bottom, right = nucleus.box
+    margin = _BORDER_UM / WORK_UM_PER_PX
+    return min(top, left) < margin or bottom > shape[0] - margin or right > shape[1] - margin
+
+
+def _centred(cells: list[FoundCell], shape: tuple[int, ...], um_per_px: float) -> FoundCell | None:
+    """The cell whose own image this is, or None when the image is a field."""
+    height, width = shape[:2]
+    if max(height, width) * um_per_px > SINGLE_CELL_IMAGE_UM or not cells:
+        return None
+
+    def off_centre_um(cell: FoundCell) -> float:
+        return math.hypot(cell.row - height / 2, cell.column - width / 2) * um_per_px
+
+    nearest = min(cells, key=off_centre_um)
+    return nearest if off_centre_um(nearest) <= CENTRED_WITHIN_UM else None

@@ -1,0 +1,163 @@
+"""Model packages: a folder with `card.json` and the files that it lists, each under its sha256.
+
+The label set, the scale, every threshold and the pattern model come from the card, never from code.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+from cds.errors import PackageError
+from cds.values import ModelIdentity, PatternModel
+
+CARD = "card.json"
+#: The package that is used when no other is configured, below `models/bundled`.
+BUNDLED = "leukocds-cells-resnet34"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelCard:
+    """What the reader needs to know from a card, checked. The whole card stands in `document`."""
+
+    name: str
+    version: str
+    labels: tuple[str, ...]
+    #: Side in pixels and scale of the crop that the network takes, and its normalisation (RGB, of values 0 to 1).
+    input_px: int
+    input_um_per_px: float
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    temperature: float
+    weights_file: str
+    #: Statistics of the training cells' embedding; None where the package has none.
+    ood_file: str | None
+    pattern_model: PatternModel
+    document: Mapping[str, Any]
+
+
+def bundled_package() -> Path:
+    """Folder of the bundled package. Raises PackageError when this installation has none."""
+    folder = Path(__file__).parent / "bundled" / BUNDLED
+    if not (folder / CARD).is_file():
+        raise PackageError(
+            f"no bundled model package {BUNDLED}: set LEUKOCDS_MODEL_PACKAGE to a package's folder"
+        )
+    return folder
+
+
+def load_identity(folder: Path) -> ModelIdentity:
+    """Name, version and digest of a package: its card and the digests that it states, no network loaded."""
+    document = _read_card(folder)
+    _listed_files(document)
+    return ModelIdentity(
+        name=_get(document, "name", str),
+        version=_get(document, "version", str),
+        digest=package_digest(document),
+    )
+
+
+def load_card(folder: Path) -> ModelCard:
+    """The card, after every file that it lists was found unaltered. Raises PackageError saying what is wrong."""
+    document = _read_card(folder)
+    for name, expected in _listed_files(document).items():
+        path = folder / name
+        if not path.is_file():
+            raise PackageError(f"{folder.name}: {name} is missing")
+        if (found := file_digest(path)) != expected:
+            raise PackageError(
+                f"{folder.name}: {name} was altered (sha256 {found[:12]}…, the card says {expected[:12]}…)"
+            )
+    if _get(document, "task", str) != "cells":
+        raise PackageError(
+            f"{folder.name}: task {document['task']!r} is not 'cells', the one that reads smears"
+        )
+    crop = _get(document, "input", dict)
+    labels = _get(document, "labels", list)
+    temperature = float(_get(document, "temperature", (int, float)))
+    size_px, scale = int(_get(crop, "size_px", int)), float(_get(crop, "um_per_px", (int, float)))
+    if len(set(labels)) != len(labels) or not all(isinstance(label, str) and label for label in labels):
+        raise PackageError("labels must be different names")
+    if temperature <= 0 or size_px <= 0 or scale <= 0:
+        raise PackageError("temperature, input.size_px and input.um_per_px must be above zero")
+    weights_file = _get(_get(document, "weights", dict), "file", str)
+    ood_file = _get(document["ood"], "file", str) if document.get("ood") else None
+    for name in (weights_file, ood_file):
+        if name is not None and name not in document["files"]:
+            raise PackageError(f"{name} is not among the card's files")
+    return ModelCard(
+        name=_get(document, "name", str), version=_get(document, "version", str), labels=tuple(labels),
+        input_px=size_px, input_um_per_px=scale, mean=_three(crop, "mean"), std=_three(crop, "std"),
+        temperature=temperature, weights_file=weights_file, ood_file=ood_file,
+        pattern_model=pattern_model_from(_get(document, "pattern_model", dict)),
+        document=MappingProxyType(document),
+    )  # fmt: skip
+
+
+def package_digest(document: Mapping[str, Any]) -> str:
+    """sha256 over the canonical card; the card states each file's sha256, so this covers the whole package."""
+    canonical = json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return hashlib.sha256(canonical.encode()).hexdigest()
+
+
+def file_digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def pattern_model_from(section: Mapping[str, Any]) -> PatternModel:
+    """The card's `pattern_model`. Raises PackageError when it is not one."""
+    if not section:
+        raise PackageError("the card has no pattern_model: fit one with `python -m models.patterns FOLDER`")
+    try:
+        return PatternModel(
+            features=tuple(section["features"]),
+            weights=tuple(tuple(float(w) for w in row) for row in section["weights"]),
+            bias=tuple(float(b) for b in section["bias"]),
+            min_cells=int(section["min_cells"]),
+            min_probability=float(section["min_probability"]),
+            blasts_acute=float(section["blasts_acute"]),
+            blasts_abnormal=float(section["blasts_abnormal"]),
+            promyelocytes_apl=float(section["promyelocytes_apl"]),
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise PackageError(f"pattern_model is malformed: {error!r}") from error
+
+
+def _read_card(folder: Path) -> dict[str, Any]:
+    try:
+        document = json.loads((folder / CARD).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise PackageError(
+            f"{folder} is no model package: {CARD} cannot be read ({error.strerror})"
+        ) from error
+    except ValueError as error:
+        raise PackageError(f"{folder / CARD} is not JSON: {error}") from error
+    if not isinstance(document, dict):
+        raise PackageError(f"{folder / CARD} is not a JSON object")
+    return document
+
+
+def _listed_files(document: Mapping[str, Any]) -> dict[str, str]:
+    files = _get(document, "files", dict)
+    for name, digest in files.items():
+        if Path(name).name != name or not isinstance(digest, str) or len(digest) != 64:
+            raise PackageError(f"files: {name!r} must be a plain file name with its sha256")
+    return dict(files)
+
+
+def _get(document: Mapping[str, Any], name: str, kind: Any) -> Any:
+    value = document.get(name) if isinstance(document, Mapping) else None
+    if not isinstance(value, kind) or isinstance(value, bool):
+        raise PackageError(f"the card's {name!r} is missing or of the wrong kind")
+    return value
+
+
+def _three(document: Mapping[str, Any], name: str) -> tuple[float, float, float]:
+    values = _get(document, name, list)
+    if len(values) != 3 or not all(isinstance(v, int | float) for v in values):
+        raise PackageError(f"the card's input.{name} must be three numbers")
+    return float(values[0]), float(values[1]), float(values[2])

@@ -1,0 +1,101 @@
+"""Micrometres per pixel from the red cells, where neither the image nor the caller states it.
+
+A red cell on a smear is about 7.5 µm across, and every smear is full of them: the only ruler that is always there.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from models.stain import CHROMATIN_FLOOR, background_mask, nuclear_signal
+
+#: Diameter of a red cell on a dried smear.
+RED_CELL_UM = 7.5
+#: An image this small, with no scale and no measurable red cell, is taken for a cell imager's export of this width.
+SINGLE_CELL_IMAGE_PX = 512
+SINGLE_CELL_IMAGE_UM = 38.0
+#: What any other image is taken for: a camera behind an oil immersion objective.
+FIELD_UM_PER_PX = 0.13
+
+_LONGEST_SIDE_PX = 900
+_MIN_DIAMETER_PX = 7.0
+#: Round objects that make up less than this share of all that is stained and not nucleus are platelets or dirt.
+_MIN_SHARE = 0.06
+
+
+@dataclass(frozen=True, slots=True)
+class RedCells:
+    """Red cells measured in one image: median diameter in pixels of that image, and how many were measured."""
+
+    diameter_px: float
+    count: int
+
+    @property
+    def um_per_px(self) -> float:
+        return RED_CELL_UM / self.diameter_px
+
+
+def measure_red_cells(pixels: npt.NDArray[np.uint8]) -> RedCells | None:
+    """Diameter of the red cells that stand alone in ``(r, c, 3)`` RGB `pixels`; None when there are none."""
+    factor = min(1.0, _LONGEST_SIDE_PX / max(pixels.shape[:2]))
+    if factor < 1:
+        pixels = cv2.resize(pixels, None, fx=factor, fy=factor, interpolation=cv2.INTER_AREA).astype(np.uint8)
+    mask = cv2.medianBlur((~background_mask(pixels)).astype(np.uint8), 3).astype(np.uint8)
+    nuclear = nuclear_signal(pixels)
+    chromatin = max(0.6 * float(np.quantile(nuclear, 0.995)), CHROMATIN_FLOOR)
+    diameters = _round_objects(mask, nuclear > chromatin)
+    if not diameters:
+        return None
+    red_px = np.count_nonzero(mask[nuclear <= chromatin])
+    if sum(np.pi / 4 * d * d for d in diameters) < _MIN_SHARE * red_px:
+        return None
+    typical = _area_weighted_median(np.array(diameters))
+    alike = [d for d in diameters if 0.75 <= d / typical <= 1.33]
+    return RedCells(float(np.median(alike)) / factor, len(alike))
+
+
+def study_scale(measured: Sequence[RedCells]) -> float | None:
+    """µm/px of a study from its images' red cells (median weighted by their number); None when none was measured."""
+    if not measured:
+        return None
+    diameters = np.repeat([m.diameter_px for m in measured], [min(m.count, 20) for m in measured])
+    return RED_CELL_UM / float(np.median(diameters))
+
+
+def assumed_scale(shape: tuple[int, ...]) -> float:
+    """µm/px of an image of that shape when nothing could be measured: documented assumptions, not knowledge."""
+    longest = max(shape[:2])
+    return SINGLE_CELL_IMAGE_UM / longest if longest <= SINGLE_CELL_IMAGE_PX else FIELD_UM_PER_PX
+
+
+def _round_objects(mask: npt.NDArray[np.uint8], nuclear: npt.NDArray[np.bool_]) -> list[float]:
+    """Diameters in pixels of separate, round, whole objects without a nucleus."""
+    height, width = mask.shape
+    contours, _ = cv2.findContours(mask, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+    found = []
+    for contour in contours:
+        left, top, w, h = cv2.boundingRect(contour)
+        if min(w, h) < _MIN_DIAMETER_PX or max(w, h) > 0.5 * max(height, width):
+            continue
+        if left <= 1 or top <= 1 or left + w >= width - 1 or top + h >= height - 1:
+            continue
+        area, hull = cv2.contourArea(contour), cv2.contourArea(cv2.convexHull(contour))
+        _, (minor, major), _ = cv2.minAreaRect(contour)
+        if area < 0.92 * hull or min(minor, major) < 0.72 * max(minor, major):
+            continue
+        filled = np.zeros((h, w), np.uint8)
+        cv2.drawContours(filled, [contour - np.array([[left, top]])], -1, 1, cv2.FILLED)
+        if np.mean(nuclear[top : top + h, left : left + w][filled > 0]) > 0.25:
+            continue
+        found.append(2.0 * float(np.sqrt(area / np.pi)))
+    return found
+
+
+def _area_weighted_median(diameters: npt.NDArray[np.float64]) -> float:
+    """The diameter up to which half of the covered area lies: many platelets do not outweigh a few red cells."""
+    ordered = np.sort(diameters)
+    areas = np.cumsum(ordered**2)
+    return float(ordered[np.searchsorted(areas, areas[-1] / 2)])
