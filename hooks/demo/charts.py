@@ -28,7 +28,9 @@ def add_pages(app: Flask, hospital: Hospital, ehr: Ehr, admitted: Mapping[str, A
 
     @app.get("/")
     def patients() -> str:
-        people = [(person.patient, _said(reports_of(hospital, person.patient.id))) for person in admitted.values()]
+        people = [
+            (person.patient, _said(reports_of(hospital, person.patient.id))) for person in admitted.values()
+        ]
         return render_template("patients.html", people=people)
 
     @app.get("/chart/<patient_id>")

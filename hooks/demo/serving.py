@@ -70,7 +70,9 @@ class Serving:
         said = "no answer"
         while time.monotonic() < end:
             if self._process.poll() is not None:
-                raise ServeFailed(f"leukocds serve ended with status {self._process.returncode}\n{self.log_tail()}")
+                raise ServeFailed(
+                    f"leukocds serve ended with status {self._process.returncode}\n{self.log_tail()}"
+                )
             try:
                 answer = requests.get(f"{self.url}/ready", timeout=5)
                 if answer.status_code == 200:

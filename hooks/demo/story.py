@@ -1,0 +1,105 @@
+"""The demonstration from end to end: a simulated hospital, the real service, hooks, cards, reports."""
+
+import signal
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import FrameType
+from typing import NoReturn, TypeVar
+
+import click
+
+from hooks.demo import telling
+from hooks.demo.charts import add_pages
+from hooks.demo.ehr import Ehr, EhrError
+from hooks.demo.hospital import Hospital
+from hooks.demo.patients import PATIENTS, Admitted, admit_all
+from hooks.demo.round_trip import RoundTrip, follow, send_first_hooks
+from hooks.demo.serving import ServeFailed, Serving
+
+_T = TypeVar("_T")
+
+READY_TIMEOUT_S = 60.0
+ANSWER_TIMEOUT_S = 120.0
+#: Bearer tokens of the simulated hospital: what its EHR lends to a hook, and what LeukoCDS itself writes with.
+_EHR_TOKEN = "demo-ehr-token"
+_SERVICE_TOKEN = "demo-service-token"
+
+
+def tell(*, once: bool, port: int) -> int:
+    """Run it. Without `once` it then serves the hospital's pages until Ctrl-C.
+
+    Returns the exit status: 0 when every expected card and report came back. Raises ClickException when the service
+    does not start or does not answer.
+    """
+    signal.signal(signal.SIGTERM, _end)
+    hospital = Hospital(port=port, tokens=(_EHR_TOKEN, _SERVICE_TOKEN))
+    settings = {
+        "broker_url": "memory://",
+        "fhir_url": hospital.fhir_url,
+        "fhir_token": _SERVICE_TOKEN,
+        "archive_url": hospital.archive_url,
+    }
+    with tempfile.TemporaryDirectory(prefix="leukocds-demo-") as folder:
+        serving = Serving(Path(folder), settings)
+        ehr = Ehr(hospital, serving.url, token=_EHR_TOKEN)
+        charts: dict[str, Admitted] = {}
+        add_pages(hospital.app, hospital, ehr, charts)
+        with hospital, serving:
+            try:
+                trips = _round_trips(hospital, serving, ehr, charts)
+            except (ServeFailed, EhrError) as error:
+                raise click.ClickException(f"{error}\n{serving.log_tail()}") from error
+            except KeyboardInterrupt:
+                telling.say("Ended before the round trip was over.")
+                return 130
+            if not once:
+                _wait(hospital)
+    return 0 if all(trip.as_expected for trip in trips) else 1
+
+
+def _round_trips(
+    hospital: Hospital, serving: Serving, ehr: Ehr, charts: dict[str, Admitted]
+) -> list[RoundTrip]:
+    telling.opening(hospital, serving.url)
+
+    images = _timed("smears drawn and put into the archive", lambda: _admit(hospital, charts))
+    telling.say(f"{len(charts)} patients, {images} images")
+    _timed("LeukoCDS ready", lambda: serving.wait_until_ready(READY_TIMEOUT_S))
+    telling.services(ehr.discover())
+
+    before = hospital.fhir.counts()
+    trips = send_first_hooks(ehr, PATIENTS)
+    telling.first_answers(trips)
+    with telling.waiting(len(trips)) as told:
+        follow(trips, ehr, hospital, timeout_s=ANSWER_TIMEOUT_S, told=told)
+    telling.cards(trips)
+    telling.written_back(trips, before, hospital.fhir.counts())
+    telling.summary(trips)
+    return trips
+
+
+def _admit(hospital: Hospital, charts: dict[str, Admitted]) -> int:
+    for person in admit_all(hospital):
+        charts[person.patient.id] = person
+    return sum(len(person.images) for person in charts.values())
+
+
+def _timed(what: str, work: Callable[[], _T]) -> _T:
+    begun = time.monotonic()
+    outcome = work()
+    telling.done(what, time.monotonic() - begun)
+    return outcome
+
+
+def _wait(hospital: Hospital) -> None:
+    telling.invitation(hospital.url)
+    try:
+        signal.pause()
+    except KeyboardInterrupt:
+        telling.say("Ending.")
+
+
+def _end(number: int, frame: FrameType | None) -> NoReturn:
+    raise KeyboardInterrupt
