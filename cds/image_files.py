@@ -72,10 +72,10 @@ def decode_image(
     return SmearImage(source=source, pixels=pixels, um_per_px=scale, decoder=f"Pillow {kind}")
 
 
-def is_upright(data: bytes) -> bool:
-    """Whether an image file needs no turning by its EXIF orientation."""
+def is_plain_jpeg(data: bytes) -> bool:
+    """Whether the file is one JPEG, upright as it is stored (no EXIF orientation)."""
     with Image.open(io.BytesIO(data), formats=_FORMATS) as picture:
-        return picture.getexif().get(_ORIENTATION, 1) in (0, 1)
+        return picture.format == "JPEG" and picture.getexif().get(_ORIENTATION, 1) in (0, 1)
 
 
 def check_colour(pixels: npt.NDArray[np.uint8]) -> None:

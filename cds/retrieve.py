@@ -4,7 +4,6 @@ import logging
 import threading
 from collections import deque
 from collections.abc import Iterator, Sequence
-from contextlib import closing
 from dataclasses import dataclass, field
 
 from cds.deadline import Deadline
@@ -177,22 +176,22 @@ class _Run:
         with self._changed:
             self._delivered = ref
             self._failed_in_a_row = 0
-        with closing(decode_dicom(data, self._limits, expected=ref)) as frames:
-            del data
-            while True:
-                with self._changed:
-                    self._wait_for_permit(index)
-                image = next(frames, None)
-                with self._changed:
-                    if image is None:
-                        self._alive -= 1
-                        slot.done = True
-                    else:
-                        slot.images.append(image)
-                    self._changed.notify_all()
+        frames = decode_dicom(data, self._limits, expected=ref)
+        del data
+        while True:
+            with self._changed:
+                self._wait_for_permit(index)
+            image = next(frames, None)
+            with self._changed:
                 if image is None:
-                    return
-                del image
+                    self._alive -= 1
+                    slot.done = True
+                else:
+                    slot.images.append(image)
+                self._changed.notify_all()
+            if image is None:
+                return
+            del image
 
     def _wait_for_permit(self, index: int) -> None:
         while not self._stopped:
