@@ -41,6 +41,9 @@ class Settings:
     )  # fmt: skip
     modalities: tuple[str, ...] = _setting(("GM", "SM"), "Comma list of DICOM modalities taken for microscopy.")
 
+    cors_origins: tuple[str, ...] = _setting(
+        (), "Comma list of origins whose browser pages may call the CDS service; * for any; empty: none."
+    )  # fmt: skip
     hook_budget_s: float = _setting(2.0, "Time that one hook may spend on fetching data its prefetch lacks.")
     max_request_bytes: int = _setting(8 * 1024 * 1024, "Largest hook request body.")
     connect_timeout_s: float = _setting(3.0, "Time-out for connecting to an upstream server.")
