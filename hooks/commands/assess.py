@@ -144,11 +144,8 @@ def _decode(
 
     for file in files:
         folder = file.relative_to(root).parent if root.is_dir() else Path()
-        for image in decode_file(file, limits):
-            named = replace(image, source=(folder / image.source).as_posix())
-            if um_per_px is not None and isinstance(named, SmearImage):
-                named = replace(named, um_per_px=um_per_px)
-            yield named
+        for image in decode_file(file, limits, um_per_px=um_per_px):
+            yield replace(image, source=(folder / image.source).as_posix())
         advance()
 
 

@@ -152,9 +152,10 @@ def _broker(settings: Settings) -> str:
 
 
 def _model(settings: Settings) -> str:
-    from models.package import bundled_package, load_identity
+    from models.package import bundled_package, load_card, load_identity
 
     folder = Path(settings.model_package) if settings.model_package else bundled_package()
+    load_card(folder)  # compares every file with the digest that the card states
     identity = load_identity(folder)
     return f"{identity.name} {identity.version}, sha256 {identity.digest}"
 

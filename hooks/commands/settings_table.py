@@ -9,7 +9,9 @@ from cds.settings import PREFIX, Settings
 def settings_table() -> str:
     """Markdown: variable, default, meaning; in the order of `Settings`."""
     rows = ["| variable | default | meaning |", "|---|---|---|"]
-    rows += [f"| `{PREFIX}{f.name.upper()}` | {_default(f)} | {f.metadata['help']} |" for f in fields(Settings)]
+    rows += [
+        f"| `{PREFIX}{f.name.upper()}` | {_default(f)} | {f.metadata['help']} |" for f in fields(Settings)
+    ]
     return "\n".join(rows) + "\n"
 
 

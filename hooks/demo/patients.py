@@ -15,8 +15,9 @@ Resource = dict[str, Any]
 
 UNREADABLE = "unreadable"
 NOT_ANALYSED = "not analysed"
-#: Single-cell images drawn for each patient.
-IMAGES = 40
+#: Single-cell images drawn for each patient; few for the unreadable smear, which takes longer to spoil than to refuse.
+CELLS = 40
+SPOILT = 10
 _HTEST = {
     "system": "http://terminology.hl7.org/CodeSystem/v3-ActReason",
     "code": "HTEST",
@@ -77,12 +78,14 @@ PATIENTS = (
 
 
 def admit_all(
-    hospital: Hospital, patients: Sequence[Patient] = PATIENTS, *, images: int = IMAGES
+    hospital: Hospital, patients: Sequence[Patient] = PATIENTS, *, cells: int = CELLS
 ) -> list[Admitted]:
     """Draw every patient's smear, in parallel, and put patients, ImagingStudies and instances into the hospital."""
     hospital.fhir.put(_endpoint(hospital))
     with ProcessPoolExecutor(max_workers=2) as pool:
-        studies = pool.map(_draw, [(p.smear, p.seed, images) for p in patients])
+        studies = pool.map(
+            _draw, [(p.smear, p.seed, SPOILT if p.smear == UNREADABLE else cells) for p in patients]
+        )
         return [
             _admit(hospital, patient, list(study)) for patient, study in zip(patients, studies, strict=True)
         ]
@@ -91,8 +94,8 @@ def admit_all(
 def _draw(order: tuple[str, int, int]) -> list[SmearImage]:
     from models.synthetic.studies import compose_study
 
-    pattern, seed, images = order
-    return list(compose_study(pattern, seed, images=images).images)
+    pattern, seed, cells = order
+    return list(compose_study(pattern, seed, cells=cells).images)
 
 
 def _admit(hospital: Hospital, patient: Patient, images: list[SmearImage]) -> Admitted:
@@ -100,7 +103,7 @@ def _admit(hospital: Hospital, patient: Patient, images: list[SmearImage]) -> Ad
 
     study_uid, series_uid = f"2.25.{_number(patient, 1)}", f"2.25.{_number(patient, 2)}"
     files = tuple(_jpeg(image) for image in images)
-    for file, image in zip(files, images, strict=True):
+    for number, (file, image) in enumerate(zip(files, images, strict=True), start=1):
         hospital.archive.add(
             to_dicom(
                 file,
@@ -108,6 +111,7 @@ def _admit(hospital: Hospital, patient: Patient, images: list[SmearImage]) -> Ad
                 series_uid=series_uid,
                 patient_id=patient.id,
                 um_per_px=image.um_per_px,
+                instance_number=number,
             )
         )
     hospital.fhir.put(_patient(patient))
