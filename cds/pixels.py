@@ -20,7 +20,7 @@ from cds.frames import decode_frame, frame_header
 from cds.image_files import PixelLimits, check_colour, decode_image
 from cds.values import ImageRef, RefusedImage, SmearImage
 
-__all__ = ["PixelLimits", "decode_dicom", "decode_file", "is_dicom"]
+__all__ = ["PixelLimits", "decode_dicom", "decode_file", "instance_ref", "is_dicom"]
 
 _log = logging.getLogger(__name__)
 
@@ -118,6 +118,22 @@ def decode_file(
             )
         yield image
         del image
+
+
+def instance_ref(data: bytes) -> ImageRef:
+    """The identity of a Part 10 file. Raises UnreadableImage when it has none."""
+    try:
+        tags = ["SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID", "NumberOfFrames"]
+        header = pydicom.dcmread(io.BytesIO(data), specific_tags=list(tags), stop_before_pixels=True)
+        return ImageRef(
+            study_uid=str(header.StudyInstanceUID),
+            series_uid=str(header.SeriesInstanceUID),
+            sop_instance_uid=str(header.SOPInstanceUID),
+            sop_class_uid=str(header.SOPClassUID),
+            number_of_frames=int(header.get("NumberOfFrames") or 1),
+        )
+    except Exception as error:
+        raise UnreadableImage("its DICOM identifiers are missing or malformed") from error
 
 
 def is_dicom(data: bytes) -> bool:
