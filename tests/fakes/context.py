@@ -1,0 +1,62 @@
+"""The collaborators of the request stroke for tests: a real store on SQLite, a real FHIR client, a list for a queue."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from cds.allowlist import AllowList
+from cds.fhir_client import HttpFhirServer
+from cds.settings import Settings
+from cds.store import SqlAssessmentStore
+from cds.values import ModelIdentity
+from hooks.context import Context
+from tests.fakes.assessments import MODEL
+
+
+@dataclass
+class Queue:
+    """Job keys in the order in which they were sent; raises `broken` when told to."""
+
+    keys: list[str] = field(default_factory=list)
+    broken: Exception | None = None
+
+    def __call__(self, key: str) -> None:
+        if self.broken is not None:
+            raise self.broken
+        self.keys.append(key)
+
+
+def make_context(
+    folder: Path,
+    *,
+    settings: Settings | None = None,
+    model: ModelIdentity = MODEL,
+    submit: Callable[[str], None] | None = None,
+    ready: Callable[[], Mapping[str, str]] = lambda: {"store": "ok", "queue": "ok"},
+) -> Context:
+    """A context whose FHIR servers and archives may be anywhere on 127.0.0.1."""
+    settings = settings or Settings()
+    database_url = f"sqlite:///{folder / 'store.db'}"
+    settings = replace(settings, database_url=database_url, public_url="https://leuko.example")
+    store = SqlAssessmentStore(database_url)
+    store.migrate()
+    return Context(
+        settings=settings,
+        store=store,
+        model=model,
+        submit=submit or Queue(),
+        fhir_server=lambda url, token: HttpFhirServer(
+            url, token=token, connect_timeout_s=1.0, read_timeout_s=settings.read_timeout_s
+        ),
+        allow_list=LoopbackAllowList([]),
+        ready=ready,
+    )
+
+
+class LoopbackAllowList(AllowList):
+    """Allows every port of 127.0.0.1: test servers listen where there is room."""
+
+    def check(self, url: str) -> str:
+        if url.startswith("http://127.0.0.1:"):
+            return url.rstrip("/")
+        return super().check(url)
