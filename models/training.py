@@ -1,0 +1,315 @@
+"""Training of the cell classifier, from a manifest to a checkpoint.
+
+The length is given in epochs or in minutes: with minutes, learning rate and image size follow the clock, so that a
+slow or shared machine ends in time with a finished schedule. Checkpoints are weights and numbers, never pickled code.
+"""
+
+import queue
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+import structlog
+import torch
+from torch import nn
+
+from models.augment import Augmentation, centre_crop
+from models.corpus import CellRecord, audit, label_matrix, load_crops, read_corpus, with_validation
+from models.labels import CELL_TYPES
+from models.networks import ARCHITECTURES, CellClassifier, build_network
+from models.sampling import Allowed, Crops, Pool, batches, drawn_pool, real_pool
+
+log = structlog.get_logger()
+
+#: Channel mean and deviation (of 0 to 1) over training cells, rounded.
+MEAN = (0.75, 0.62, 0.68)
+STD = (0.21, 0.25, 0.15)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainingConfig:
+    """Everything that decides a run besides the corpus."""
+
+    architecture: str = "resnet34"
+    pretrained: bool = False
+    #: (share of the run at which it begins, side of the input in px), in order; the last is the package's input size.
+    stages: tuple[tuple[float, int], ...] = ((0.0, 64), (0.40, 96))
+    #: Side of the field that the input shows, in pixels of the stored crops.
+    field_px: int = 128
+    epochs: int = 24
+    minutes: float | None = None
+    epoch_cells: int = 6400
+    batch: int = 64
+    peak_rate: float = 1.5e-3
+    weight_decay: float = 0.05
+    label_smoothing: float = 0.05
+    average_decay: float = 0.996
+    drawn_share: float = 0.17
+    drawn_per_type: int = 160
+    without_cell: int = 1400
+    validate_every: int = 3
+    validation_cells: int = 800
+    augmentation: Augmentation = field(default_factory=Augmentation)
+    seed: int = 7
+    threads: int = 2
+    device: str = "cpu"
+
+    @property
+    def size_px(self) -> int:
+        return self.stages[-1][1]
+
+
+@dataclass(slots=True)
+class Run:
+    """A run under way: what a checkpoint keeps."""
+
+    network: CellClassifier
+    average: CellClassifier
+    optimiser: torch.optim.Optimizer
+    epoch: int = 0
+    steps: int = 0
+    seconds: float = 0.0
+    history: list[dict[str, float]] = field(default_factory=list)
+
+
+def train(records: Sequence[CellRecord], config: TrainingConfig, out: Path, *, resume: bool = False) -> Run:
+    """Train on the records of split "train", watch those of "validation"; writes ``out/checkpoint.pt`` each epoch.
+
+    Never touches "test". Raises CorpusError when the splits leak or a type has no image.
+    """
+    counts = audit(records)
+    torch.set_num_threads(config.threads)
+    torch.manual_seed(config.seed)
+    out.mkdir(parents=True, exist_ok=True)
+    rng = np.random.default_rng(config.seed)
+    taught = [r for r in records if r.split == "train"]
+    watched = _sample([r for r in records if r.split == "validation"], config.validation_cells, rng)
+    real = real_pool(
+        taught, load_crops(taught), label_matrix(taught), without_cell=config.without_cell, rng=rng
+    )
+    watched_crops, watched_allowed = load_crops(watched), label_matrix(watched)
+    drawn = drawn_pool(config.drawn_per_type, config.seed)
+    log.info("corpus", **counts, pool=len(real.crops), drawn=len(drawn.crops))
+
+    run = start_run(config)
+    if resume and (out / "checkpoint.pt").is_file():
+        restore(run, torch.load(out / "checkpoint.pt", map_location=config.device, weights_only=True))
+        log.info("resumed", epoch=run.epoch, seconds=round(run.seconds))
+    rng = np.random.default_rng((config.seed, run.steps))
+    while progress(run, config) < 1:
+        began = time.monotonic()
+        size = stage_size(progress(run, config), config)
+        loss = _epoch(run, config, real, drawn, size, rng)
+        run.epoch += 1
+        entry = {"epoch": run.epoch, "size_px": size, "loss": loss, "seconds": time.monotonic() - began}
+        if len(watched) and (run.epoch % config.validate_every == 0 or progress(run, config) >= 1):
+            logits, _ = infer(run.average, watched_crops, config, size_px=size)
+            entry["validation_accuracy"] = float(
+                watched_allowed[np.arange(len(watched)), logits.argmax(1)].mean()
+            )
+            entry["validation_loss"] = float(
+                partial_loss(torch.tensor(logits), torch.tensor(watched_allowed), 0.0)
+            )
+        run.history.append(entry)
+        log.info(
+            "epoch", progress=round(progress(run, config), 3), **{k: round(v, 3) for k, v in entry.items()}
+        )
+        save_checkpoint(run, config, out / "checkpoint.pt")
+    return run
+
+
+def start_run(config: TrainingConfig) -> Run:
+    """A fresh network, its running average and its optimiser."""
+    network = build_network(config.architecture, len(CELL_TYPES), pretrained=config.pretrained)
+    network = network.to(config.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    average = build_network(config.architecture, len(CELL_TYPES))
+    average = average.to(config.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    average.load_state_dict(network.state_dict())
+    decayed = [p for p in network.parameters() if p.ndim > 1]
+    plain = [p for p in network.parameters() if p.ndim <= 1]
+    groups = [
+        {"params": decayed, "weight_decay": config.weight_decay},
+        {"params": plain, "weight_decay": 0.0},
+    ]
+    return Run(
+        network=network, average=average.eval(), optimiser=torch.optim.AdamW(groups, lr=config.peak_rate)
+    )
+
+
+def progress(run: Run, config: TrainingConfig) -> float:
+    """Share of the run that is done, 0 to 1: of its minutes where they are given, else of its steps."""
+    if config.minutes is not None:
+        return min(1.0, run.seconds / (60 * config.minutes))
+    return min(1.0, run.steps / (config.epochs * steps_per_epoch(config)))
+
+
+def steps_per_epoch(config: TrainingConfig) -> int:
+    return max(1, config.epoch_cells // config.batch)
+
+
+def stage_size(done: float, config: TrainingConfig) -> int:
+    """Side of the input at a share of the run."""
+    return [size for begin, size in config.stages if begin <= done][-1]
+
+
+def rate(done: float, peak: float) -> float:
+    """Learning rate of one cycle (Smith 2018): a linear rise over the first 12 %, then half a cosine to 0.4 % of it."""
+    if done < 0.12:
+        return peak * (0.04 + 0.96 * done / 0.12)
+    return peak * (0.004 + 0.996 * 0.5 * (1 + float(np.cos(np.pi * (done - 0.12) / 0.88))))
+
+
+def partial_loss(logits: torch.Tensor, allowed: torch.Tensor, smoothing: float) -> torch.Tensor:
+    """Mean of -log of the probability that falls within the allowed types, with label smoothing.
+
+    logits: float ``(n, labels)``; allowed: bool of the same shape. With one allowed type this is cross-entropy.
+    """
+    logs = torch.log_softmax(logits, dim=1)
+    within = torch.logsumexp(logs.masked_fill(~allowed, float("-inf")), dim=1)
+    return -((1 - smoothing) * within + smoothing * logs.mean(dim=1)).mean()
+
+
+def to_tensor(views: Crops, device: str = "cpu") -> torch.Tensor:
+    """uint8 RGB ``(n, s, s, 3)`` to the network's normalised float32 ``(n, 3, s, s)`` in channels-last memory."""
+    scaled = (views.astype(np.float32) / 255 - np.array(MEAN, np.float32)) / np.array(STD, np.float32)
+    return torch.from_numpy(scaled).permute(0, 3, 1, 2).to(device)
+
+
+def infer(
+    network: CellClassifier,
+    crops: Crops,
+    config: TrainingConfig,
+    *,
+    size_px: int | None = None,
+    batch: int = 64,
+) -> tuple[np.ndarray[Any, np.dtype[np.float32]], np.ndarray[Any, np.dtype[np.float32]]]:
+    """Logits ``(n, labels)`` and embeddings ``(n, features)`` of stored crops (n, 160, 160, 3), unaugmented."""
+    network.eval()
+    size_px = size_px or config.size_px
+    outputs = []
+    with torch.inference_mode():
+        for i in range(0, len(crops), batch):
+            views = np.stack(
+                [centre_crop(c, field_px=config.field_px, size_px=size_px) for c in crops[i : i + batch]]
+            )
+            outputs.append([o.cpu().numpy() for o in network(to_tensor(views, config.device))])
+    return np.concatenate([o[0] for o in outputs]), np.concatenate([o[1] for o in outputs])
+
+
+def save_checkpoint(run: Run, config: TrainingConfig, path: Path) -> None:
+    """Weights, optimiser and counters; written beside and renamed, so that a killed run leaves the last one whole."""
+    state = {
+        "network": run.network.state_dict(),
+        "average": run.average.state_dict(),
+        "optimiser": run.optimiser.state_dict(),
+        "counters": {"epoch": run.epoch, "steps": run.steps, "seconds": run.seconds},
+        "history": run.history,
+        "config": asdict(config),
+    }
+    partial = path.with_suffix(".partial")
+    torch.save(state, partial)
+    partial.replace(path)
+
+
+def restore(run: Run, state: dict[str, Any]) -> None:
+    """Take up a run where a checkpoint left it."""
+    run.network.load_state_dict(state["network"])
+    run.average.load_state_dict(state["average"])
+    run.optimiser.load_state_dict(state["optimiser"])
+    run.epoch, run.steps = int(state["counters"]["epoch"]), int(state["counters"]["steps"])
+    run.seconds, run.history = float(state["counters"]["seconds"]), list(state["history"])
+
+
+def _epoch(
+    run: Run, config: TrainingConfig, real: Pool, drawn: Pool, size_px: int, rng: np.random.Generator
+) -> float:
+    source = batches(
+        real, drawn, drawn_share=config.drawn_share, batch=config.batch, field_px=config.field_px,
+        size_px=size_px, strength=config.augmentation, rng=rng,
+    )  # fmt: skip
+    run.network.train()
+    total, count = 0.0, steps_per_epoch(config)
+    clock = time.monotonic()
+    for views, allowed in _ahead(source, count):
+        for group in run.optimiser.param_groups:
+            group["lr"] = rate(progress(run, config), config.peak_rate)
+        logits, _ = run.network(to_tensor(views, config.device))
+        loss = partial_loss(logits, torch.from_numpy(allowed).to(config.device), config.label_smoothing)
+        run.optimiser.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        nn.utils.clip_grad_norm_(run.network.parameters(), 5.0)
+        run.optimiser.step()
+        run.steps += 1
+        _follow(run, config.average_decay)
+        total += float(loss.detach())
+        now = time.monotonic()
+        run.seconds, clock = run.seconds + now - clock, now
+    return total / count
+
+
+def _follow(run: Run, decay: float) -> None:
+    """Move the running average towards the network; faster at first, when the network is still far."""
+    decay = min(decay, (1 + run.steps) / (10 + run.steps))
+    with torch.no_grad():
+        for kept, new in zip(
+            run.average.state_dict().values(), run.network.state_dict().values(), strict=True
+        ):
+            if kept.is_floating_point():
+                kept.lerp_(new, 1 - decay)
+            else:
+                kept.copy_(new)
+
+
+def _ahead(source: Iterator[tuple[Crops, Allowed]], count: int) -> Iterator[tuple[Crops, Allowed]]:
+    """The next `count` batches, prepared two ahead in a thread (OpenCV works outside the interpreter's lock)."""
+    ready: queue.Queue[tuple[Crops, Allowed] | Exception] = queue.Queue(maxsize=2)
+
+    def fill() -> None:
+        try:
+            for _ in range(count):
+                ready.put(next(source))
+        except Exception as error:  # noqa: BLE001 - handed to the consumer, which raises it
+            ready.put(error)
+
+    threading.Thread(target=fill, daemon=True).start()
+    for _ in range(count):
+        item = ready.get()
+        if isinstance(item, Exception):
+            raise item
+        yield item
+
+
+def _sample(records: list[CellRecord], count: int, rng: np.random.Generator) -> list[CellRecord]:
+    if len(records) <= count:
+        return records
+    return [records[i] for i in sorted(rng.choice(len(records), size=count, replace=False))]
+
+
+@click.command()
+@click.option(
+    "--data", type=click.Path(path_type=Path, exists=True), required=True, help="Folder of manifest.csv."
+)
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder for the checkpoint.")
+@click.option("--architecture", type=click.Choice(ARCHITECTURES), default="resnet34")
+@click.option("--pretrained", is_flag=True, help="Start from torchvision's ImageNet weights (fetched).")
+@click.option("--epochs", type=int, default=24)
+@click.option("--minutes", type=float, default=None, help="Length by the clock instead of by epochs.")
+@click.option("--seed", type=int, default=7)
+@click.option("--threads", type=int, default=2)
+@click.option("--device", default="cpu")
+@click.option("--resume", is_flag=True, help="Go on from OUT/checkpoint.pt.")
+def main(data: Path, out: Path, resume: bool, **options: Any) -> None:
+    """Train the cell classifier on DATA (a folder with manifest.csv and cells/)."""
+    config = TrainingConfig(**options)
+    records = with_validation(read_corpus(data))
+    audit(records, required=[t for t in CELL_TYPES if t != "not_a_cell"])
+    train(records, config, out, resume=resume)
+
+
+if __name__ == "__main__":
+    main()
