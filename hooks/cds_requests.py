@@ -129,7 +129,9 @@ def _is_resource(value: dict[str, Any]) -> dict[str, Any]:
         raise ValueError("must be a FHIR resource")
     if kind == "Bundle":
         entries = value.get("entry")
-        if entries is not None and not (isinstance(entries, list) and all(isinstance(e, dict) for e in entries)):
+        if entries is not None and not (
+            isinstance(entries, list) and all(isinstance(e, dict) for e in entries)
+        ):
             raise ValueError("must be a Bundle whose entry is a list of objects")
         links = value.get("link")
         if links is not None and not (isinstance(links, list) and all(isinstance(e, dict) for e in links)):
@@ -341,12 +343,16 @@ def _relative(reference: str, fhir_server: str | None) -> str:
         reference = reference[len(fhir_server) + 1 :]
     match = re.fullmatch(r"(ImagingStudy/[A-Za-z0-9\-.]{1,64})(/_history/[A-Za-z0-9\-.]{1,64})?", reference)
     if not match:
-        raise BadRequest("context.imagingStudies holds a reference that is not to an ImagingStudy on fhirServer.")
+        raise BadRequest(
+            "context.imagingStudies holds a reference that is not to an ImagingStudy on fhirServer."
+        )
     return match[1]
 
 
 def _in_words(error: ValidationError) -> str:
-    problems = [_problem(e["loc"], e["type"], e["msg"]) for e in error.errors(include_input=False, include_url=False)]
+    problems = [
+        _problem(e["loc"], e["type"], e["msg"]) for e in error.errors(include_input=False, include_url=False)
+    ]
     unique = list(dict.fromkeys(problems))
     more = len(unique) - _MAX_NAMED_ERRORS
     return "; ".join(unique[:_MAX_NAMED_ERRORS]) + (f"; and {more} more." if more > 0 else ".")

@@ -67,10 +67,8 @@ def page_routes(app: Flask, context: Context) -> None:
         assessment = context.store.get(str(key))
         if assessment is None:
             raise UnknownService("There is no reading under this address.")
-        state, report = context.store.report_state(assessment.key)
-        return render_template(
-            "study.html", **_view(assessment, report if state is ReportState.WRITTEN else None)
-        )
+        state, reference = context.store.report_state(assessment.key)
+        return render_template("study.html", **_view(assessment, reference or _REPORT_STATES[state]))
 
 
 def error_page(status: int, text: str) -> Response:
