@@ -3,7 +3,7 @@
 import logging
 import threading
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from cds.deadline import Deadline
@@ -28,7 +28,7 @@ def retrieve_images(
     concurrency: int = 4,
     limits: PixelLimits | None = None,
     deadline: Deadline | None = None,
-) -> Iterator[Image]:
+) -> Generator[Image, None, None]:
     """The images of `refs`, retrieved and decoded by `concurrency` threads, in the order of `refs`.
 
     At most ``concurrency + 2`` decoded images are alive at any time, the consumer's own included, as long as it drops

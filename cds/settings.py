@@ -55,6 +55,7 @@ class Settings:
     max_images_per_study: int = _setting(2000, "Images of one study that are read at most.")
     max_frames_per_instance: int = _setting(64, "Frames of one instance that are read at most, evenly spread.")
 
+    web_processes: int = _setting(1, "Serving processes; more than one needs a broker other than memory://.")
     worker_concurrency: int = _setting(1, "Studies that one worker reads at the same time.")
     job_max_attempts: int = _setting(6, "Times that a job is tried while an upstream server is out.")
     job_backoff_s: float = _setting(2.0, "First pause before a job is tried again; doubles, with jitter.")

@@ -1,0 +1,129 @@
+"""The worker stroke without its queue: from a study to its assessment, and from the assessment to its report."""
+
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+
+from cds.deadline import Deadline
+from cds.interpret import interpret
+from cds.pixels import PixelLimits
+from cds.ports import FhirServer, ImageArchive, SmearReader
+from cds.report import report_bundle, report_reference
+from cds.retrieve import retrieve_images
+from cds.values import (
+    Assessment,
+    Finding,
+    ImageReading,
+    ImageRef,
+    NotAnalysed,
+    NotAnalysedReason,
+    RefusedImage,
+    SmearImage,
+    StudyRef,
+    assessment_key,
+    utc_now,
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Read:
+    """What one pass over the images gave."""
+
+    outcome: Finding | NotAnalysed
+    images: tuple[ImageReading, ...]
+
+
+def assess_study(
+    study: StudyRef,
+    *,
+    archive: ImageArchive,
+    reader: SmearReader,
+    limits: PixelLimits | None = None,
+    concurrency: int = 4,
+    max_images: int = 2000,
+    deadline: Deadline | None = None,
+    known: Callable[[str], Assessment | None] | None = None,
+) -> Assessment:
+    """List the study's instances, retrieve and read them, and interpret what was seen.
+
+    A study without instances is an assessment (not analysed: no images). Of more than `max_images` instances, that
+    many are read, evenly spread, and the outcome says so; the assessment still stands for all of them. known: key to
+    an assessment made earlier, which is returned as it is.
+
+    Raises UpstreamError when the archive fails, DeadlineExceeded when the time is up.
+    """
+    began = time.monotonic()
+    refs = archive.instances(study.study_uid, deadline)
+    held = tuple(sorted(ref.sop_instance_uid for ref in refs))
+    if known is not None and (
+        earlier := known(assessment_key(study.study_uid, held, reader.identity.digest))
+    ):
+        return earlier
+    if not refs:
+        detail = "The image archive holds no images of this study."
+        nothing = NotAnalysed(reason=NotAnalysedReason.NO_IMAGES, detail=detail)
+        return _assessment(study, held, _Read(outcome=nothing, images=()), reader, began)
+    chosen = _evenly(refs, max_images)
+    images = retrieve_images(archive, chosen, concurrency=concurrency, limits=limits, deadline=deadline)
+    try:
+        read = _read(images, reader, deadline)
+    finally:
+        # Ends the retrieving threads now, also when the reader gave up half way.
+        images.close()
+    if len(chosen) < len(refs):
+        note = f"Only {len(chosen)} of the study's {len(refs)} images were read, evenly spread."
+        read = replace(read, outcome=_noted(read.outcome, note))
+    return _assessment(study, held, read, reader, began)
+
+
+def assess_images(
+    images: Iterable[SmearImage | RefusedImage],
+    study: StudyRef,
+    reader: SmearReader,
+    deadline: Deadline | None = None,
+) -> Assessment:
+    """The same for images at hand (the command line); they carry no SOP Instance UIDs."""
+    began = time.monotonic()
+    return _assessment(study, (), _read(images, reader, deadline), reader, began)
+
+
+def write_back(assessment: Assessment, fhir: FhirServer, deadline: Deadline | None = None) -> str:
+    """Write the report and all that belongs to it in one transaction; repeating it changes nothing.
+
+    Returns the DiagnosticReport's reference. Raises UpstreamError.
+    """
+    return report_reference(fhir.transaction(report_bundle(assessment), deadline))
+
+
+def _read(
+    images: Iterable[SmearImage | RefusedImage], reader: SmearReader, deadline: Deadline | None
+) -> _Read:
+    reading = reader.read(images, deadline)
+    outcome = reading.not_analysed or interpret(reading, reader.pattern_model)
+    return _Read(outcome=outcome, images=reading.images)
+
+
+def _evenly(refs: Sequence[ImageRef], at_most: int) -> Sequence[ImageRef]:
+    if len(refs) <= at_most:
+        return refs
+    return [refs[i * len(refs) // at_most] for i in range(at_most)]
+
+
+def _noted(outcome: Finding | NotAnalysed, note: str) -> Finding | NotAnalysed:
+    if isinstance(outcome, NotAnalysed):
+        return replace(outcome, detail=f"{outcome.detail} {note}")
+    return replace(outcome, evidence=(*outcome.evidence, note))
+
+
+def _assessment(
+    study: StudyRef, instance_uids: tuple[str, ...], read: _Read, reader: SmearReader, began: float
+) -> Assessment:
+    return Assessment(
+        study=study,
+        model=reader.identity,
+        instance_uids=instance_uids,
+        outcome=read.outcome,
+        images=read.images,
+        read_at=utc_now(),
+        seconds=time.monotonic() - began,
+    )

@@ -1,0 +1,80 @@
+"""The worker as a thread of the serving process: real Celery over its in-memory broker."""
+
+import threading
+import time
+
+import structlog
+from celery import Celery, signals
+from celery.worker import WorkController, state
+
+from cds.settings import Settings
+from hooks.bootstrap import open_store, sweeper, worker_parts
+from hooks.stroke import WorkerParts
+from hooks.tasks import create_celery
+
+_log = structlog.get_logger(__name__)
+
+_RESTART_PAUSE_S = 1.0
+
+
+class EmbeddedWorker:
+    """`start` and `stop` are called once. The process that has it is the only worker of its store."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._stopping = threading.Event()
+        self._store = open_store(settings)
+        self._parts = worker_parts(settings, self._stopping)
+        self._app = create_celery(settings, self._the_parts)
+        self._sweeper = sweeper(settings, self._store)
+        self._thread = threading.Thread(target=self._run, name="worker", daemon=True)
+
+    def start(self) -> None:
+        """Take up at once what the last process left: its queue died with it. Raises StoreError."""
+        self._store.take_all_up_again()
+        self._thread.start()
+        self._sweeper.start()
+
+    def alive(self) -> bool:
+        return self._thread.is_alive()
+
+    def stop(self, timeout_s: float = 10.0) -> None:
+        """End in order: a study that is nearly read is finished, another goes back to the queue."""
+        self._stopping.set()
+        state.should_stop = 0  # Celery's own switch for workers that have no signals
+        self._sweeper.stop()
+        self._thread.join(timeout_s)
+        self._store.close()
+
+    def _the_parts(self) -> WorkerParts:
+        return self._parts
+
+    def _run(self) -> None:
+        while not self._stopping.is_set():
+            try:
+                _work(self._app, self._settings)
+            except Exception:  # noqa: BLE001 - whatever it was, the worker is started again
+                _log.exception("the embedded worker failed")
+            if not self._stopping.is_set():
+                _log.error("the embedded worker ended; it is started again")
+                time.sleep(_RESTART_PAUSE_S)
+
+
+def _work(app: Celery, settings: Settings) -> None:
+    # Without a receiver Celery would set up logging of its own.
+    signals.setup_logging.connect(_keep_logging, weak=False)
+    controller = WorkController(
+        app=app,
+        hostname="embedded@leukocds",
+        pool_cls="solo" if settings.worker_concurrency == 1 else "threads",
+        concurrency=settings.worker_concurrency,
+        without_gossip=True,
+        without_mingle=True,
+        without_heartbeat=True,
+        quiet=True,
+    )
+    controller.start()
+
+
+def _keep_logging(**_: object) -> None:
+    """Logging stays as `hooks.logs` set it up."""

@@ -1,0 +1,101 @@
+"""Sends again what a crash, a full queue or an outage left behind: jobs without a worker, reports without a server."""
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+import structlog
+
+from cds.errors import LeukoError
+from cds.ports import WorkerStore
+from cds.values import utc_now
+
+_log = structlog.get_logger(__name__)
+
+#: Reports sent in one sweep; the rest are due at the next.
+_REPORTS_AT_ONCE = 50
+#: A job that waits in a long queue is sent again ever more rarely, but not more rarely than that many intervals.
+_MOST_INTERVALS = 15
+
+
+@dataclass(frozen=True, slots=True)
+class Swept:
+    """How many jobs and reports one sweep sent again."""
+
+    jobs: int = 0
+    reports: int = 0
+
+
+class Sweeper:
+    """A thread in each worker. Several may sweep one store: each thing left behind is sent by one of them.
+
+    interval_s: a queued job that nobody touched for so long counts as lost. tick_s: pause between two looks.
+    submit_study, submit_report: send a key to the queue; check: raises while the broker cannot be reached.
+    """
+
+    def __init__(
+        self,
+        store: WorkerStore,
+        *,
+        submit_study: Callable[[str], None],
+        submit_report: Callable[[str], None],
+        check: Callable[[], None],
+        interval_s: float,
+        tick_s: float,
+        clock: Callable[[], datetime] = utc_now,
+    ) -> None:
+        self._store, self._clock = store, clock
+        self._submit_study, self._submit_report, self._check = submit_study, submit_report, check
+        self._interval, self._tick_s = timedelta(seconds=interval_s), tick_s
+        self._stopped = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="sweeper", daemon=True)
+        self._trouble: str | None = None
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self, timeout_s: float = 5.0) -> None:
+        self._stopped.set()
+        if self._thread.is_alive():
+            self._thread.join(timeout_s)
+
+    def sweep(self) -> Swept:
+        """One look. Raises StoreError, and UpstreamUnavailable while the broker is out; what was not sent is left
+        for a later sweep."""
+        now = self._clock()
+        orphans = self._store.orphans(now, now - self._interval)
+        reports = self._store.unwritten(_REPORTS_AT_ONCE)
+        if not orphans and not reports:
+            return Swept()
+        self._check()
+        sent_jobs = sent_reports = 0
+        for orphan in orphans:
+            # Twice its age: a job that merely waits its turn does not fill the queue with copies of its message.
+            age = max(self._interval, min(now - orphan.created_at, _MOST_INTERVALS * self._interval))
+            if self._store.take_orphan(orphan, now + age):
+                self._submit_study(orphan.key)
+                sent_jobs += 1
+        for key in reports:
+            if self._store.take_unwritten(key, 2 * self._interval.total_seconds()):
+                self._submit_report(key)
+                sent_reports += 1
+        return Swept(sent_jobs, sent_reports)
+
+    def _run(self) -> None:
+        while not self._stopped.is_set():
+            try:
+                swept = self.sweep()
+                if swept != Swept():
+                    _log.info("sent again what was left behind", jobs=swept.jobs, reports=swept.reports)
+                if self._trouble is not None:
+                    _log.info("sweeping again")
+                self._trouble = None
+            except LeukoError as error:
+                # Once for each outage, not at every tick.
+                if str(error) != self._trouble:
+                    self._trouble = str(error)
+                    _log.warning("cannot look for work left behind", reason=self._trouble)
+            except Exception:  # noqa: BLE001 - the thread must outlive a bug, or nothing would be taken up again
+                _log.exception("sweep failed: bug")
+            self._stopped.wait(self._tick_s)

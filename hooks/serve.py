@@ -1,0 +1,133 @@
+"""`leukocds serve`: the request stroke behind gunicorn, with the embedded worker where no broker is configured."""
+
+import errno
+import ipaddress
+import socket
+from typing import Any
+
+import structlog
+from flask import Flask
+from gunicorn.app.base import BaseApplication
+from gunicorn.glogging import Logger
+
+from cds.errors import ConfigurationError
+from cds.settings import Settings
+from hooks import logs
+from hooks.app import create_app
+from hooks.bootstrap import context, open_store, package_folder
+from hooks.embedded import EmbeddedWorker
+from models.package import load_identity
+
+_log = structlog.get_logger(__name__)
+
+THREADS = 8
+#: Requests under way at SIGTERM have that long, and the embedded worker's study.
+GRACE_S = 12
+WORKER_GRACE_S = 8
+
+
+def run(settings: Settings) -> None:
+    """Serve until SIGTERM or SIGINT (raises SystemExit at the end).
+
+    Raises ConfigurationError, PackageError or StoreError when it cannot start.
+    """
+    _check_address(settings)
+    if settings.embedded and settings.web_processes > 1:
+        raise ConfigurationError(
+            "LEUKOCDS_WEB_PROCESSES is above 1 with the embedded broker, which lives in one process only: "
+            "set LEUKOCDS_BROKER_URL to a broker that all reach, for example redis://127.0.0.1:6379/0"
+        )
+    logs.configure(settings)
+    load_identity(package_folder(settings))
+    store = open_store(settings)
+    store.migrate()
+    store.close()
+    _Server(settings).run()
+
+
+class _Server(BaseApplication):  # type: ignore[misc]
+    """gunicorn without its command line and configuration files."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._worker: EmbeddedWorker | None = None
+        super().__init__()
+
+    def load_config(self) -> None:
+        settings = self._settings
+        host = f"[{settings.host}]" if ":" in settings.host else settings.host
+        values: dict[str, Any] = {
+            "bind": f"{host}:{settings.port}",
+            "workers": settings.web_processes,
+            "worker_class": "gthread",
+            "threads": THREADS,
+            "graceful_timeout": GRACE_S,
+            # A process whose main loop stands still for so long is replaced; requests run in threads of their own.
+            "timeout": 60,
+            "keepalive": 15,
+            "proc_name": "leukocds",
+            "loglevel": settings.log_level.lower(),
+            "logger_class": _GunicornLogger,
+            "control_socket_disable": True,
+            "post_worker_init": self._after_fork,
+            "worker_exit": self._before_exit,
+        }
+        for name, value in values.items():
+            self.cfg.set(name, value)
+
+    def load(self) -> Flask:
+        """In the serving process, after the fork."""
+        if self._settings.embedded:
+            self._worker = EmbeddedWorker(self._settings)
+        return create_app(context(self._settings, self._worker.alive if self._worker else None))
+
+    def _after_fork(self, _process: Any) -> None:
+        if self._worker is not None:
+            self._worker.start()
+        _log.info("serving", address=self._settings.base_url, embedded_worker=self._worker is not None)
+
+    def _before_exit(self, _arbiter: Any, _process: Any) -> None:
+        if self._worker is not None:
+            self._worker.stop(WORKER_GRACE_S)
+
+
+class _GunicornLogger(Logger):  # type: ignore[misc]
+    """gunicorn's lines go where all others go; no access log, which would hold addresses with their queries."""
+
+    def setup(self, cfg: Any) -> None:
+        super().setup(cfg)
+        self.error_log.handlers = []
+        self.error_log.propagate = True
+
+
+def _check_address(settings: Settings) -> None:
+    if not settings.allow_open and not _is_loopback(settings.host):
+        raise ConfigurationError(
+            f"LEUKOCDS_HOST is {settings.host}: clients are not authenticated, so whoever reaches that address could "
+            "ask for any patient. Listen on 127.0.0.1, or put a gateway that authenticates in front and set "
+            "LEUKOCDS_ALLOW_OPEN=1"
+        )
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((settings.host, settings.port))
+        except OSError as error:
+            where = f"{settings.host}, port {settings.port}"
+            why = {
+                errno.EADDRINUSE: "the port is taken; stop what listens there or set LEUKOCDS_PORT",
+                errno.EACCES: "no permission for that port; set LEUKOCDS_PORT to one above 1023",
+                errno.EADDRNOTAVAIL: "that is no address of this machine; set LEUKOCDS_HOST",
+            }.get(error.errno or 0, str(error.strerror or error))
+            raise ConfigurationError(f"cannot listen on {where}: {why}") from None
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+if __name__ == "__main__":
+    run(Settings.from_env())

@@ -1,0 +1,186 @@
+"""What the tasks do: read one study, write one report. All state is in the store, so that any process may die.
+
+Whatever becomes of a study is recorded: done, failed with a reason, or queued again with a pause.
+"""
+
+import os
+import random
+import socket
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import structlog
+
+from cds.deadline import Deadline
+from cds.errors import ClaimLost, LeukoError, PackageError, StoreError, UpstreamError
+from cds.pipeline import assess_study, write_back
+from cds.pixels import PixelLimits
+from cds.ports import FhirServer, ImageArchive, SmearReader, WorkerStore
+from cds.settings import Settings
+from cds.values import Assessment, Job, ReportState, StudyRef
+from hooks.lease import Flag, Lease, WorkerStopping
+from hooks.logs import bind
+
+_log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerParts:
+    """Collaborators of the worker stroke."""
+
+    settings: Settings
+    store: WorkerStore
+    #: The archive that holds a study. Raises EndpointNotAllowed, ConfigurationError.
+    archive: Callable[[StudyRef], ImageArchive]
+    #: The loaded model package; loads it at the first call. Raises PackageError.
+    reader: Callable[[], SmearReader]
+    #: Where reports go; None: nowhere.
+    fhir: FhirServer | None
+    #: Sends an assessment's key to the queue of reports; raises when the broker cannot be reached.
+    submit_report: Callable[[str], None]
+    #: Set when the worker is told to end.
+    stopping: Flag
+
+
+class _OtherPackage(LeukoError):
+    """The job asks for another model package than the one that is loaded here."""
+
+
+def read_study(parts: WorkerParts, job_key: str) -> None:
+    """Claim the job, read its study, store the assessment, have its report written.
+
+    Raises StoreError when the outcome cannot be recorded; the lease then runs out and the job is taken up again.
+    """
+    owner = f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:12]}"
+    settings, store = parts.settings, parts.store
+    with bind(job=job_key):
+        job = store.claim(job_key, owner, settings.job_lease_s)
+        if job is None:
+            _log.info("job is over or in other hands")
+            return
+        if job.attempts > settings.job_max_attempts:
+            # Its workers died over it again and again: that is no reason to kill one more.
+            why = f"given up after {settings.job_max_attempts} attempts; the last: {job.reason or 'its worker died'}"
+            _log.error("job failed", reason=why)
+            store.fail(job_key, owner, why)
+            return
+        _log.info("study is being read", attempt=job.attempts)
+        try:
+            _read(parts, job, owner)
+        except ClaimLost as lost:
+            _log.warning("job lost to another worker", reason=str(lost))
+
+
+def write_report(parts: WorkerParts, assessment_key: str) -> None:
+    """Write the report unless it is written; a failure is noted, and the report stays pending. Raises StoreError."""
+    store, settings = parts.store, parts.settings
+    with bind(assessment=assessment_key):
+        assessment = store.get(assessment_key)
+        if assessment is None or store.report_state(assessment_key)[0] is not ReportState.PENDING:
+            return
+        if parts.fhir is None:
+            _log.warning("a report is pending but no FHIR server is configured")
+            return
+        deadline = Deadline(3 * settings.read_timeout_s)
+        try:
+            reference = write_back(assessment, parts.fhir, deadline)
+        except StoreError:
+            raise
+        except LeukoError as error:
+            _log.warning("report not written", error=type(error).__name__, reason=str(error))
+            problem = str(error)
+        except Exception as error:  # noqa: BLE001 - noted, logged, and the report stays pending
+            _log.exception("report not written: bug")
+            problem = f"internal error ({type(error).__name__})"
+        else:
+            store.mark_written(assessment_key, reference)
+            _log.info("report written", report=reference)
+            return
+        store.report_failed(assessment_key, problem, lambda failures: backoff(settings, failures))
+
+
+def backoff(settings: Settings, failures: int) -> float:
+    """Seconds before the next try after so many failures: exponential with full jitter, so that many jobs that failed
+    together do not come back together."""
+    longest = min(settings.job_backoff_max_s, settings.job_backoff_s * 2.0 ** min(failures - 1, 60))
+    return random.uniform(0.0, longest)
+
+
+def _read(parts: WorkerParts, job: Job, owner: str) -> None:
+    settings, store = parts.settings, parts.store
+    with Lease(
+        store,
+        job.key,
+        owner,
+        lease_s=settings.job_lease_s,
+        deadline_s=settings.study_deadline_s,
+        stopping=parts.stopping,
+    ) as lease:
+        try:
+            assessment = _assess(parts, job, lease.deadline)
+        except (ClaimLost, StoreError):
+            raise
+        except WorkerStopping as stopping:
+            store.release(job.key, owner, str(stopping), counts_as_attempt=False)
+            _log.info("job released: the worker is stopping")
+            return
+        except LeukoError as error:
+            _give_back(parts, job, owner, error)
+            return
+        except Exception as error:  # noqa: BLE001 - a bug or no memory; who waits for the study must learn of it
+            _log.exception("job failed: bug")
+            store.fail(job.key, owner, f"internal error ({type(error).__name__})")
+            return
+        pending = parts.fhir is not None and assessment.study.patient is not None
+        saved = store.save(assessment, ReportState.PENDING if pending else ReportState.NOT_CONFIGURED)
+        store.finish(job.key, owner, assessment.key)
+    _log.info("study read", assessment=assessment.key, seconds=round(assessment.seconds, 2), new=saved)
+    if saved and pending:
+        _submit_report(parts, assessment.key)
+
+
+def _assess(parts: WorkerParts, job: Job, deadline: Deadline) -> Assessment:
+    settings, reader = parts.settings, parts.reader()
+    if reader.identity.digest != job.model_digest:
+        raise _OtherPackage(
+            "this worker has another model package than the one that the study is to be read with"
+        )
+    return assess_study(
+        job.study,
+        archive=parts.archive(job.study),
+        reader=reader,
+        limits=PixelLimits(
+            max_megapixels=settings.max_image_megapixels, max_frames=settings.max_frames_per_instance
+        ),
+        concurrency=settings.retrieve_concurrency,
+        max_images=settings.max_images_per_study,
+        deadline=deadline,
+        known=parts.store.get,
+    )
+
+
+def _give_back(parts: WorkerParts, job: Job, owner: str, error: LeukoError) -> None:
+    """Queue the job again where trying again can help, or fail it."""
+    settings, store = parts.settings, parts.store
+    passing = isinstance(error, _OtherPackage) or (isinstance(error, UpstreamError) and error.retryable)
+    if not passing:
+        level = _log.error if isinstance(error, PackageError) else _log.warning
+        level("job failed", error=type(error).__name__, reason=str(error))
+        store.fail(job.key, owner, str(error))
+    elif job.attempts >= settings.job_max_attempts:
+        _log.warning("job failed after its last attempt", attempts=job.attempts, reason=str(error))
+        store.fail(job.key, owner, f"{error} (after {job.attempts} attempts)")
+    else:
+        pause = backoff(settings, job.attempts)
+        _log.warning(
+            "job will be tried again", attempt=job.attempts, pause_s=round(pause, 1), reason=str(error)
+        )
+        store.release(job.key, owner, str(error), pause_s=pause)
+
+
+def _submit_report(parts: WorkerParts, assessment_key: str) -> None:
+    try:
+        parts.submit_report(assessment_key)
+    except LeukoError as error:
+        _log.warning("report not sent to the queue; the sweeper will", reason=str(error))

@@ -1,0 +1,146 @@
+"""The queue: Celery over an in-memory broker or Redis. Messages are nudges; what is to be done stands in the store.
+
+A message lost with its broker or process is sent again by `hooks.recovery`; one that comes twice finds the job
+claimed or over. So no message needs a retry, a result or an ETA of its own.
+"""
+
+import socket
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+from celery import Celery
+from kombu.exceptions import KombuError
+
+from cds.errors import UpstreamUnavailable
+from cds.settings import Settings
+from hooks.stroke import WorkerParts, read_study, write_report
+
+READ_STUDY = "leukocds.read_study"
+WRITE_REPORT = "leukocds.write_report"
+#: Two queues, served in turn: a report does not wait behind all the studies that came before it.
+STUDIES, REPORTS = "leukocds.studies", "leukocds.reports"
+
+#: A hook that finds a new study waits no longer than about this for the broker.
+SEND_TIMEOUT_S = 0.2
+#: After a failure the broker is left alone that long, so that a hook with several studies waits once.
+_REST_S = 1.0
+
+
+class TaskQueue:
+    """Sends keys to the workers. Safe for threads; a process that forks makes one after the fork.
+
+    Every method raises UpstreamUnavailable within a fraction of a second when the broker cannot be reached.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._app = _sender(settings)
+        self._embedded = settings.embedded
+        self._failed_at = -_REST_S
+        self._lock = threading.Lock()
+
+    def submit_study(self, job_key: str) -> None:
+        self._send(READ_STUDY, STUDIES, job_key)
+
+    def submit_report(self, assessment_key: str) -> None:
+        self._send(WRITE_REPORT, REPORTS, assessment_key)
+
+    def check(self) -> None:
+        """Raises unless the broker answers."""
+        if not self._embedded:
+            self._ask(lambda: self._depth(STUDIES))
+
+    def close(self) -> None:
+        self._app.close()
+
+    def _send(self, task: str, queue: str, key: str) -> None:
+        self._ask(lambda: self._app.send_task(task, (key,), queue=queue, retry=False, ignore_result=True))
+
+    def _depth(self, queue: str) -> None:
+        with self._app.connection_for_write() as connection:
+            connection.default_channel.queue_declare(queue, passive=False, durable=True)
+
+    def _ask(self, call: Callable[[], Any]) -> None:
+        with self._lock:
+            if time.monotonic() - self._failed_at < _REST_S:
+                raise UpstreamUnavailable("the queue's broker cannot be reached")
+        try:
+            call()
+        except (KombuError, OSError) as error:
+            with self._lock:
+                self._failed_at = time.monotonic()
+            raise UpstreamUnavailable("the queue's broker cannot be reached") from error
+
+
+def create_celery(settings: Settings, parts: Callable[[], WorkerParts]) -> Celery:
+    """The consuming side, with its two tasks. parts: called inside the process that does the work."""
+    app = _app(settings)
+    if not settings.embedded:
+        app.conf.broker_transport_options = {
+            # Past it Redis hands out an unacknowledged message again; the store decides whether that matters.
+            "visibility_timeout": int(2 * settings.study_deadline_s + 3600),
+            "socket_connect_timeout": settings.connect_timeout_s,
+            "socket_timeout": 30.0,
+            "socket_keepalive": True,
+            "health_check_interval": 10,
+        }
+
+    @app.task(name=READ_STUDY)  # type: ignore[untyped-decorator]
+    def leukocds_read_study(job_key: str) -> None:
+        read_study(parts(), job_key)
+
+    @app.task(name=WRITE_REPORT)  # type: ignore[untyped-decorator]
+    def leukocds_write_report(assessment_key: str) -> None:
+        write_report(parts(), assessment_key)
+
+    return app
+
+
+def _sender(settings: Settings) -> Celery:
+    app = _app(settings)
+    if not settings.embedded:
+        app.conf.broker_connection_timeout = SEND_TIMEOUT_S
+        app.conf.broker_transport_options = {
+            "socket_connect_timeout": SEND_TIMEOUT_S,
+            "socket_timeout": SEND_TIMEOUT_S,
+            "retry_on_timeout": False,
+            # Without these kombu would go on connecting for ever.
+            "max_retries": 1,
+            "interval_start": 0,
+            "interval_step": 0,
+            "interval_max": 0,
+        }
+    return app
+
+
+def _app(settings: Settings) -> Celery:
+    app = Celery("leukocds", broker=settings.broker_url, set_as_current=False, fixups=[])
+    app.conf.update(
+        task_queues={name: {"exchange": name, "routing_key": name} for name in (STUDIES, REPORTS)},
+        task_default_queue=STUDIES,
+        task_create_missing_queues=False,
+        task_serializer="json",
+        accept_content=["json"],
+        task_ignore_result=True,
+        result_backend=None,
+        task_acks_late=True,
+        task_reject_on_worker_lost=True,
+        worker_prefetch_multiplier=1,
+        task_publish_retry=False,
+        # The study's own deadline ends it in order; this is for code that hangs and cannot be asked.
+        task_time_limit=settings.study_deadline_s + 2 * settings.job_lease_s,
+        broker_connection_retry_on_startup=True,
+        broker_connection_max_retries=None,
+        worker_hijack_root_logger=False,
+        worker_redirect_stdouts=False,
+        worker_enable_remote_control=False,
+        worker_send_task_events=False,
+        event_queue_prefix=f"leukocds.{socket.gethostname()}",
+        enable_utc=True,
+        timezone="UTC",
+    )
+    if settings.embedded:
+        # The in-memory broker is polled; its default is once a second.
+        app.conf.broker_transport_options = {"polling_interval": 0.05}
+    return app

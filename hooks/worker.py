@@ -1,0 +1,81 @@
+"""`leukocds worker`: reads queued studies in processes of its own, as many machines as one likes."""
+
+import multiprocessing
+import os
+import socket
+import threading
+from functools import cache
+from typing import Any
+
+import structlog
+from celery import signals
+
+from cds.errors import ConfigurationError
+from cds.settings import Settings
+from hooks import logs
+from hooks.bootstrap import open_store, package_folder, sweeper, worker_parts
+from hooks.stroke import WorkerParts
+from hooks.tasks import create_celery
+from models.package import load_identity
+
+_log = structlog.get_logger(__name__)
+
+
+def run(settings: Settings) -> None:
+    """Work until SIGTERM or SIGINT; then finish what is nearly done and queue the rest again.
+
+    Raises ConfigurationError with the embedded broker; SystemExit with the worker's exit status at its end.
+    """
+    if settings.embedded:
+        raise ConfigurationError(
+            "LEUKOCDS_BROKER_URL is memory://: `leukocds serve` then reads the studies itself. "
+            "A worker of its own needs a broker that both reach, for example redis://127.0.0.1:6379/0"
+        )
+    logs.configure(settings)
+    load_identity(
+        package_folder(settings)
+    )  # a package that is missing or altered is said now, not at the first study
+    store = open_store(settings)
+    store.migrate()
+    # Made before the fork: the children see it when the main process sets it.
+    stopping: Any = multiprocessing.get_context("fork").Event()
+
+    @cache
+    def parts_of(_pid: int) -> WorkerParts:
+        return worker_parts(settings, stopping)
+
+    app = create_celery(settings, lambda: parts_of(os.getpid()))
+    sweeping = sweeper(settings, store)
+
+    def on_ready(**_: object) -> None:
+        sweeping.start()
+        _log.info("worker ready", concurrency=settings.worker_concurrency)
+
+    def on_shutdown(**_: object) -> None:
+        stopping.set()
+        threading.Thread(target=sweeping.stop, daemon=True).start()
+
+    signals.setup_logging.connect(_keep_logging, weak=False)
+    signals.worker_ready.connect(on_ready, weak=False)
+    signals.worker_shutting_down.connect(on_shutdown, weak=False)
+    worker = app.Worker(
+        hostname=f"leukocds-{os.getpid()}@{socket.gethostname()}",
+        pool="prefork",
+        concurrency=settings.worker_concurrency,
+        optimization="fair",
+        without_gossip=True,
+        without_mingle=True,
+        without_heartbeat=True,
+        quiet=True,
+    )
+    worker.start()
+    store.close()
+    raise SystemExit(worker.exitcode or 0)
+
+
+def _keep_logging(**_: object) -> None:
+    """Logging stays as `hooks.logs` set it up."""
+
+
+if __name__ == "__main__":
+    run(Settings.from_env())
