@@ -63,11 +63,11 @@ def create_app(context: Context) -> Flask:
     app.url_map.strict_slashes = False  # with and without the trailing slash
     app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
 
-    @app.get("/cds-services/")
+    @app.get("/cds-services")
     def discover() -> Response:
         return _json(discovery(context.settings))
 
-    @app.post("/cds-services/<service_id>/")
+    @app.post("/cds-services/<service_id>")
     def call(service_id: str) -> Response:
         if service_id != SERVICE_ID:
             raise UnknownService("There is no CDS service of that id here; see /cds-services.")
@@ -105,8 +105,10 @@ def _handle_errors(app: Flask) -> None:
         return _answer(status, code, str(error))
 
     @app.errorhandler(HTTPException)
-    def on_http(error: HTTPException) -> Response:
+    def on_http(error: HTTPException) -> Response | HTTPException:
         status = error.code or 500
+        if status < 400:
+            return error  # a redirect
         words = {
             404: "There is nothing at this address.",
             405: "This address does not take that method.",

@@ -15,11 +15,11 @@ _log = structlog.get_logger(__name__)
 def health_routes(app: Flask, context: Context) -> None:
     model = {"name": context.model.name, "version": context.model.version, "digest": context.model.digest}
 
-    @app.get("/health/")
+    @app.get("/health")
     def health() -> Response:
         return _json({"status": "alive", "version": version("leukocds"), "model": model}, 200)
 
-    @app.get("/ready/")
+    @app.get("/ready")
     def ready() -> Response:
         parts = dict(context.ready())
         body: dict[str, object] = {"parts": parts}

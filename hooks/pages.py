@@ -62,7 +62,7 @@ def page_routes(app: Flask, context: Context) -> None:
             "home.html", service_id=SERVICE_ID, model=context.model, notice=NOT_A_DIAGNOSIS
         )
 
-    @app.get("/studies/<uuid:key>/")
+    @app.get("/studies/<uuid:key>")
     def study(key: Any) -> str:
         assessment = context.store.get(str(key))
         if assessment is None:

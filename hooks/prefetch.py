@@ -6,7 +6,7 @@ says the patient does not exist contradicts the hook, and that is a 412 too.
 """
 
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from concurrent.futures import TimeoutError as FutureTimeout
 from dataclasses import dataclass
 from typing import TypeVar
@@ -29,6 +29,7 @@ from hooks.context import Context
 
 #: Once the studies are there, nobody waits longer than this for the patient and the earlier reports.
 _OPTIONAL_WAIT_S = 0.5
+_NO_LONGER_S = 0.001
 _PARALLEL = 8
 _MAX_REFERENCES = 50
 #: LOINC code under which our reports are filed; their identifier tells them from other smear reports.
@@ -72,6 +73,7 @@ def gather(request: HookRequest, context: Context, deadline: Deadline) -> Chart:
             studies, problems = _named_studies(request, server, pool, deadline)
         else:
             studies, problems = _patient_studies(request, context, server, pool, deadline), ()
+        wait([f for f in (patient, reports) if f is not None], timeout=_OPTIONAL_WAIT_S)
         if patient is not None:
             _check_patient(patient, deadline)
         return Chart(
@@ -178,7 +180,7 @@ def _fetch_patient(
 
 def _check_patient(future: "Future[Resource]", deadline: Deadline) -> None:
     try:
-        _result(future, "The patient", deadline, at_most=_OPTIONAL_WAIT_S)
+        _result(future, "The patient", deadline, at_most=_NO_LONGER_S)
     except _NotThere:
         raise MissingFhirData("The fhirServer does not know the patient of context.patientId.") from None
     except MissingFhirData as error:
@@ -203,7 +205,7 @@ def _reports_or_none(
     if future is None:
         return None
     try:
-        found = _result(future, "The earlier reports", deadline, at_most=_OPTIONAL_WAIT_S)
+        found = _result(future, "The earlier reports", deadline, at_most=_NO_LONGER_S)
         return tuple(found)
     except MissingFhirData as error:
         _log.warning("earlier reports not to be had", why=str(error))
