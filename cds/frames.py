@@ -6,11 +6,13 @@ Decoders: Pillow for JPEG, because it applies the colour transform that the stre
 
 import io
 import logging
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+import pydicom.config
 from PIL import Image
 from pydicom import Dataset
 from pydicom.encaps import get_frame
@@ -27,8 +29,11 @@ from cds.codestreams import Codestream, Colour, read_jpeg, read_jpeg2000
 from cds.errors import UnreadableImage
 from cds.image_files import GREY, PixelLimits, check_not_cut
 
-# pydicom logs a traceback for every decoder that gives up, although the next one may succeed and we report the rest.
+# pydicom warns and logs with the values that it stumbles over; in a damaged file these can be the patient's name. What
+# matters of it comes out as the reason of a refusal.
 logging.getLogger("pydicom").setLevel(logging.CRITICAL)
+warnings.filterwarnings("ignore", module=r"pydicom\.")
+pydicom.config.settings.reading_validation_mode = pydicom.config.IGNORE
 
 _COLOUR = frozenset({"RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT", "PALETTE COLOR"})
 _PREFERENCE = ("pyjpegls", "pylibjpeg", "gdcm", "pillow", "pydicom")

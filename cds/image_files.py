@@ -18,6 +18,8 @@ PLAUSIBLE_UM_PER_PX = (0.02, 2.0)
 
 GREY = "it is monochrome; a stained smear can only be read in colour"
 
+CUT = "it is cut short: its end is missing"
+
 _FORMATS = ("JPEG", "PNG", "TIFF")
 _UM_PER_INCH = 25400.0
 _ORIENTATION = 0x0112
@@ -56,6 +58,8 @@ def decode_image(
             scale = um_per_px if um_per_px is not None else _stated_scale(picture)
             kind = (picture.format or "").replace("MPO", "JPEG")
             pixels = _rgb(picture)
+        if kind == "PNG" and b"IEND" not in data[-4096:]:
+            raise UnreadableImage(CUT)  # Pillow is content when the last rows are missing
     except UnreadableImage:
         raise
     except UnidentifiedImageError:
@@ -97,7 +101,7 @@ def check_not_cut(pixels: npt.NDArray[np.uint8]) -> None:
     """
     rows, columns = (n % 8 or 8 for n in pixels.shape[:2])
     if (pixels[-rows:, -columns:] == 128).all():
-        raise UnreadableImage("it is cut short: its end is missing")
+        raise UnreadableImage(CUT)
 
 
 def _check_kind(picture: Image.Image) -> None:

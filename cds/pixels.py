@@ -18,7 +18,7 @@ from pydicom.uid import UID, DeflatedExplicitVRLittleEndian
 from cds.errors import UnreadableImage
 from cds.frames import decode_frame, frame_header
 from cds.image_files import PixelLimits, check_colour, decode_image
-from cds.values import ImageRef, RefusedImage, SmearImage
+from cds.values import ImageRef, RefusedImage, SmearImage, is_uid
 
 __all__ = ["PixelLimits", "decode_dicom", "decode_file", "instance_ref", "is_dicom"]
 
@@ -53,7 +53,8 @@ def decode_dicom(
     name = source or (expected.sop_instance_uid if expected else "DICOM file")
     try:
         dataset = _read(data, limits)
-        name = source or str(dataset.get("SOPInstanceUID", name))
+        uid = str(dataset.get("SOPInstanceUID", ""))
+        name = source or (uid if is_uid(uid) else name)
         if expected is not None:
             _check_identity(dataset, expected)
         _check_is_field(dataset)
@@ -177,8 +178,8 @@ def _check_identity(dataset: Dataset, expected: ImageRef) -> None:
 
 def _check_is_field(dataset: Dataset) -> None:
     if "PixelData" not in dataset:
-        kind = UID(str(dataset.get("SOPClassUID", "") or "1.2")).name
-        raise UnreadableImage(f"it holds no picture ({kind})")
+        kind = UID(str(dataset.get("SOPClassUID", "")))
+        raise UnreadableImage(f"it holds no picture{f' ({kind.name})' if kind.is_valid else ''}")
     flavour = [str(v) for v in dataset.get("ImageType") or []][2:3]
     if flavour in (["LABEL"], ["OVERVIEW"]):
         raise UnreadableImage(f"it shows the slide's {flavour[0].lower()}, not cells")
