@@ -135,6 +135,8 @@ class Orthanc(Recipe):
             "StorageDirectory": str(folder / "storage"),
             "IndexDirectory": str(folder / "index"),
             "HttpPort": port,
+            # Older Orthancs listen on every address whatever this says, and refuse remote callers themselves.
+            "HttpBindAddresses": ["127.0.0.1"],
             "RemoteAccessAllowed": False,
             "AuthenticationEnabled": False,
             "DicomServerEnabled": False,
