@@ -1,7 +1,8 @@
 """`leukocds assess`: read one study here and now, and print what was found."""
 
 import json
-from collections.abc import Iterable, Iterator
+import uuid
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,11 +11,13 @@ import click
 
 from cds.errors import ConfigurationError
 from cds.settings import Settings
-from cds.values import Assessment, NotAnalysed, RefusedImage, SmearImage, StudyRef, is_uid
+from cds.values import Assessment, NotAnalysed, RefusedImage, SmearImage, SmearReading, StudyRef, is_uid
 
 if TYPE_CHECKING:
+    from cds.deadline import Deadline
     from cds.pixels import PixelLimits
     from cds.ports import SmearReader
+    from hooks.commands.console import Step
 
 
 @click.command(short_help="Read one study and print what was found.")
@@ -105,24 +108,17 @@ def _package(model: Path | None, settings: Settings) -> Path:
     return bundled_package()
 
 
-def _limits(settings: Settings) -> "PixelLimits":
-    from cds.pixels import PixelLimits
-
-    return PixelLimits(
-        max_megapixels=settings.max_image_megapixels, max_frames=settings.max_frames_per_instance
-    )
-
-
 def _assess_path(path: Path, settings: Settings, package: Path, um_per_px: float | None) -> Assessment:
     from cds.pipeline import assess_images
     from hooks.commands.console import progress
+    from hooks.commands.upstreams import pixel_limits
     from models.reader import open_reader
 
     files = sorted(_files(path))
-    # A folder has no study UID of its own; the UID stays on this machine (PS3.5 section B.2).
-    study = StudyRef(study_uid=_uuid_uid())
-    with progress("Reading", total=len(files)) as advance:
-        images = _decode(files, path, _limits(settings), um_per_px, advance)
+    # A folder has no study UID of its own; this one leaves no trace (PS3.5 section B.2).
+    study = StudyRef(study_uid=f"2.25.{uuid.uuid4().int}")
+    with progress("Reading", total=len(files)) as step:
+        images = _decode(files, path, pixel_limits(settings), um_per_px, step)
         return assess_images(images, study, open_reader(package))
 
 
@@ -138,15 +134,15 @@ def _files(path: Path) -> Iterator[Path]:
 
 
 def _decode(
-    files: Iterable[Path], root: Path, limits: "PixelLimits", um_per_px: float | None, advance: Any
+    files: Sequence[Path], root: Path, limits: "PixelLimits", um_per_px: float | None, step: "Step"
 ) -> Iterator[SmearImage | RefusedImage]:
     from cds.pixels import decode_file
 
-    for file in files:
+    for number, file in enumerate(files, start=1):
         folder = file.relative_to(root).parent if root.is_dir() else Path()
         for image in decode_file(file, limits, um_per_px=um_per_px):
             yield replace(image, source=(folder / image.source).as_posix())
-        advance()
+        step(number, len(files))
 
 
 def _assess_study(study_uid: str, settings: Settings, package: Path) -> Assessment:
@@ -155,38 +151,34 @@ def _assess_study(study_uid: str, settings: Settings, package: Path) -> Assessme
     from cds.deadline import Deadline
     from cds.pipeline import assess_study
     from hooks.commands.console import progress
-    from hooks.commands.upstreams import archive_of
+    from hooks.commands.upstreams import archive_of, pixel_limits
     from models.reader import open_reader
 
-    study = StudyRef(study_uid=study_uid, archive_url=settings.archive_url)
-    with progress("Reading", total=None) as advance:
-        reader = _Counted(open_reader(package), advance)
+    with progress("Reading", total=None) as step:
         return assess_study(
-            study,
+            StudyRef(study_uid=study_uid, archive_url=settings.archive_url),
             archive=archive_of(settings),
-            reader=reader,
-            limits=_limits(settings),
+            reader=_Counted(open_reader(package), step),
+            limits=pixel_limits(settings),
+            concurrency=settings.retrieve_concurrency,
+            max_images=settings.max_images_per_study,
             deadline=Deadline(settings.study_deadline_s),
         )
 
 
 class _Counted:
-    """A reader that tells `advance` of each image it takes."""
+    """A reader that tells how many images it has taken."""
 
-    def __init__(self, reader: "SmearReader", advance: Any) -> None:
-        self._reader, self._advance = reader, advance
+    def __init__(self, reader: "SmearReader", step: "Step") -> None:
+        self._reader, self._step = reader, step
         self.identity, self.pattern_model = reader.identity, reader.pattern_model
 
-    def read(self, images: Iterable[SmearImage | RefusedImage], deadline: Any = None) -> Any:
+    def read(
+        self, images: Iterable[SmearImage | RefusedImage], deadline: "Deadline | None" = None
+    ) -> SmearReading:
         return self._reader.read(self._told(images), deadline)
 
     def _told(self, images: Iterable[SmearImage | RefusedImage]) -> Iterator[SmearImage | RefusedImage]:
-        for image in images:
+        for number, image in enumerate(images, start=1):
             yield image
-            self._advance()
-
-
-def _uuid_uid() -> str:
-    import uuid
-
-    return f"2.25.{uuid.uuid4().int}"
+            self._step(number, None)

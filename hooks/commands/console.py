@@ -3,13 +3,13 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+#: Steps done, and steps in all where that is known by now.
+Step = Callable[[int, int | None], None]
+
 
 @contextmanager
-def progress(title: str, total: int | None) -> Iterator[Callable[[], None]]:
-    """A progress bar on stderr; calling what it yields moves it by one. Nothing is drawn when stderr is no terminal.
-
-    total: number of steps, None where it is unknown.
-    """
+def progress(title: str, total: int | None, unit: str = "images") -> Iterator[Step]:
+    """A progress bar on stderr; nothing is drawn when stderr is no terminal. total: steps, None while unknown."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
@@ -18,9 +18,9 @@ def progress(title: str, total: int | None) -> Iterator[Callable[[], None]]:
         TextColumn("{task.description}"),
         BarColumn(),
         MofNCompleteColumn(),
-        TextColumn("images"),
+        TextColumn(unit),
         TimeElapsedColumn(),
     )
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task(title, total=total)
-        yield lambda: bar.advance(task)
+        yield lambda completed, known: bar.update(task, completed=completed, total=known)

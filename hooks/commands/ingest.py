@@ -36,16 +36,17 @@ def ingest(folder: Path, patient: str, um_per_px: float | None) -> None:
             )
     from cds.ingest import ingest_folder
     from hooks.commands.console import progress
-    from hooks.commands.upstreams import archive_of, fhir_of
+    from hooks.commands.upstreams import archive_of, fhir_of, pixel_limits
 
-    with progress("Storing", total=None) as advance:
+    with progress("Storing", total=None, unit="steps") as step:
         done = ingest_folder(
             folder,
             archive=archive_of(settings),
             fhir=fhir_of(settings),
             patient=patient,
             um_per_px=um_per_px,
-            on_progress=lambda *_: advance(),
+            limits=pixel_limits(settings),
+            on_progress=lambda completed, total, _name: step(completed, total),
         )
     for refused in done.refused:
         click.echo(f"refused: {refused.source}: {refused.reason}", err=True)
@@ -53,10 +54,6 @@ def ingest(folder: Path, patient: str, um_per_px: float | None) -> None:
         raise click.ClickException(f"nothing was stored: no readable image in {folder}")
     click.echo(f"study        {done.study_uid}")
     click.echo(f"ImagingStudy {done.imaging_study}")
-    click.echo(f"stored       {_count(done.instances)} images, {len(done.refused)} refused")
+    click.echo(f"stored       {done.instances} images, {len(done.refused)} refused")
     if done.refused:
         raise SystemExit(SOME_REFUSED)
-
-
-def _count(instances: object) -> int:
-    return instances if isinstance(instances, int) else len(instances)  # type: ignore[arg-type]

@@ -1,6 +1,9 @@
-"""The table of `docs/settings.md`, made from `cds.settings`; `python -m hooks.commands.settings_table` prints it."""
+"""The table of `docs/settings.md`, made from `cds.settings`: `python -m hooks.commands.settings_table docs/settings.md`."""
 
+import re
+import sys
 from dataclasses import Field, fields
+from pathlib import Path
 from typing import Any
 
 from cds.settings import PREFIX, Settings
@@ -15,11 +18,19 @@ def settings_table() -> str:
     return "\n".join(rows) + "\n"
 
 
+def rewritten(page: str) -> str:
+    """The page with its first table made anew."""
+    return re.sub(r"(^\|.*\n)+", lambda _: settings_table(), page, count=1, flags=re.MULTILINE)
+
+
 def _default(field: "Field[Any]") -> str:
     default = field.default
-    text = ",".join(default) if isinstance(default, tuple) else str(default).replace("False", "false")
+    if isinstance(default, bool):
+        return f"`{str(default).lower()}`"
+    text = ",".join(default) if isinstance(default, tuple) else str(default)
     return f"`{text}`" if text else "empty"
 
 
 if __name__ == "__main__":
-    print(settings_table(), end="")
+    page = Path(sys.argv[1])
+    page.write_text(rewritten(page.read_text()))

@@ -1,7 +1,12 @@
 """The configured FHIR server and archive, for commands that speak to them without the serving context."""
 
+from typing import TYPE_CHECKING
+
 from cds.ports import FhirServer, ImageArchive
 from cds.settings import Settings
+
+if TYPE_CHECKING:
+    from cds.pixels import PixelLimits
 
 
 def fhir_of(settings: Settings) -> FhirServer:
@@ -25,4 +30,12 @@ def archive_of(settings: Settings) -> ImageArchive:
         connect_timeout_s=settings.connect_timeout_s,
         read_timeout_s=settings.read_timeout_s,
         max_instance_bytes=settings.max_instance_mb * 1024 * 1024,
+    )
+
+
+def pixel_limits(settings: Settings) -> "PixelLimits":
+    from cds.pixels import PixelLimits
+
+    return PixelLimits(
+        max_megapixels=settings.max_image_megapixels, max_frames=settings.max_frames_per_instance
     )

@@ -1,0 +1,133 @@
+"""`leukocds check`: settings with secrets masked, and each part as it is found."""
+
+import json
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from cds.store import SqlAssessmentStore
+from hooks.cli import cli
+from hooks.commands.check import masked
+from hooks.demo.hospital import Hospital
+
+
+@pytest.fixture
+def package(tmp_path: Path) -> Path:
+    folder = tmp_path / "package"
+    folder.mkdir()
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def known_model(monkeypatch: pytest.MonkeyPatch, package: Path) -> None:
+    """The package itself is another test's matter: here it is a card without files that is taken for good."""
+    monkeypatch.setattr("models.package.load_card", lambda folder: None)
+    (package / "card.json").write_text(json.dumps({"name": "cells", "version": "1", "files": {}}))
+
+
+def check(package: Path, tmp_path: Path, **environ: str) -> Result:
+    settings = {
+        "LEUKOCDS_MODEL_PACKAGE": str(package),
+        "LEUKOCDS_DATABASE_URL": f"sqlite:///{tmp_path / 'store.db'}",
+        "COLUMNS": "200",
+    }
+    return CliRunner().invoke(cli, ["check"], env=settings | environ)
+
+
+def line(result: Result, part: str) -> str:
+    (found,) = [found for found in result.stdout.splitlines() if found[6:].startswith(part)]
+    return found
+
+
+def test_nothing_configured_is_well(package: Path, tmp_path: Path) -> None:
+    result = check(package, tmp_path)
+    assert result.exit_code == 0, result.output
+    assert "does not exist yet" in line(result, "database")
+    assert not (tmp_path / "store.db").exists()
+    assert "embedded" in line(result, "broker")
+    assert "cells 1, sha256" in line(result, "model")
+    assert "not configured" in line(result, "FHIR server")
+    assert "not configured" in line(result, "archive")
+    assert "http://127.0.0.1:8702/cds-services" in line(result, "door")
+
+
+def test_servers_that_answer_are_named(package: Path, tmp_path: Path) -> None:
+    store = SqlAssessmentStore(f"sqlite:///{tmp_path / 'store.db'}")
+    store.migrate()
+    store.close()
+    with Hospital() as hospital:
+        result = check(
+            package,
+            tmp_path,
+            LEUKOCDS_FHIR_URL=hospital.fhir_url,
+            LEUKOCDS_ARCHIVE_URL=hospital.archive_url,
+        )
+    assert result.exit_code == 0, result.output
+    assert "FHIR 4.0.1" in line(result, "FHIR server")
+    assert "answers QIDO-RS" in line(result, "archive")
+    assert "has its tables" in line(result, "database")
+
+
+def test_what_is_wrong_is_said_with_what_to_do(package: Path, tmp_path: Path) -> None:
+    gone = Hospital()
+    gone.stop()
+    result = check(
+        package,
+        tmp_path,
+        LEUKOCDS_DATABASE_URL=f"sqlite:///{tmp_path / 'no-folder' / 'store.db'}",
+        LEUKOCDS_BROKER_URL="redis://127.0.0.1:1/0",
+        LEUKOCDS_MODEL_PACKAGE=str(tmp_path),
+        LEUKOCDS_FHIR_URL=gone.fhir_url,
+        LEUKOCDS_ARCHIVE_URL=gone.archive_url,
+        LEUKOCDS_HOST="0.0.0.0",
+    )
+    assert result.exit_code == 1
+    assert "6 of the parts above are wrong" in result.stderr
+    for part in ("database", "broker", "model", "FHIR server", "archive", "door"):
+        assert line(result, part).startswith("wrong")
+    assert result.stdout.count("To do: ") == 6
+    assert "LEUKOCDS_ALLOW_OPEN" in result.stdout
+
+
+def test_a_fhir_server_of_another_release_is_wrong(
+    package: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    statement = {
+        "resourceType": "CapabilityStatement",
+        "fhirVersion": "5.0.0",
+        "status": "active",
+        "kind": "instance",
+    }
+    monkeypatch.setattr("hooks.demo.hospital.capability_statement", lambda url: statement)
+    with Hospital() as hospital:
+        result = check(package, tmp_path, LEUKOCDS_FHIR_URL=hospital.fhir_url)
+    assert result.exit_code == 1
+    assert "speaks FHIR 5.0.0" in line(result, "FHIR server")
+
+
+def test_secrets_are_not_printed(package: Path, tmp_path: Path) -> None:
+    result = check(
+        package,
+        tmp_path,
+        LEUKOCDS_FHIR_TOKEN="hush-token",
+        LEUKOCDS_ARCHIVE_PASSWORD="hush-password",
+        LEUKOCDS_BROKER_URL="redis://user:hush-broker@127.0.0.1:1/0",
+        LEUKOCDS_DATABASE_URL="postgresql://user:hush-database@127.0.0.1:1/leukocds",
+    )
+    assert "hush" not in result.output
+    assert "redis://user:***@127.0.0.1:1/0" in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("address", "shown"),
+    [
+        ("redis://:hush@host/0", "redis://:***@host/0"),
+        ("postgresql://u:h:u@sh@host/db", "postgresql://u:***@host/db"),
+        ("memory://", "memory://"),
+        ("http://[hush", "(set, not shown)"),
+        ("plain text", "plain text"),
+    ],
+)
+def test_masked(address: str, shown: str) -> None:
+    assert masked(address) == shown
