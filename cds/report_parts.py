@@ -1,0 +1,77 @@
+"""Small pieces of FHIR that the resources of a report share, as JSON."""
+
+import uuid
+from collections.abc import Iterable, Sequence
+from html import escape
+from typing import Any
+
+from cds.ports import Resource
+from cds.values import NAMESPACE, Assessment
+from fhir_profiles.codes import AI_ASSERTED, UCUM, Code
+
+#: Business identifiers: of a result's resources (value: the assessment's key), and of a model package (its digest).
+ASSESSMENT_SYSTEM = "urn:leukocds:assessment"
+MODEL_SYSTEM = "urn:leukocds:model-package"
+DICOM_UID_SYSTEM = "urn:dicom:uid"
+
+#: Label of whatever software asserted (FHIR R4, Security Labels).
+AI_META: Resource = {"security": [AI_ASSERTED.coding()]}
+
+
+def concept(*codes: Code, text: str | None = None) -> Resource:
+    """A CodeableConcept; `text` is what a person reads instead of the first display."""
+    shown = text or codes[0].display
+    return {"coding": [code.coding() for code in codes], "text": shown} if codes else {"text": shown}
+
+
+def quantity(value: float, unit: str, code: str, digits: int) -> Resource:
+    return {"value": round(value, digits), "unit": unit, "system": UCUM, "code": code}
+
+
+def full_url(kind: str, key: str) -> str:
+    """`urn:uuid:` of an entry: the same for the same result, so that a bundle is the same whenever it is built."""
+    return uuid.uuid5(NAMESPACE, "\n".join(["fullUrl", kind, key])).urn
+
+
+def own_identifier(assessment: Assessment, part: str = "") -> Resource:
+    return {"system": ASSESSMENT_SYSTEM, "value": assessment.key + (f".{part}" if part else "")}
+
+
+def study_reference(assessment: Assessment) -> Resource:
+    """The ImagingStudy, by its study UID too: it is still found when the resource moves to another server."""
+    uid = assessment.study.study_uid
+    reference: Resource = {"identifier": dicom_identifier(uid), "display": "Blood smear images"}
+    if assessment.study.imaging_study is not None:
+        reference["reference"] = assessment.study.imaging_study
+    else:
+        reference["type"] = "ImagingStudy"
+    return reference
+
+
+def dicom_identifier(uid: str) -> Resource:
+    return {"system": DICOM_UID_SYSTEM, "value": f"urn:oid:{uid}"}
+
+
+def narrative(*blocks: str) -> Resource:
+    """`text` of a resource from blocks of XHTML."""
+    return {
+        "status": "generated",
+        "div": f'<div xmlns="http://www.w3.org/1999/xhtml">{"".join(blocks)}</div>',
+    }
+
+
+def paragraph(text: str) -> str:
+    return f"<p>{escape(text)}</p>"
+
+
+def bullets(lines: Iterable[str]) -> str:
+    items = "".join(f"<li>{escape(line)}</li>" for line in lines)
+    return f"<ul>{items}</ul>" if items else ""
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
+    def line(cells: Sequence[Any], tag: str) -> str:
+        return "<tr>" + "".join(f"<{tag}>{escape(str(cell))}</{tag}>" for cell in cells) + "</tr>"
+
+    body = "".join(line(row, "td") for row in rows)
+    return f"<table><thead>{line(head, 'th')}</thead><tbody>{body}</tbody></table>" if body else ""
