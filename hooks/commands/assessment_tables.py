@@ -40,6 +40,7 @@ def show(assessment: Assessment, console: Console | None = None) -> None:
         f"{model.name} {model.version} ({model.digest[:12]}). Research use; not a medical device.",
         style="dim",
         highlight=False,
+        soft_wrap=True,
     )
 
 

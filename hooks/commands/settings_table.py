@@ -1,4 +1,4 @@
-"""The table of `docs/settings.md`, made from `cds.settings`: `python -m hooks.commands.settings_table docs/settings.md`."""
+"""The table of `docs/settings.md`, made from `cds.settings`; run as a module with the path of that page."""
 
 import re
 import sys

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from cds.values import Pattern
-from hooks.demo.charts import concept, reports_of, results_of
+from fhir_profiles.codes import LOINC, PATTERN
+from hooks.demo.charts import reports_of, results_of
 from hooks.demo.ehr import Card, Ehr
 from hooks.demo.hospital import Hospital
 from hooks.demo.patients import NOT_ANALYSED, Patient
@@ -18,8 +19,6 @@ Resource = dict[str, Any]
 #: Card topics after which nothing more will come.
 _SETTLED = {"smear-result", "smear-not-analysed", "smear-failed", "smear-problem"}
 _POLL_S = 0.25
-#: LOINC code of the impression among a report's results, whose value is the pattern.
-_SMEAR_FINDING = "5909-7"
 
 
 @dataclass(slots=True, kw_only=True)
@@ -54,10 +53,10 @@ class RoundTrip:
         if self.report is None:
             return None
         for result in self.results:
-            if any(coding.get("code") == _SMEAR_FINDING for coding in result["code"].get("coding", [])):
-                if "dataAbsentReason" in result:
-                    return NOT_ANALYSED
-                return _pattern_of(concept(result.get("valueCodeableConcept")))
+            if "5909-7" in _codes(result["code"], LOINC):  # the impression
+                absent = "dataAbsentReason" in result
+                patterns = [NOT_ANALYSED] if absent else _codes(result.get("valueCodeableConcept"), PATTERN)
+                return ", ".join(patterns)
         return "a report without an impression"
 
     @property
@@ -113,9 +112,13 @@ def follow(
         time.sleep(_POLL_S)
 
 
-def _pattern_of(text: str) -> str:
-    """Pattern that a card's summary or an impression names."""
-    for pattern, name in PATTERN_NAMES.items():
-        if text.startswith(name):
-            return pattern.value
-    return Pattern.INDETERMINATE.value if "ndeterminate" in text else text
+def _pattern_of(summary: str) -> str:
+    """Pattern that the summary of a result card names."""
+    named = [pattern.value for pattern, name in PATTERN_NAMES.items() if summary.startswith(name)]
+    if named:
+        return named[0]
+    return Pattern.INDETERMINATE.value if "indeterminate" in summary else summary
+
+
+def _codes(concept: Resource | None, system: str) -> list[str]:
+    return [c["code"] for c in (concept or {}).get("coding", []) if c.get("system") == system]
