@@ -1,0 +1,68 @@
+import re
+
+from cds.values import CLASSES, NotAnalysedReason, Pattern
+from fhir_profiles import codes
+from fhir_profiles.codes import LOINC, SNOMED_CT, TABLE, Code, code_systems
+from models.labels import CELL_TYPES, OUTSIDE_DIFFERENTIAL
+
+
+def test_the_table_of_codes():
+    """Each code once, with a display and a source; LOINC and SNOMED CT codes have valid check digits."""
+    assert len({(code.system, code.code) for code in TABLE}) == len(TABLE)
+    for code in TABLE:
+        assert code.display.strip() == code.display != ""
+        assert code.source
+        assert re.fullmatch(r"https?://\S+|urn:leukocds:[a-z-]+", code.system)
+        if code.system == LOINC:
+            number, _, digit = code.code.partition("-")
+            assert luhn(number) == int(digit), code
+        if code.system == SNOMED_CT:
+            assert verhoeff(code.code), code
+        assert "manual" not in code.display.lower(), "nobody counted by hand"
+    held = [value for value in vars(codes).values() if isinstance(value, Code)]
+    assert set(held) <= set(TABLE)
+
+
+def test_every_answer_has_a_code():
+    assert set(codes.PATTERNS) == set(Pattern)
+    assert set(codes.PATTERN_PROBABILITIES) == set(CLASSES)
+    assert set(codes.NOT_ANALYSED_REASONS) == set(NotAnalysedReason)
+    counted = [cell_type for cell_type in CELL_TYPES if cell_type not in OUTSIDE_DIFFERENTIAL]
+    assert set(counted) <= set(codes.PERCENT) == set(codes.CELL_TYPES) == set(codes.CELL_COUNTS)
+
+
+def test_our_own_code_systems_hold_our_own_codes():
+    held = {(system["url"], concept["code"]) for system in code_systems() for concept in system["concept"]}
+    assert held == {(c.system, c.code) for c in TABLE if c.system.startswith("urn:leukocds:")}
+    assert len({system["id"] for system in code_systems()}) == len(code_systems())
+
+
+def test_the_check_digits_catch_a_slip():
+    assert luhn("5909") == 7
+    assert luhn("5908") != 7
+    assert verhoeff("17621005")
+    assert not verhoeff("17621050")
+
+
+def luhn(number: str) -> int:
+    """LOINC's check digit (mod 10)."""
+    doubled = [int(d) * (2 if i % 2 == 0 else 1) for i, d in enumerate(reversed(number))]
+    return -sum(d // 10 + d % 10 for d in doubled) % 10
+
+
+def verhoeff(number: str) -> bool:
+    """Whether the last digit is right, as SNOMED CT identifiers have it (dihedral group D5)."""
+    permutation = [1, 5, 7, 6, 2, 8, 3, 0, 9, 4]
+    check = 0
+    for i, digit in enumerate(map(int, reversed(number))):
+        for _ in range(i % 8):
+            digit = permutation[digit]
+        check = multiply(check, digit)
+    return check == 0
+
+
+def multiply(a: int, b: int) -> int:
+    """Product in D5: 0 to 4 rotations, 5 to 9 reflections."""
+    if a < 5:
+        return (a + b) % 5 if b < 5 else 5 + (a + b) % 5
+    return 5 + (a - b) % 5 if b < 5 else (a - b) % 5
