@@ -54,9 +54,10 @@ def decode_dicom(
     try:
         dataset = _read(data, limits)
         uid = str(dataset.get("SOPInstanceUID", ""))
-        name = source or (uid if is_uid(uid) else name)
         if expected is not None:
             _check_identity(dataset, expected)
+        elif source is None and is_uid(uid):
+            name = uid
         _check_is_field(dataset)
         header = frame_header(dataset, limits)
         chosen = spread(header.frames, limits.max_frames)
