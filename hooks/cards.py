@@ -13,10 +13,11 @@ from cds.locate import StudyProblem
 from cds.values import NAMESPACE, Assessment, Finding, Job, JobState, NotAnalysed, NotAnalysedReason, Pattern
 from hooks.suggestions import Chosen, suggestions
 from hooks.wording import (
-    CML_CAVEAT,
     NOT_A_DIAGNOSIS,
     NOT_ANALYSED,
     PATTERN_NAMES,
+    caveats,
+    cell_name,
     confirm_by,
     headline,
     markdown,
@@ -178,13 +179,9 @@ def _not_analysed_card(assessment: Assessment, outcome: NotAnalysed, base_url: s
 
 def _result_parts(assessment: Assessment, finding: Finding) -> list[str]:
     parts = [f"**{NOT_A_DIAGNOSIS}**"]
-    if finding.reason:
-        parts.append(f"Indeterminate: {markdown(finding.reason)}")
-    if finding.evidence:
-        parts.append(_bullets(markdown(sentence) for sentence in finding.evidence))
+    if sentences := [*caveats(finding), *finding.evidence]:
+        parts.append(_bullets(markdown(sentence) for sentence in sentences))
     parts.append(confirm_by(finding))
-    if finding.pattern is Pattern.CML:
-        parts.append(CML_CAVEAT)
     if finding.differential.total:
         lines = ["| Cell type | Cells | % | 95 % interval |", "| --- | ---: | ---: | ---: |"]
         lines += [f"| {markdown(name)} | {n} | {p} | {ci} |" for name, n, p, ci in rows(finding.differential)]
@@ -192,7 +189,7 @@ def _result_parts(assessment: Assessment, finding: Finding) -> list[str]:
         parts.append("\n".join(lines))
     if finding.differential.other:
         others = ", ".join(
-            f"{count} {cell_type.replace('_', ' ')}"
+            f"{cell_name(cell_type).lower()} {count}"
             for cell_type, count in sorted(finding.differential.other.items())
         )
         parts.append(f"Not counted in the differential: {markdown(others)}.")
@@ -208,7 +205,8 @@ def _image_parts(assessment: Assessment) -> list[str]:
     refused = [image for image in assessment.images if image.refused]
     read = len(assessment.images) - len(refused)
     cells = sum(image.cells for image in assessment.images)
-    parts = [f"Rests on {_count(cells, 'cell')} in {_count(read, 'image')}."]
+    verb = "Rests on" if isinstance(assessment.outcome, Finding) else "Found:"
+    parts = [f"{verb} {_count(cells, 'cell')} in {_count(read, 'image')}."]
     if refused:
         lines = [f"{markdown(i.source)}: {markdown(i.refused or '')}" for i in refused[:_MAX_REFUSED_SHOWN]]
         if len(refused) > _MAX_REFUSED_SHOWN:

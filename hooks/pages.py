@@ -13,11 +13,11 @@ from hooks.cards import WHAT_TO_DO, indicator
 from hooks.context import Context
 from hooks.services import SERVICE_ID
 from hooks.wording import (
-    CML_CAVEAT,
     NOT_A_DIAGNOSIS,
     NOT_ANALYSED,
     PATTERN_NAMES,
     between,
+    caveats,
     cell_name,
     confirm_by,
     headline,
@@ -97,7 +97,7 @@ def _view(assessment: Assessment, report: str) -> dict[str, Any]:
             "finding": outcome,
             "title": headline(outcome).removesuffix(", preliminary"),
             "advice": confirm_by(outcome),
-            "caveat": CML_CAVEAT if outcome.pattern == "CML" else None,
+            "sentences": [*caveats(outcome), *outcome.evidence],
             "bars": _differential(outcome),
             "others": sorted((cell_name(t), n) for t, n in outcome.differential.other.items()),
             "probabilities": _probabilities(outcome),

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from concurrent.futures import TimeoutError as FutureTimeout
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import structlog
 
@@ -73,7 +73,8 @@ def gather(request: HookRequest, context: Context, deadline: Deadline) -> Chart:
             studies, problems = _named_studies(request, server, pool, deadline)
         else:
             studies, problems = _patient_studies(request, context, server, pool, deadline), ()
-        wait([f for f in (patient, reports) if f is not None], timeout=_OPTIONAL_WAIT_S)
+        optional: list[Future[Any]] = [f for f in (patient, reports) if f is not None]
+        wait(optional, timeout=_OPTIONAL_WAIT_S)
         if patient is not None:
             _check_patient(patient, deadline)
         return Chart(

@@ -3,18 +3,14 @@
 import re
 from collections.abc import Mapping
 
+from cds.cell_types import GROUPS
+from cds.evidence import CML_NEVER_VALIDATED
 from cds.values import Differential, Finding, NotAnalysedReason, Pattern, wilson_interval
-
-BLASTS = ("myeloblast", "lymphoblast")
-LYMPHOCYTES = ("cll_lymphocyte", "lymphocyte", "reactive_lymphocyte")
-PRECURSORS = ("promyelocyte", "myelocyte", "metamyelocyte")
+from fhir_profiles.codes import CELL_TYPES
 
 NOT_A_DIAGNOSIS = (
     "Preliminary and not a diagnosis. For research use only: not a medical device. "
     "A hematologist must review the smear itself."
-)
-CML_CAVEAT = (
-    "The CML pattern was built from composed cell mixtures and was never validated on patients with CML."
 )
 
 PATTERN_NAMES: Mapping[Pattern, str] = {
@@ -48,22 +44,21 @@ def headline(finding: Finding) -> str:
     """The verdict with the share it rests on, as plain text of well under 140 characters."""
     d = finding.differential
     if finding.possible_apl:
-        return f"Possible APL: {share(d, 'promyelocytes', 'promyelocyte')} in blood smear, preliminary"
+        name = "AML pattern, possible APL" if finding.pattern is Pattern.AML else "Possible APL"
+        return f"{name} in blood smear: {share(d, 'promyelocytes', 'promyelocytes')}, preliminary"
     match finding.pattern:
         case Pattern.ALL | Pattern.AML:
-            return (
-                f"{PATTERN_NAMES[finding.pattern]} in blood smear: {share(d, 'blasts', *BLASTS)}, preliminary"
-            )
+            return f"{PATTERN_NAMES[finding.pattern]} in blood smear: {share(d, 'blasts', 'blasts')}, preliminary"
         case Pattern.CLL:
-            return f"CLL pattern in blood smear: {share(d, 'lymphocytes', *LYMPHOCYTES)}, preliminary"
+            return f"CLL pattern in blood smear: {share(d, 'lymphocytes', 'mature_lymphocytes')}, preliminary"
         case Pattern.CML:
             basophils = percent(d.fraction("basophil"))
-            left = share(d, "immature granulocytes", *PRECURSORS)
+            left = share(d, "granulocyte precursors", "precursors")
             return f"CML pattern in blood smear: {left}, {basophils} basophils, preliminary"
         case Pattern.HEALTHY:
-            return f"No leukemia pattern in blood smear: {share(d, 'blasts', *BLASTS)}, preliminary"
+            return f"No leukemia pattern in blood smear: {share(d, 'blasts', 'blasts')}, preliminary"
         case Pattern.INDETERMINATE:
-            return f"Blood smear indeterminate: {share(d, 'blasts', *BLASTS)}; pathologist review advised"
+            return f"Blood smear indeterminate: {share(d, 'blasts', 'blasts')}; pathologist review advised"
 
 
 def confirm_by(finding: Finding) -> str:
@@ -72,10 +67,10 @@ def confirm_by(finding: Finding) -> str:
     return _CONFIRM[finding.pattern]
 
 
-def share(differential: Differential, name: str, *cell_types: str) -> str:
-    """ "31 % blasts (95 % CI 23–41 %)"."""
-    low, high = differential.interval(*cell_types)
-    return f"{percent(differential.fraction(*cell_types))} {name} (95 % CI {between(low, high)})"
+def share(differential: Differential, name: str, group: str) -> str:
+    """As "31 % blasts (95 % CI 23–41 %)", for one of the GROUPS of cell types."""
+    low, high = differential.interval(*GROUPS[group])
+    return f"{percent(differential.fraction(*GROUPS[group]))} {name} (95 % CI {between(low, high)})"
 
 
 def percent(fraction: float) -> str:
@@ -95,9 +90,21 @@ def rows(differential: Differential) -> list[tuple[str, int, str, str]]:
 
 
 def cell_name(cell_type: str) -> str:
-    """ "cll_lymphocyte" as "CLL lymphocyte"."""
+    """As the reports call it too; a type that no table knows by its own name."""
+    code = CELL_TYPES.get(cell_type)
+    if code is not None:
+        return code.display
     words = cell_type.replace("_", " ").strip()
-    return "CLL" + words[3:] if words.startswith("cll ") else words[:1].upper() + words[1:]
+    return words[:1].upper() + words[1:]
+
+
+def caveats(finding: Finding) -> list[str]:
+    """What must be said with the verdict and is not among the evidence: why indeterminate, CML never validated."""
+    said = " ".join(finding.evidence)
+    found = [f"Indeterminate: {finding.reason}."] if finding.reason and finding.reason not in said else []
+    if finding.pattern is Pattern.CML and CML_NEVER_VALIDATED not in said:
+        found.append(CML_NEVER_VALIDATED)
+    return found
 
 
 def plain(text: str) -> str:
