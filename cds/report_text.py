@@ -39,7 +39,7 @@ def verdict(finding: Finding) -> str:
 
 def percent(fraction: float) -> str:
     """A fraction in [0, 1] as whole percent; what is neither none nor all never reads 0 % or 100 %."""
-    if 0 < fraction < 0.005:
+    if 0 < fraction <= 0.005:
         return "< 1 %"
     if 0.995 <= fraction < 1:
         return "> 99 %"
