@@ -15,9 +15,8 @@ from cds.errors import EndpointNotAllowed, LeukoError
 from cds.fhir_client import relative_reference
 from cds.ports import Resource
 from cds.values import StudyRef, is_reference, is_uid
+from fhir_profiles.codes import DICOM_UID_SYSTEM
 
-#: Identifier system of a DICOM Study Instance UID (FHIR R4, ImagingStudy.identifier).
-DICOM_UID_SYSTEM = "urn:dicom:uid"
 WADO_RS = "dicom-wado-rs"
 
 _WITHDRAWN = ("entered-in-error", "cancelled")

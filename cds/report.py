@@ -24,8 +24,6 @@ from cds.ports import Resource
 from cds.report_observations import differential_observation, impression_observation
 from cds.report_parts import (
     AI_META,
-    ASSESSMENT_SYSTEM,
-    MODEL_SYSTEM,
     concept,
     dicom_identifier,
     full_url,
@@ -36,7 +34,16 @@ from cds.report_parts import (
 )
 from cds.report_text import conclusion, sentences
 from cds.values import Assessment, Finding, ModelIdentity
-from fhir_profiles.codes import AI_ASSERTED, ASSEMBLER, CREATE, HEMATOLOGY, MORPHOLOGY_NARRATIVE, SOFTWARE
+from fhir_profiles.codes import (
+    AI_ASSERTED,
+    ASSEMBLER,
+    ASSESSMENT_SYSTEM,
+    CREATE,
+    HEMATOLOGY,
+    MODEL_SYSTEM,
+    MORPHOLOGY_NARRATIVE,
+    SOFTWARE,
+)
 
 _MODELS: dict[str, Any] = {
     "Device": Device,

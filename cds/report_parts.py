@@ -7,12 +7,7 @@ from typing import Any
 
 from cds.ports import Resource
 from cds.values import NAMESPACE, Assessment
-from fhir_profiles.codes import AI_ASSERTED, UCUM, Code
-
-#: Business identifiers: of a result's resources (value: the assessment's key), and of a model package (its digest).
-ASSESSMENT_SYSTEM = "urn:leukocds:assessment"
-MODEL_SYSTEM = "urn:leukocds:model-package"
-DICOM_UID_SYSTEM = "urn:dicom:uid"
+from fhir_profiles.codes import AI_ASSERTED, ASSESSMENT_SYSTEM, DICOM_UID_SYSTEM, UCUM, Code
 
 #: Label of whatever software asserted (FHIR R4, Security Labels).
 AI_META: Resource = {"security": [AI_ASSERTED.coding()]}

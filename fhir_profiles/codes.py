@@ -1,4 +1,4 @@
-"""Every code that a resource of ours carries, in one table, each with the public source that confirms it.
+"""The codes and identifier systems of what we write: one table, each code with the public source that confirms it.
 
 A code that is not in this table does not appear in what we write. Codes that mean "by manual count" are avoided:
 nobody counted by hand. The leukemias' own SNOMED CT codes are absent on purpose: a pattern is a reason to look, and a
@@ -20,6 +20,12 @@ V2_DIAGNOSTIC_SERVICE = "http://terminology.hl7.org/CodeSystem/v2-0074"
 OBSERVATION_CATEGORY = "http://terminology.hl7.org/CodeSystem/observation-category"
 DATA_ABSENT_REASON = "http://terminology.hl7.org/CodeSystem/data-absent-reason"
 PROVENANCE_PARTICIPANT = "http://terminology.hl7.org/CodeSystem/provenance-participant-type"
+
+#: Business identifiers: of a result's resources (its value is the assessment's key), of a model package (its digest).
+ASSESSMENT_SYSTEM = "urn:leukocds:assessment"
+MODEL_SYSTEM = "urn:leukocds:model-package"
+#: Identifier system of DICOM UIDs, written `urn:oid:…` (FHIR R4, ImagingStudy.identifier).
+DICOM_UID_SYSTEM = "urn:dicom:uid"
 
 CELL_TYPE = "urn:leukocds:cell-type"
 CELL_COUNT = "urn:leukocds:cell-count"
