@@ -62,7 +62,7 @@ class Hapi(Recipe):
 
     name = "hapi"
     default_port = 18090
-    packages = ("openjdk-17-jdk-headless", "maven")
+    packages = ("default-jdk-headless", "maven")  # Debian 12: JDK 17
     stop_signal = signal.SIGTERM
     patience_s = 300.0
 

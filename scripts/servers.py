@@ -6,8 +6,8 @@
     servers.py status           print the addresses
     servers.py run -- COMMAND   start, run COMMAND, stop what this call started; its exit status is COMMAND's
 
-A server that cannot be had is named with its remedy. `start` then fails; `run` goes on without it unless
-LEUKOCDS_REQUIRE_SERVERS=1. Ports are LEUKOCDS_SERVERS_<NAME>_PORT, or a default, or the next free port after that.
+A server that cannot be had is named with its remedy. `start` then fails; `run` goes on without it, and fails in the end
+under LEUKOCDS_REQUIRE_SERVERS=1. Ports are LEUKOCDS_SERVERS_<NAME>_PORT, or a default, or the next free port after that.
 Every start begins with empty data folders below `.servers/`. Standard library only: runs before anything is installed.
 """
 
@@ -133,10 +133,9 @@ def _run_command(program: Sequence[str]) -> int:
     try:
         left_out = start_all(started)
         print(_table(_load().values(), left_out), flush=True)
-        if left_out and os.environ.get("LEUKOCDS_REQUIRE_SERVERS") == "1":
-            print("LEUKOCDS_REQUIRE_SERVERS=1: not going on without them", file=sys.stderr)
-            return 1
-        return subprocess.run(program, cwd=ROOT, check=False).returncode
+        status = subprocess.run(program, cwd=ROOT, check=False).returncode
+        required = os.environ.get("LEUKOCDS_REQUIRE_SERVERS") == "1"
+        return status or int(required and bool(left_out))
     except KeyboardInterrupt:
         return 130
     finally:
@@ -210,10 +209,9 @@ def _may_install() -> bool:
 
 def _install(recipes: Iterable[Recipe]) -> None:
     """Debian packages, without letting them start services of their own (policy-rc.d(8): 101 forbids)."""
-    packages = [package for recipe in recipes for package in recipe.packages]
-    if not packages or not _may_install():
+    steps = [["install", "-y", "--no-install-recommends", *recipe.packages] for recipe in recipes]
+    if not steps or not _may_install():
         return
-    print(f"installing {' '.join(packages)}", file=sys.stderr, flush=True)
     policy = Path("/usr/sbin/policy-rc.d")
     ours = not policy.exists()
     if ours:
@@ -221,7 +219,8 @@ def _install(recipes: Iterable[Recipe]) -> None:
         policy.chmod(0o755)
     try:
         environ = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
-        for step in (["update"], ["install", "-y", "--no-install-recommends", *packages]):
+        for step in (["update"], *steps):
+            print(f"apt-get {' '.join(step)}", file=sys.stderr, flush=True)
             done = subprocess.run(
                 ["apt-get", "-q", *step],
                 env=environ,
