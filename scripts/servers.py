@@ -6,8 +6,8 @@
     servers.py status           print the addresses
     servers.py run -- COMMAND   start, run COMMAND, stop what this call started; its exit status is COMMAND's
 
-A server that cannot be had is named with its remedy. `start` then fails; `run` goes on without it, and fails in the end
-under LEUKOCDS_REQUIRE_SERVERS=1. Ports are LEUKOCDS_SERVERS_<NAME>_PORT, or a default, or the next free port after that.
+A server that cannot be had is named with its remedy. `start` then fails; `run` goes on without it, and in the end fails
+under LEUKOCDS_REQUIRE_SERVERS=1. Ports are LEUKOCDS_SERVERS_<NAME>_PORT, or a default, or the next free one after it.
 Every start begins with empty data folders below `.servers/`. Standard library only: runs before anything is installed.
 """
 
