@@ -34,7 +34,7 @@ class Hospital:
             host, port, self.app, threaded=True, request_handler=_QuietHandler
         )
         self._thread = threading.Thread(
-            target=self._server.serve_forever, name="simulated-hospital", daemon=True
+            target=self._server.serve_forever, args=(0.05,), name="simulated-hospital", daemon=True
         )
         self.url = f"http://{host}:{self._server.server_port}"
 
