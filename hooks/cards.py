@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from cds.locate import StudyProblem
+from cds.report_text import cell_name, percent
 from cds.values import NAMESPACE, Assessment, Finding, Job, JobState, NotAnalysed, NotAnalysedReason, Pattern
 from hooks.suggestions import Chosen, suggestions
 from hooks.wording import (
@@ -17,11 +18,9 @@ from hooks.wording import (
     NOT_ANALYSED,
     PATTERN_NAMES,
     caveats,
-    cell_name,
     confirm_by,
     headline,
     markdown,
-    percent,
     rows,
     shorten,
 )

@@ -8,6 +8,7 @@ from typing import Any
 from flask import Flask, Response, render_template
 
 from cds.errors import UnknownService
+from cds.report_text import cell_name, percent
 from cds.values import Assessment, Cell, Finding, NotAnalysed, ReportState, wilson_interval
 from hooks.cards import WHAT_TO_DO, indicator
 from hooks.context import Context
@@ -18,10 +19,8 @@ from hooks.wording import (
     PATTERN_NAMES,
     between,
     caveats,
-    cell_name,
     confirm_by,
     headline,
-    percent,
 )
 
 _REPORT_STATES = {

@@ -20,6 +20,7 @@ from hooks.cds_requests import HookRequest, hooks
 from hooks.context import Context
 from hooks.prefetch import Chart, gather, templates
 from hooks.suggestions import Chosen, order_codes
+from hooks.wording import shorten
 
 SERVICE_ID = "leukemia-smear"
 #: Smears that get a card; the newest. Older ones are mentioned, and not analysed from a hook.
@@ -218,6 +219,13 @@ def _earlier(reports: Sequence[Resource], assessment: Assessment) -> list[Earlie
             continue
         if isinstance(when, str) and isinstance(conclusion, str):
             found.append(
-                Earlier(when=when[:10], status=str(report.get("status")), conclusion=conclusion[:200])
+                Earlier(
+                    when=when[:10], status=str(report.get("status")), conclusion=_first_sentence(conclusion)
+                )
             )
     return sorted(found, key=lambda e: e.when, reverse=True)[:_MAX_EARLIER]
+
+
+def _first_sentence(text: str) -> str:
+    """The verdict; our conclusions go on with the evidence."""
+    return shorten(text.split(". ")[0], 200)

@@ -5,8 +5,8 @@ from collections.abc import Mapping
 
 from cds.cell_types import GROUPS
 from cds.evidence import CML_NEVER_VALIDATED
+from cds.report_text import cell_name, percent
 from cds.values import Differential, Finding, NotAnalysedReason, Pattern, wilson_interval
-from fhir_profiles.codes import CELL_TYPES
 
 NOT_A_DIAGNOSIS = (
     "Preliminary and not a diagnosis. For research use only: not a medical device. "
@@ -73,11 +73,6 @@ def share(differential: Differential, name: str, group: str) -> str:
     return f"{percent(differential.fraction(*GROUPS[group]))} {name} (95 % CI {between(low, high)})"
 
 
-def percent(fraction: float) -> str:
-    """A fraction in [0, 1] as whole percent; what is there never reads 0 %."""
-    return "< 1 %" if 0 < fraction < 0.005 else f"{100 * fraction:.0f} %"
-
-
 def between(low: float, high: float) -> str:
     return f"{100 * low:.0f}–{100 * high:.0f} %"
 
@@ -87,15 +82,6 @@ def rows(differential: Differential) -> list[tuple[str, int, str, str]]:
     counted = sorted(differential.counts.items(), key=lambda item: (-item[1], item[0]))
     total = differential.total
     return [(cell_name(t), n, percent(n / total), between(*wilson_interval(n, total))) for t, n in counted]
-
-
-def cell_name(cell_type: str) -> str:
-    """As the reports call it too; a type that no table knows by its own name."""
-    code = CELL_TYPES.get(cell_type)
-    if code is not None:
-        return code.display
-    words = cell_type.replace("_", " ").strip()
-    return words[:1].upper() + words[1:]
 
 
 def caveats(finding: Finding) -> list[str]:

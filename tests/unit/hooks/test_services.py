@@ -263,14 +263,14 @@ def test_earlier_reports_of_ours_are_mentioned_and_no_others(client, context):
         "patient": patient(),
         "studies": bundle(imaging_study()),
         "reports": bundle(
-            report("Earlier of ours.", ("urn:leukocds:report", "x")),
+            report("Pattern of ALL. 3 of 4 are blasts.", ("urn:leukocds:report", "x")),
             report("This very one.", ("urn:leukocds:report", made.key)),
             report("Someone else's.", ("urn:other", "y")),
             report(None, ("urn:leukocds:report", "z")),
         ),
     }
     (card,) = cards_of(client, hook_request(prefetch=prefetch))
-    assert "2026-01-02: Earlier of ours. (preliminary)" in card["detail"]
+    assert "2026-01-02: Pattern of ALL (preliminary)" in card["detail"]
     assert "This very one" not in card["detail"]
     assert "Someone else" not in card["detail"]
 
