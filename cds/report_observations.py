@@ -16,11 +16,11 @@ from cds.report_parts import (
 )
 from cds.report_text import (
     APL_WARNING,
-    CML_CAVEAT,
     NOT_A_DIAGNOSIS,
     cell_name,
     interval,
     percent,
+    remarks,
     sentences,
     verdict,
 )
@@ -144,18 +144,13 @@ def _impression(finding: Finding) -> Resource:
         }
         for pattern in CLASSES
     ]
-    remarks = [
-        *([APL_WARNING] if finding.possible_apl else []),
-        *([f"Indeterminate: {finding.reason}"] if finding.reason else []),
-        *finding.evidence,
-        *([CML_CAVEAT] if finding.pattern is Pattern.CML else []),
-    ]
+    said = [*([APL_WARNING] if finding.possible_apl else []), *remarks(finding)]
     resource: Resource = {
-        "valueCodeableConcept": concept(*codes),
+        "valueCodeableConcept": concept(*codes, text=verdict(finding)),
         "component": components,
         "text": narrative(
             paragraph(verdict(finding)),
-            bullets(remarks),
+            bullets(said),
             table(
                 ("Pattern", "Probability"),
                 [(PATTERNS[p].display, percent(finding.probabilities[p])) for p in CLASSES],
@@ -168,8 +163,8 @@ def _impression(finding: Finding) -> Resource:
     interpretation = CRITICAL_ABNORMAL if finding.possible_apl else _INTERPRETATION.get(finding.pattern)
     if interpretation is not None:
         resource["interpretation"] = [concept(interpretation)]
-    if remarks:
-        resource["note"] = [{"text": remark} for remark in remarks]
+    if said:
+        resource["note"] = [{"text": sentence} for sentence in said]
     return resource
 
 

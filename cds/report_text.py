@@ -9,9 +9,7 @@ NOT_A_DIAGNOSIS = (
     "Preliminary result of automated image analysis, not reviewed by a human, for research use only. "
     "It is not a diagnosis."
 )
-CML_CAVEAT = (
-    "The CML pattern was built from composed cell mixtures and was never validated on real CML patients."
-)
+CML_CAVEAT = "The CML pattern was never validated on real CML patients."
 APL_WARNING = "Possible acute promyelocytic leukemia: it must be ruled out at once."
 
 
@@ -32,9 +30,19 @@ def sentences(assessment: Assessment) -> Iterator[str]:
     yield NOT_A_DIAGNOSIS
 
 
+def remarks(finding: Finding) -> list[str]:
+    """The evidence, less the reason of an indeterminate pattern (it stands in the verdict), and what must be added."""
+    evidence = [_sentence(text) for text in finding.evidence]
+    said = [text for text in evidence if text != _sentence(f"Indeterminate: {finding.reason}")]
+    if finding.pattern is Pattern.CML and not any("never validated" in text for text in said):
+        said.append(CML_CAVEAT)
+    return said
+
+
 def verdict(finding: Finding) -> str:
-    """The pattern as a title, without its probability."""
-    return PATTERNS[finding.pattern].display
+    """The pattern without its probability; when indeterminate, why."""
+    name = PATTERNS[finding.pattern].display
+    return f"{name}: {finding.reason}" if finding.reason else name
 
 
 def percent(fraction: float) -> str:
@@ -61,13 +69,11 @@ def _finding_sentences(finding: Finding) -> Iterator[str]:
     if finding.possible_apl:
         yield APL_WARNING
     if finding.pattern is Pattern.INDETERMINATE:
-        yield _sentence(f"Indeterminate pattern: {finding.reason}")
+        yield _sentence(verdict(finding))
     else:
         probability = percent(finding.probabilities[finding.pattern])
         yield f"{verdict(finding)} (probability {probability})."
-    yield from map(_sentence, finding.evidence)
-    if finding.pattern is Pattern.CML:
-        yield CML_CAVEAT
+    yield from remarks(finding)
 
 
 def _extent(assessment: Assessment, differential: Differential) -> str:

@@ -238,6 +238,22 @@ def test_when_the_smear_was_taken_else_when_it_was_read(started, effective):
     assert part(bundle, "impression")["effectiveDateTime"] == effective
 
 
+def test_nothing_is_said_twice():
+    reason = "blasts are neither few nor many"
+    evidence = (f"Indeterminate: {reason}.", "9 of 100 are blasts.")
+    outcome = finding(
+        Pattern.INDETERMINATE, {"lymphocyte": 91, "myeloblast": 9}, reason=reason, evidence=evidence
+    )
+    bundle = report_bundle(result(outcome))
+    assert part(bundle, "report")["conclusion"].count(reason) == 1
+    assert part(bundle, "impression")["text"]["div"].count(reason) == 1
+    assert part(bundle, "impression")["valueCodeableConcept"]["text"] == f"Indeterminate pattern: {reason}"
+    cml = finding(
+        Pattern.CML, {"myelocyte": 9}, evidence=("It was never validated on real CML patients.", "More.")
+    )
+    assert part(report_bundle(result(cml)), "report")["conclusion"].count("never validated") == 1
+
+
 def test_markup_in_data_stays_text():
     outcome = finding(Pattern.HEALTHY, {"lymphocyte": 5}, evidence=("<script>alert('x')</script> & more",))
     div = part(report_bundle(result(outcome)), "impression")["text"]["div"]
