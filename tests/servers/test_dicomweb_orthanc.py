@@ -1,0 +1,166 @@
+"""The DICOMweb client and the ingest against a real Orthanc (and a real HAPI for the ImagingStudy)."""
+
+import io
+import uuid
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from pydicom import dcmread
+from pydicom.encaps import generate_frames
+from pydicom.uid import JPEG2000Lossless, JPEGBaseline8Bit
+
+from cds.dicomweb import DicomWebArchive
+from cds.errors import UpstreamError, UpstreamNotFound
+from cds.fhir_client import HttpFhirServer
+from cds.ingest import ingest_folder
+from cds.retrieve import retrieve_images
+from cds.values import ImageRef, SmearImage
+from tests.fakes.images import dicom_file, drawing, encapsulated, encoded
+
+
+def new_uid() -> str:
+    return f"2.25.{uuid.uuid4().int}"
+
+
+@pytest.fixture
+def archive(orthanc_url: str) -> DicomWebArchive:
+    return DicomWebArchive(orthanc_url)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Five JPEGs, a PNG and a TIFF."""
+    for seed in range(5):
+        (tmp_path / f"{seed}.jpg").write_bytes(encoded(drawing(seed=seed), subsampling=seed % 3))
+    (tmp_path / "5.png").write_bytes(encoded(drawing(seed=5), "PNG"))
+    (tmp_path / "6.tif").write_bytes(encoded(drawing(seed=6), "TIFF"))
+    return tmp_path
+
+
+def shown(file: Path) -> bytes:
+    with Image.open(file) as picture:
+        return np.array(picture).tobytes()
+
+
+def test_what_is_ingested_comes_back_pixel_for_pixel(archive: DicomWebArchive, folder: Path) -> None:
+    study = new_uid()
+    done = ingest_folder(
+        folder, archive=archive, fhir=None, patient="Patient/x", um_per_px=0.12, study_uid=study
+    )
+    assert (done.instances, done.refused) == (7, ())
+
+    refs = archive.instances(study)
+    assert len(refs) == 7
+    images = [i for i in retrieve_images(archive, refs, concurrency=3) if isinstance(i, SmearImage)]
+    assert sorted(i.pixels.tobytes() for i in images) == sorted(shown(f) for f in folder.iterdir())
+    assert all(i.um_per_px == pytest.approx(0.12) for i in images)
+
+
+def test_jpeg_is_not_transcoded_on_the_way(archive: DicomWebArchive, folder: Path) -> None:
+    study = new_uid()
+    ingest_folder(folder, archive=archive, fhir=None, patient="Patient/x", study_uid=study)
+    streams = set()
+    for ref in archive.instances(study):
+        dataset = dcmread(io.BytesIO(archive.retrieve(ref)))
+        if dataset.file_meta.TransferSyntaxUID == JPEGBaseline8Bit:
+            streams.add(next(generate_frames(dataset.PixelData, number_of_frames=1)).removesuffix(b"\0"))
+    assert streams == {f.read_bytes() for f in folder.glob("*.jpg")}
+
+
+def test_storing_twice_does_not_duplicate(archive: DicomWebArchive) -> None:
+    study = new_uid()
+    data = dicom_file(
+        drawing(), StudyInstanceUID=study, SeriesInstanceUID=new_uid(), sop_instance_uid=new_uid()
+    )
+    archive.store([data])
+    archive.store([data])
+    assert len(archive.instances(study)) == 1
+
+
+def test_a_multi_frame_jpeg_2000_instance(archive: DicomWebArchive) -> None:
+    study, pictures = new_uid(), [drawing(seed=seed) for seed in range(3)]
+    streams = [encoded(p, "JPEG2000", irreversible=False, no_jp2=True, mct=1) for p in pictures]
+    data = encapsulated(
+        pictures[0],
+        streams,
+        "YBR_RCT",
+        JPEG2000Lossless,
+        StudyInstanceUID=study,
+        SeriesInstanceUID=new_uid(),
+        sop_instance_uid=new_uid(),
+    )
+    archive.store([data])
+    (ref,) = archive.instances(study)
+    assert ref.number_of_frames == 3
+    images = list(retrieve_images(archive, [ref]))
+    for image, picture in zip(images, pictures, strict=True):
+        assert isinstance(image, SmearImage)
+        assert np.array_equal(image.pixels, picture)
+        assert image.transfer_syntax_uid == JPEG2000Lossless
+
+
+def test_pages(archive: DicomWebArchive, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    study = new_uid()
+    ingest_folder(folder, archive=archive, fhir=None, patient="Patient/x", study_uid=study)
+    monkeypatch.setattr("cds.dicomweb._PAGE", 3)
+    assert len(archive.instances(study)) == 7
+
+
+def test_what_is_not_there(archive: DicomWebArchive, orthanc_url: str) -> None:
+    assert archive.instances(new_uid()) == ()
+    with pytest.raises(UpstreamNotFound):
+        archive.retrieve(ImageRef(study_uid=new_uid(), series_uid=new_uid(), sop_instance_uid=new_uid()))
+    with pytest.raises(UpstreamNotFound):
+        DicomWebArchive(f"{orthanc_url}/elsewhere").instances(new_uid())
+
+
+def test_what_is_no_dicom_is_not_accepted(archive: DicomWebArchive) -> None:
+    with pytest.raises(UpstreamError):
+        archive.store([b"this is no DICOM file"])
+
+
+def test_the_imaging_study_on_a_real_server(archive: DicomWebArchive, folder: Path, hapi_url: str) -> None:
+    fhir = HttpFhirServer(hapi_url)
+    mrn = str(uuid.uuid4())
+    entry = {
+        "resource": {
+            "resourceType": "Patient",
+            "identifier": [{"system": "urn:leukocds:test", "value": mrn}],
+        },
+        "request": {"method": "POST", "url": "Patient"},
+    }
+    fhir.transaction({"resourceType": "Bundle", "type": "transaction", "entry": [entry]})
+    (patient,) = fhir.search("Patient", {"identifier": f"urn:leukocds:test|{mrn}"})
+    reference = f"Patient/{patient['id']}"
+
+    def ingest() -> tuple[str, str, int]:
+        done = ingest_folder(
+            folder,
+            archive=archive,
+            fhir=fhir,
+            patient=reference,
+            started="2026-02-03T04:05:06Z",
+            study_uid=study_uid,
+        )
+        assert done.imaging_study is not None
+        return done.study_uid, done.imaging_study, done.instances
+
+    study_uid = new_uid()
+    first = ingest()
+    assert ingest() == first
+    (study,) = fhir.search("ImagingStudy", {"patient": reference})
+    assert first == (study_uid, f"ImagingStudy/{study['id']}", 7)
+    assert study["identifier"][0]["value"] == f"urn:oid:{study_uid}"
+    assert {i["uid"] for s in study["series"] for i in s["instance"]} == {
+        r.sop_instance_uid for r in archive.instances(study_uid)
+    }
+    endpoint = fhir.read(study["endpoint"][0]["reference"])
+    assert endpoint["address"] == archive.base_url
+
+    (folder / "7.jpg").write_bytes(encoded(drawing(seed=7)))
+    assert ingest() == (study_uid, first[1], 8)
+    (grown,) = fhir.search("ImagingStudy", {"patient": reference})
+    assert (grown["id"], grown["numberOfInstances"]) == (study["id"], 8)
+    assert b"%s" % mrn.encode() in archive.retrieve(archive.instances(study_uid)[0])
