@@ -99,7 +99,7 @@ def _read(
     images: Iterable[SmearImage | RefusedImage], reader: SmearReader, deadline: Deadline | None
 ) -> _Read:
     reading = reader.read(images, deadline)
-    outcome = reading.not_analysed or interpret(reading, reader.pattern_model)
+    outcome = interpret(reading, reader.pattern_model)
     return _Read(outcome=outcome, images=reading.images)
 
 

@@ -16,8 +16,9 @@ from cds.fhir_client import HttpFhirServer
 from cds.ports import FhirServer, ImageArchive, SmearReader
 from cds.settings import Settings
 from cds.store import SqlAssessmentStore
-from cds.values import StudyRef
+from cds.values import ModelIdentity, StudyRef
 from hooks.context import Context
+from hooks.lease import Flag
 from hooks.recovery import Sweeper
 from hooks.stroke import WorkerParts
 from hooks.tasks import TaskQueue
@@ -34,7 +35,7 @@ def context(settings: Settings, worker_alive: Callable[[], bool] | None = None) 
     store = open_store(settings)
     queue = TaskQueue(settings)
     allow_list = AllowList.from_settings(settings)
-    model = load_identity(package_folder(settings))
+    model = model_identity(settings)
 
     def fhir_server(url: str, token: str | None) -> FhirServer:
         # Never our own token: the address comes from whoever sent the hook.
@@ -57,14 +58,14 @@ def context(settings: Settings, worker_alive: Callable[[], bool] | None = None) 
     )
 
 
-def worker_parts(settings: Settings, stopping: threading.Event) -> WorkerParts:
+def worker_parts(settings: Settings, stopping: Flag) -> WorkerParts:
     """Collaborators of the worker stroke. The model package is loaded when the first study is read."""
     allow_list = AllowList.from_settings(settings)
     return WorkerParts(
         settings=settings,
         store=open_store(settings),
         archive=lambda study: archive_of(study, settings, allow_list),
-        reader=_once_a_thread(lambda: _open_reader(settings)),
+        reader=_once_a_thread(lambda: load_reader(settings)),
         fhir=_fhir_server(settings, settings.fhir_url, settings.fhir_token or None)
         if settings.fhir_url
         else None,
@@ -94,8 +95,18 @@ def open_store(settings: Settings) -> SqlAssessmentStore:
     )
 
 
-def package_folder(settings: Settings) -> Path:
-    return Path(settings.model_package) if settings.model_package else bundled_package()
+def model_identity(settings: Settings) -> ModelIdentity:
+    """Which model package is configured; its networks stay unloaded. Raises PackageError."""
+    return load_identity(_package_folder(settings))
+
+
+def load_reader(settings: Settings) -> SmearReader:
+    """The model package with its networks. Raises PackageError."""
+    from models.reader import open_reader  # the networks' runtime: the request stroke never imports it
+
+    reader = open_reader(_package_folder(settings))
+    _log.info("model package loaded", name=reader.identity.name, version=reader.identity.version)
+    return reader
 
 
 def archive_of(study: StudyRef, settings: Settings, allow_list: AllowList) -> ImageArchive:
@@ -126,12 +137,8 @@ def _fhir_server(settings: Settings, url: str, token: str | None) -> FhirServer:
     )
 
 
-def _open_reader(settings: Settings) -> SmearReader:
-    from models.reader import open_reader  # the network's runtime: the request stroke never imports it
-
-    reader = open_reader(package_folder(settings))
-    _log.info("model package loaded", name=reader.identity.name, version=reader.identity.version)
-    return reader
+def _package_folder(settings: Settings) -> Path:
+    return Path(settings.model_package) if settings.model_package else bundled_package()
 
 
 def _once_a_thread(make: Callable[[], SmearReader]) -> Callable[[], SmearReader]:

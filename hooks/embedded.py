@@ -2,6 +2,7 @@
 
 import threading
 import time
+from collections.abc import Callable
 
 import structlog
 from celery import Celery, signals
@@ -9,8 +10,9 @@ from celery.worker import WorkController, state
 
 from cds.settings import Settings
 from hooks.bootstrap import open_store, sweeper, worker_parts
+from hooks.lease import Flag
 from hooks.stroke import WorkerParts
-from hooks.tasks import create_celery
+from hooks.tasks import TaskQueue, create_celery
 
 _log = structlog.get_logger(__name__)
 
@@ -20,12 +22,15 @@ _RESTART_PAUSE_S = 1.0
 class EmbeddedWorker:
     """`start` and `stop` are called once. The process that has it is the only worker of its store."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(
+        self, settings: Settings, make_parts: Callable[[Settings, Flag], WorkerParts] = worker_parts
+    ) -> None:
         self._settings = settings
         self._stopping = threading.Event()
         self._store = open_store(settings)
-        self._parts = worker_parts(settings, self._stopping)
+        self._parts = make_parts(settings, self._stopping)
         self._app = create_celery(settings, self._the_parts)
+        self._queue = TaskQueue(settings)
         self._sweeper = sweeper(settings, self._store)
         self._thread = threading.Thread(target=self._run, name="worker", daemon=True)
 
@@ -42,9 +47,15 @@ class EmbeddedWorker:
         """End in order: a study that is nearly read is finished, another goes back to the queue."""
         self._stopping.set()
         state.should_stop = 0  # Celery's own switch for workers that have no signals
+        self._wake()
         self._sweeper.stop()
         self._thread.join(timeout_s)
         self._store.close()
+
+    def _wake(self) -> None:
+        """Celery looks at its switch when a message came or two seconds have passed, and then waits once more."""
+        for _ in range(2):
+            self._queue.submit_report("for nothing")
 
     def _the_parts(self) -> WorkerParts:
         return self._parts
@@ -61,12 +72,18 @@ class EmbeddedWorker:
 
 
 def _work(app: Celery, settings: Settings) -> None:
+    state.should_stop = (
+        None  # a switch of the whole process: another embedded worker may have ended here before
+    )
+    # The pools of threads look their tasks up in the current app, whatever app they work for.
+    app.set_current()
+    app.set_default()
     # Without a receiver Celery would set up logging of its own.
     signals.setup_logging.connect(_keep_logging, weak=False)
     controller = WorkController(
         app=app,
         hostname="embedded@leukocds",
-        pool_cls="solo" if settings.worker_concurrency == 1 else "threads",
+        pool="solo" if settings.worker_concurrency == 1 else "threads",
         concurrency=settings.worker_concurrency,
         without_gossip=True,
         without_mingle=True,

@@ -17,6 +17,8 @@ _log = structlog.get_logger(__name__)
 
 #: How often the thread looks whether the worker is asked to stop.
 _TICK_S = 0.2
+#: A stopping worker may finish a study that needs no longer.
+STOP_GRACE_S = 3.0
 
 
 class Flag(Protocol):
@@ -45,7 +47,7 @@ class Lease:
     """`with Lease(...) as lease:` around the work on a claimed job; the work honours `lease.deadline`.
 
     The deadline is the study's own, and besides raises ClaimLost when the store gave the job to someone else or could
-    not be told in time that we live, and WorkerStopping `stop_grace_s` after `stopping` was set. Beating ends one
+    not be told in time that we live, and WorkerStopping STOP_GRACE_S after `stopping` was set. Beating ends one
     lease after the deadline, so that a study that hangs for good frees its job.
     """
 
@@ -58,11 +60,9 @@ class Lease:
         lease_s: float,
         deadline_s: float,
         stopping: Flag,
-        stop_grace_s: float = 3.0,
     ) -> None:
         self._store, self._job_key, self._owner = store, job_key, owner
         self._lease_s, self._deadline_s, self._stopping = lease_s, deadline_s, stopping
-        self._stop_grace_s = stop_grace_s
         self._interruption: LeukoError | None = None
         self._done = threading.Event()
         self._thread = threading.Thread(target=self._beat, name="lease", daemon=True)
@@ -84,7 +84,7 @@ class Lease:
         while not self._done.wait(min(_TICK_S, self._lease_s / 10)):
             now = time.monotonic()
             if self._stopping.is_set():
-                stop_at = now + self._stop_grace_s if stop_at is None else stop_at
+                stop_at = now + STOP_GRACE_S if stop_at is None else stop_at
                 if now >= stop_at:
                     self._interruption = WorkerStopping("the worker was stopped")
                     return

@@ -14,9 +14,8 @@ from cds.errors import ConfigurationError
 from cds.settings import Settings
 from hooks import logs
 from hooks.app import create_app
-from hooks.bootstrap import context, open_store, package_folder
+from hooks.bootstrap import context, model_identity, open_store
 from hooks.embedded import EmbeddedWorker
-from models.package import load_identity
 
 _log = structlog.get_logger(__name__)
 
@@ -38,7 +37,7 @@ def run(settings: Settings) -> None:
             "set LEUKOCDS_BROKER_URL to a broker that all reach, for example redis://127.0.0.1:6379/0"
         )
     logs.configure(settings)
-    load_identity(package_folder(settings))
+    model_identity(settings)
     store = open_store(settings)
     store.migrate()
     store.close()

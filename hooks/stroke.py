@@ -55,6 +55,9 @@ def read_study(parts: WorkerParts, job_key: str) -> None:
     owner = f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:12]}"
     settings, store = parts.settings, parts.store
     with bind(job=job_key):
+        if parts.stopping.is_set():
+            _log.info("job left in the store: the worker is stopping")
+            return
         job = store.claim(job_key, owner, settings.job_lease_s)
         if job is None:
             _log.info("job is over or in other hands")

@@ -86,11 +86,11 @@ def create_celery(settings: Settings, parts: Callable[[], WorkerParts]) -> Celer
             "health_check_interval": 10,
         }
 
-    @app.task(name=READ_STUDY)  # type: ignore[untyped-decorator]
+    @app.task(name=READ_STUDY, shared=False)  # type: ignore[untyped-decorator]
     def leukocds_read_study(job_key: str) -> None:
         read_study(parts(), job_key)
 
-    @app.task(name=WRITE_REPORT)  # type: ignore[untyped-decorator]
+    @app.task(name=WRITE_REPORT, shared=False)  # type: ignore[untyped-decorator]
     def leukocds_write_report(assessment_key: str) -> None:
         write_report(parts(), assessment_key)
 

@@ -13,10 +13,9 @@ from celery import signals
 from cds.errors import ConfigurationError
 from cds.settings import Settings
 from hooks import logs
-from hooks.bootstrap import open_store, package_folder, sweeper, worker_parts
+from hooks.bootstrap import model_identity, open_store, sweeper, worker_parts
 from hooks.stroke import WorkerParts
 from hooks.tasks import create_celery
-from models.package import load_identity
 
 _log = structlog.get_logger(__name__)
 
@@ -32,9 +31,7 @@ def run(settings: Settings) -> None:
             "A worker of its own needs a broker that both reach, for example redis://127.0.0.1:6379/0"
         )
     logs.configure(settings)
-    load_identity(
-        package_folder(settings)
-    )  # a package that is missing or altered is said now, not at the first study
+    model_identity(settings)  # a package that is missing or altered is said now, not at the first study
     store = open_store(settings)
     store.migrate()
     # Made before the fork: the children see it when the main process sets it.

@@ -1,0 +1,371 @@
+import threading
+import time
+from dataclasses import replace
+
+import pytest
+
+from cds.deadline import Deadline
+from cds.errors import (
+    EndpointNotAllowed,
+    PackageError,
+    StoreError,
+    UpstreamRefused,
+    UpstreamTimeout,
+    UpstreamUnavailable,
+)
+from cds.fhir_client import HttpFhirServer
+from cds.settings import Settings
+from cds.store import SqlAssessmentStore
+from cds.values import Finding, JobState, ReportState, StudyRef
+from hooks.stroke import WorkerParts, backoff, read_study, write_report
+from tests.fakes.assessments import MODEL, assessment
+from tests.fakes.fhir_server import FakeFhirServer, Fault
+from tests.fakes.images import STUDY_UID
+from tests.fakes.reading import FakeReader, ListArchive
+
+STUDY = StudyRef(
+    study_uid=STUDY_UID, patient="Patient/1", imaging_study="ImagingStudy/2", number_of_instances=2
+)
+SETTINGS = Settings(
+    fhir_url="http://127.0.0.1:1/fhir",
+    job_max_attempts=3,
+    job_backoff_s=0.01,
+    job_backoff_max_s=0.02,
+    job_lease_s=1.0,
+    connect_timeout_s=1.0,
+    read_timeout_s=2.0,
+)
+
+
+@pytest.fixture
+def fhir():
+    with FakeFhirServer() as server:
+        yield server
+
+
+class Bench:
+    """The worker stroke with fakes about it; `read` and `write` do what the two tasks do."""
+
+    def __init__(self, folder, fhir, settings=SETTINGS):
+        self.store = SqlAssessmentStore(
+            f"sqlite:///{folder}/store.db", report_grace_s=0.0, retry_failed_after_s=0.01
+        )
+        self.store.migrate()
+        self.archive, self.reader = ListArchive(2), FakeReader()
+        self.reports = []
+        self.stopping = threading.Event()
+        self.parts = WorkerParts(
+            settings=settings,
+            store=self.store,
+            archive=lambda study: self.archive,
+            reader=lambda: self.reader,
+            fhir=HttpFhirServer(fhir.url, connect_timeout_s=1.0, read_timeout_s=2.0),
+            submit_report=self.reports.append,
+            stopping=self.stopping,
+        )
+
+    def job(self, study=STUDY, digest=MODEL.digest):
+        return self.store.enqueue(study, digest)[0].key
+
+    def read(self, key):
+        read_study(self.parts, key)
+        return self.store.job(key)
+
+
+@pytest.fixture
+def bench(tmp_path, fhir):
+    made = Bench(tmp_path, fhir)
+    yield made
+    made.store.close()
+
+
+def test_a_study_is_read_stored_and_its_report_asked_for(bench):
+    job = bench.read(bench.job())
+    assert job.state is JobState.DONE
+    stored = bench.store.get(job.assessment_key)
+    assert isinstance(stored.outcome, Finding)
+    assert stored.study == STUDY
+    assert bench.reports == [stored.key]
+    assert bench.store.report_state(stored.key) == (ReportState.PENDING, None)
+
+
+def test_a_message_that_comes_twice_is_done_once(bench):
+    key = bench.job()
+    bench.read(key)
+    bench.read(key)
+    assert bench.reader.studies_read == 1
+    assert len(bench.reports) == 1
+
+
+def test_twenty_messages_at_once_are_read_by_one_worker(bench):
+    key = bench.job()
+    bench.reader.seconds = 0.2
+    threads = [threading.Thread(target=read_study, args=(bench.parts, key)) for _ in range(20)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert bench.reader.studies_read == 1
+    assert bench.store.job(key).attempts == 1
+
+
+def test_a_message_for_nothing_does_nothing(bench):
+    read_study(bench.parts, "no such job")
+    write_report(bench.parts, "no such assessment")
+    assert bench.reports == []
+
+
+@pytest.mark.parametrize("outage", [UpstreamUnavailable("The archive is out."), UpstreamTimeout("Too slow.")])
+def test_while_the_archive_is_out_the_job_is_queued_again_with_a_pause(bench, outage):
+    bench.archive.failures = [outage]
+    job = bench.read(bench.job())
+    assert (job.state, job.attempts, job.reason) == (JobState.QUEUED, 1, str(outage))
+    assert bench.read(job.key).state is JobState.DONE
+
+
+def test_attempts_are_counted_and_end(bench):
+    bench.archive.failures = [UpstreamUnavailable("The archive is out.")] * 3
+    key = bench.job()
+    states = [bench.read(key).state for _ in range(3)]
+    assert states == [JobState.QUEUED, JobState.QUEUED, JobState.FAILED]
+    assert bench.store.job(key).reason == "The archive is out. (after 3 attempts)"
+    assert bench.read(key).state is JobState.FAILED, "a late message changes nothing"
+
+
+def test_a_failed_job_may_be_revived_and_succeed(bench):
+    bench.archive.failures = [UpstreamUnavailable("out")] * 3
+    key = bench.job()
+    for _ in range(3):
+        bench.read(key)
+    time.sleep(0.02)
+    assert bench.store.enqueue(STUDY, MODEL.digest)[1]
+    assert bench.read(key).state is JobState.DONE
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (UpstreamRefused("The archive answered 403."), "The archive answered 403."),
+        (EndpointNotAllowed("evil.example is not among the allowed hosts"), "evil.example is not among"),
+        (KeyError("some secret"), "internal error (KeyError)"),
+        (MemoryError(), "internal error (MemoryError)"),
+    ],
+)
+def test_what_trying_again_cannot_mend_fails_at_once_with_its_reason(bench, error, reason):
+    bench.archive.failures = [error]
+    job = bench.read(bench.job())
+    assert (job.state, job.attempts) == (JobState.FAILED, 1)
+    assert job.reason.startswith(reason)
+    assert "secret" not in job.reason
+
+
+def test_a_package_that_cannot_be_loaded_fails_the_job(bench):
+    def broken():
+        raise PackageError("The package lacks card.json.")
+
+    bench.parts = replace(bench.parts, reader=broken)
+    job = bench.read(bench.job())
+    assert (job.state, job.reason) == (JobState.FAILED, "The package lacks card.json.")
+
+
+def test_a_worker_with_another_package_leaves_the_job_to_others(bench):
+    job = bench.read(bench.job(digest="cd" * 32))
+    assert (job.state, job.attempts) == (JobState.QUEUED, 1)
+    assert "another model package" in job.reason
+    assert bench.reader.studies_read == 0
+
+
+def test_a_study_that_kills_its_workers_is_given_up(bench, tmp_path):
+    key = bench.job()
+    for n in range(3):
+        assert bench.store.claim(key, f"dead {n}", 0.0) is not None
+    job = bench.read(key)
+    assert job.state is JobState.FAILED
+    assert job.reason.startswith("given up after 3 attempts")
+    assert bench.reader.studies_read == 0
+
+
+def test_the_deadline_of_a_study_fails_it(tmp_path, fhir):
+    bench = Bench(tmp_path, fhir, replace(SETTINGS, study_deadline_s=0.2))
+    bench.reader.seconds = 5.0
+    began = time.monotonic()
+    job = bench.read(bench.job())
+    assert (job.state, job.reason) == (JobState.FAILED, "not finished within 0.2 s")
+    assert time.monotonic() - began < 3
+
+
+def test_heartbeats_keep_a_long_study(bench):
+    bench.reader.seconds = 0.8  # for each of two images; the lease is one second
+    key = bench.job()
+    reading = threading.Thread(target=read_study, args=(bench.parts, key))
+    reading.start()
+    ends = time.monotonic() + 1.4
+    while time.monotonic() < ends:
+        time.sleep(0.1)
+        assert bench.store.claim(key, "thief", 1.0) is None
+    reading.join()
+    assert bench.store.job(key).state is JobState.DONE
+
+
+def test_a_worker_that_lost_its_job_stops_and_leaves_it_to_the_other(bench):
+    bench.reader.seconds = 5.0
+    key = bench.job()
+    reading = threading.Thread(target=read_study, args=(bench.parts, key))
+    reading.start()
+    while bench.store.job(key).state is not JobState.RUNNING:
+        time.sleep(0.01)
+    bench.store.take_all_up_again()
+    assert bench.store.claim(key, "other", 60.0) is not None
+    reading.join(timeout=4)
+    assert not reading.is_alive(), "it noticed at its next heartbeat"
+    assert bench.store.job(key).state is JobState.RUNNING
+    assert bench.store.heartbeat(key, "other", 60.0)
+    assert bench.reports == []
+
+
+def test_a_stopping_worker_gives_its_study_back(bench, monkeypatch):
+    monkeypatch.setattr("hooks.lease.STOP_GRACE_S", 0.1)
+    bench.reader.seconds = 20.0
+    key = bench.job()
+    reading = threading.Thread(target=read_study, args=(bench.parts, key))
+    reading.start()
+    while bench.store.job(key).state is not JobState.RUNNING:
+        time.sleep(0.01)
+    bench.stopping.set()
+    reading.join(timeout=3)
+    assert not reading.is_alive()
+    job = bench.store.job(key)
+    assert (job.state, job.attempts, job.reason) == (JobState.QUEUED, 0, "the worker was stopped")
+
+
+def test_a_stopping_worker_finishes_what_is_nearly_done(bench):
+    bench.reader.seconds = 0.4
+    key = bench.job()
+    threading.Timer(0.2, bench.stopping.set).start()
+    assert bench.read(key).state is JobState.DONE
+    assert bench.stopping.is_set()
+
+
+def test_a_stopping_worker_begins_nothing(bench):
+    bench.stopping.set()
+    assert bench.read(bench.job()).state is JobState.QUEUED
+
+
+class BrokenStore:
+    """A store that fails where told to, and else is the one behind it."""
+
+    def __init__(self, store, *broken):
+        self._store, self._broken = store, broken
+
+    def __getattr__(self, name):
+        if name in self._broken:
+            raise StoreError("The disk is full.")
+        return getattr(self._store, name)
+
+
+@pytest.mark.parametrize("broken", ["save", "finish"])
+def test_a_result_that_cannot_be_recorded_is_read_again_later(bench, broken):
+    key = bench.job()
+    bench.parts = replace(
+        bench.parts, store=BrokenStore(bench.store, broken), settings=replace(SETTINGS, job_lease_s=0.2)
+    )
+    with pytest.raises(StoreError):
+        read_study(bench.parts, key)
+    assert bench.store.job(key).state is JobState.RUNNING, "its lease runs out"
+    time.sleep(0.25)
+    bench.parts = replace(bench.parts, store=bench.store)
+    assert bench.read(key).state is JobState.DONE
+
+
+def test_a_report_that_cannot_be_queued_stays_pending(bench):
+    def out(key):
+        raise UpstreamUnavailable("The broker is out.")
+
+    bench.parts = replace(bench.parts, submit_report=out)
+    job = bench.read(bench.job())
+    assert job.state is JobState.DONE
+    assert bench.store.unwritten(10) == [job.assessment_key]
+
+
+@pytest.mark.parametrize("patient", [None, "Patient/1"])
+def test_without_fhir_server_or_patient_no_report_is_pending(bench, patient):
+    if patient is not None:
+        bench.parts = replace(bench.parts, fhir=None)
+    job = bench.read(bench.job(replace(STUDY, patient=patient)))
+    assert bench.store.report_state(job.assessment_key)[0] is ReportState.NOT_CONFIGURED
+    assert bench.reports == []
+
+
+def test_a_report_is_written_once_however_often_it_is_asked_for(bench, fhir):
+    key = bench.read(bench.job()).assessment_key
+    for _ in range(3):
+        write_report(bench.parts, key)
+    (report,) = fhir.of_type("DiagnosticReport")
+    state, reference = bench.store.report_state(key)
+    assert (state, reference) == (ReportState.WRITTEN, f"DiagnosticReport/{report['id']}")
+
+
+def test_a_report_whose_writer_died_before_noting_it_is_not_written_twice(bench, fhir):
+    key = bench.read(bench.job()).assessment_key
+    with pytest.raises(StoreError):
+        write_report(replace(bench.parts, store=BrokenStore(bench.store, "mark_written")), key)
+    write_report(bench.parts, key)
+    assert len(fhir.of_type("DiagnosticReport")) == 1
+    assert bench.store.report_state(key)[0] is ReportState.WRITTEN
+
+
+def test_a_fhir_server_that_is_down_and_back_later_gets_its_report_once(bench, fhir):
+    key = bench.read(bench.job()).assessment_key
+    fhir.down()
+    write_report(bench.parts, key)
+    assert bench.store.report_state(key) == (ReportState.PENDING, None)
+    time.sleep(0.05)
+    assert bench.store.unwritten(10) == [key]
+    fhir.up()
+    write_report(bench.parts, key)
+    write_report(bench.parts, key)
+    assert len(fhir.of_type("DiagnosticReport")) == 1
+    assert bench.store.report_state(key)[0] is ReportState.WRITTEN
+
+
+@pytest.mark.parametrize("fault", [Fault.BROKEN, Fault.UNAUTHORIZED, Fault.OUTCOME, Fault.HTML])
+def test_a_report_that_is_refused_stays_pending_with_a_pause(bench, fhir, fault):
+    key = bench.read(bench.job()).assessment_key
+    bench.parts = replace(bench.parts, settings=replace(SETTINGS, job_backoff_s=1e6, job_backoff_max_s=1e9))
+    fhir.fault = fault
+    write_report(bench.parts, key)
+    assert bench.store.report_state(key)[0] is ReportState.PENDING
+    assert bench.store.unwritten(10) == []
+    bench.store.take_all_up_again()
+    assert bench.store.unwritten(10) == [key]
+
+
+def test_a_report_that_cannot_be_built_is_noted_not_lost(bench, monkeypatch):
+    key = bench.read(bench.job()).assessment_key
+    monkeypatch.setattr("cds.pipeline.report_bundle", lambda assessment: {}["x"])
+    write_report(bench.parts, key)
+    assert bench.store.report_state(key)[0] is ReportState.PENDING
+
+
+def test_a_pending_report_waits_for_a_server_to_be_configured(bench, fhir):
+    value = assessment()
+    bench.store.save(value, ReportState.PENDING)
+    write_report(replace(bench.parts, fhir=None), value.key)
+    assert bench.store.report_state(value.key)[0] is ReportState.PENDING
+
+
+def test_backoff_doubles_up_to_its_limit_with_full_jitter():
+    settings = Settings(job_backoff_s=2.0, job_backoff_max_s=30.0)
+    for failures, longest in ((1, 2), (2, 4), (3, 8), (4, 16), (5, 30), (5000, 30)):
+        pauses = [backoff(settings, failures) for _ in range(400)]
+        assert 0 <= min(pauses) < longest * 0.1
+        assert longest * 0.9 < max(pauses) <= longest
+
+
+def test_the_interruptible_deadline_is_a_deadline():
+    from hooks.lease import InterruptibleDeadline
+
+    assert isinstance(InterruptibleDeadline(5.0, lambda: None), Deadline)
+    assert 4 < InterruptibleDeadline(5.0, lambda: None).remaining() <= 5
+    with pytest.raises(PackageError):
+        InterruptibleDeadline(5.0, lambda: PackageError("x")).check()
