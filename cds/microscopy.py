@@ -59,6 +59,7 @@ def to_dicom(
     dataset.SOPInstanceUID = instance_uid
     dataset.ImageType = ["ORIGINAL", "PRIMARY"]
     dataset.InstanceNumber = instance_number
+    dataset.PatientOrientation = ""
     dataset.AcquisitionContextSequence = []
     dataset.Rows, dataset.Columns = image.pixels.shape[:2]
     dataset.SamplesPerPixel, dataset.PlanarConfiguration = 3, 0
@@ -85,7 +86,8 @@ def _patient_and_study(dataset: Dataset, patient_id: str, study_uid: str, acquir
     dataset.StudyDate = acquired.strftime("%Y%m%d") if acquired else ""
     dataset.StudyTime = acquired.strftime("%H%M%S") if acquired else ""
     dataset.ReferringPhysicianName, dataset.StudyID, dataset.AccessionNumber = "", "", ""
-    dataset.ContentDate, dataset.ContentTime = dataset.StudyDate, dataset.StudyTime
+    if acquired:
+        dataset.ContentDate, dataset.ContentTime = dataset.StudyDate, dataset.StudyTime
 
 
 def _series_and_equipment(dataset: Dataset, series_uid: str) -> None:

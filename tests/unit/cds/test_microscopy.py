@@ -101,7 +101,7 @@ def test_what_the_instance_says() -> None:
     # Type 1 and 2 elements of the IOD's mandatory modules (PS3.3 table A.32.2-1); sequences of type 2 may be empty.
     for keyword in (
         *("PatientBirthDate", "PatientSex", "ReferringPhysicianName", "StudyID", "AccessionNumber"),
-        *("SeriesNumber", "Manufacturer", "ImageType", "AcquisitionContextSequence"),
+        *("SeriesNumber", "Manufacturer", "ImageType", "PatientOrientation", "AcquisitionContextSequence"),
         *("IssuerOfTheContainerIdentifierSequence", "ContainerTypeCodeSequence", "LossyImageCompression"),
     ):
         assert keyword in dataset, keyword
@@ -109,7 +109,7 @@ def test_what_the_instance_says() -> None:
 
 def test_without_a_scale_none_is_written() -> None:
     dataset, image = converted(encoded(drawing()))
-    assert "PixelSpacing" not in dataset
+    assert not {"PixelSpacing", "ContentDate", "ContentTime"} & set(dataset.dir())
     assert image.um_per_px is None
 
 
