@@ -16,8 +16,8 @@ from hooks.wording import PATTERN_NAMES
 
 Resource = dict[str, Any]
 
-#: Card topics after which nothing more will come.
-_SETTLED = {"smear-result", "smear-not-analysed", "smear-failed", "smear-problem"}
+#: Topics of cards after which neither result nor report will come.
+_GIVEN_UP = {"smear-failed", "smear-problem"}
 _POLL_S = 0.25
 
 
@@ -43,7 +43,7 @@ class RoundTrip:
                 return NOT_ANALYSED
             if topic(card) == "smear-result":
                 return _pattern_of(card["summary"])
-            if topic(card) in _SETTLED:
+            if topic(card) in _GIVEN_UP:
                 return topic(card)
         return None
 
@@ -65,7 +65,8 @@ class RoundTrip:
 
     @property
     def over(self) -> bool:
-        return self.on_card is not None and self.report is not None
+        """Nothing more will come: card and report are there, or the service has given up."""
+        return self.on_card is not None and (self.report is not None or self.on_card in _GIVEN_UP)
 
 
 def topic(card: Card) -> str:

@@ -16,8 +16,8 @@ import requests
 from cds.settings import PREFIX
 
 STOP_TIMEOUT_S = 15.0
-#: The only settings that are taken over from the environment of `leukocds demo`.
-_INHERITED = ("MODEL_PACKAGE", "LOG_LEVEL")
+#: Besides the level of the log the only setting that is taken over from the environment of `leukocds demo`.
+_INHERITED = ("MODEL_PACKAGE",)
 
 
 class ServeFailed(Exception):
@@ -34,7 +34,13 @@ class Serving:
         self._log = folder / "serve.log"
         port = _free_port()
         self.url = f"http://127.0.0.1:{port}"
-        own = {"host": "127.0.0.1", "port": str(port), "database_url": f"sqlite:///{folder / 'leukocds.db'}"}
+        own = {
+            "host": "127.0.0.1",
+            "port": str(port),
+            "database_url": f"sqlite:///{folder / 'leukocds.db'}",
+            # What is printed of the log is printed because something went wrong.
+            "log_level": os.environ.get(f"{PREFIX}LOG_LEVEL") or "WARNING",
+        }
         self._environ = {
             name: text
             for name, text in os.environ.items()

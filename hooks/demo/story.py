@@ -21,7 +21,7 @@ from hooks.demo.serving import ServeFailed, Serving
 _T = TypeVar("_T")
 
 READY_TIMEOUT_S = 60.0
-ANSWER_TIMEOUT_S = 120.0
+ANSWER_TIMEOUT_S = 90.0
 #: Bearer tokens of the simulated hospital: what its EHR lends to a hook, and what LeukoCDS itself writes with.
 _EHR_TOKEN = "demo-ehr-token"
 _SERVICE_TOKEN = "demo-service-token"
@@ -49,11 +49,15 @@ def tell(*, once: bool, port: int) -> int:
         with hospital, serving:
             try:
                 trips = _round_trips(hospital, serving, ehr, charts)
-            except (ServeFailed, EhrError) as error:
+            except ServeFailed as error:
+                raise click.ClickException(str(error)) from error
+            except EhrError as error:
                 raise click.ClickException(f"{error}\n{serving.log_tail()}") from error
             except KeyboardInterrupt:
                 telling.say("Ended before the round trip was over.")
                 return 130
+            if not all(trip.as_expected for trip in trips):
+                telling.log_tail(serving.log_tail())
             if not once:
                 _wait(hospital)
     return 0 if all(trip.as_expected for trip in trips) else 1

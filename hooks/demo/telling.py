@@ -21,7 +21,7 @@ _DETAIL_LINES = 4
 
 
 def say(line: str) -> None:
-    _console.print(Text(line))
+    _console.print(Text(line), soft_wrap=True)
 
 
 def opening(hospital: Hospital, service_url: str) -> None:
@@ -46,7 +46,7 @@ def first_answers(trips: Sequence[RoundTrip]) -> None:
     table = Table("patient", "data", "answer", "first card", title="patient-view sent", title_justify="left")
     for trip in trips:
         table.add_row(
-            trip.patient.name,
+            trip.patient.family,
             "prefetch" if trip.patient.prefetch else "fhirServer",
             f"{trip.first_ms:.0f} ms",
             Text("\n".join(card["summary"] for card in trip.first) or "no card"),
@@ -64,7 +64,7 @@ def waiting(total: int) -> Iterator[Callable[[RoundTrip], None]]:
         def told(trip: RoundTrip) -> None:
             nonlocal complete
             complete += 1
-            _console.print(f"[green]back[/green] {trip.patient.name} [dim]{trip.seconds:.1f} s[/dim]")
+            _console.print(f"[green]back[/green] {trip.patient.family} [dim]{trip.seconds:.1f} s[/dim]")
             status.update(f"reading: {complete} of {total} reports back")
 
         yield told
@@ -74,7 +74,7 @@ def cards(trips: Sequence[RoundTrip]) -> None:
     _console.print()
     for trip in trips:
         for card in trip.cards:
-            _console.print(_card(trip.patient.name, card))
+            _console.print(_card(trip.patient.family, card))
 
 
 def written_back(trips: Sequence[RoundTrip], before: Mapping[str, int], after: Mapping[str, int]) -> None:
@@ -89,10 +89,10 @@ def written_back(trips: Sequence[RoundTrip], before: Mapping[str, int], after: M
     for trip in trips:
         report = trip.report or {}
         table.add_row(
-            trip.patient.name,
+            trip.patient.family,
             f"DiagnosticReport/{report['id']}" if report else "none",
             report.get("status", ""),
-            Text(report.get("conclusion", "")),
+            Text(report.get("conclusion", "").partition(". ")[0]),
         )
     _console.print(table)
     new = {kind: count - before.get(kind, 0) for kind, count in sorted(after.items())}
@@ -103,22 +103,27 @@ def written_back(trips: Sequence[RoundTrip], before: Mapping[str, int], after: M
 def summary(trips: Sequence[RoundTrip]) -> None:
     table = Table("patient", "expected", "card", "report", title="Round trip", title_justify="left")
     table.add_column("seconds", justify="right")
-    table.add_column("")
+    table.add_column("as expected")
     for trip in trips:
         table.add_row(
-            trip.patient.name,
+            trip.patient.family,
             trip.patient.expected,
             trip.on_card or "none",
             trip.in_report or "none",
             "" if trip.seconds is None else f"{trip.seconds:.1f}",
-            "[green]as expected[/green]" if trip.as_expected else "[red]not as expected[/red]",
+            "[green]yes[/green]" if trip.as_expected else "[red]NO[/red]",
         )
     _console.print(table)
-    wrong = [trip.patient.name for trip in trips if not trip.as_expected]
+    wrong = [trip.patient.family for trip in trips if not trip.as_expected]
     if wrong:
         _console.print(f"[red]Not as expected: {', '.join(wrong)}.[/red]")
     else:
         say(f"All {len(trips)} cards and reports came back as expected.")
+
+
+def log_tail(lines: str) -> None:
+    say("The last lines of the service's log:")
+    say(lines)
 
 
 def invitation(url: str) -> None:
