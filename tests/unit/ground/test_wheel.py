@@ -15,14 +15,19 @@ PACKAGES = ("cds", "hooks", "models", "fhir_profiles")
 
 
 @pytest.fixture(scope="module")
-def wheel(tmp_path_factory: pytest.TempPathFactory) -> zipfile.Path:
-    """Built from a copy: setuptools would otherwise take up what an earlier build left in the working tree."""
-    folder = tmp_path_factory.mktemp("wheel")
-    source = folder / "source"
+def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy: setuptools would otherwise take up what an earlier build left in the working tree."""
+    source = tmp_path_factory.mktemp("source")
     for name in PACKAGES:
         shutil.copytree(ROOT / name, source / name, ignore=shutil.ignore_patterns("__pycache__"))
     for name in ("pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, source / name)
+    return source
+
+
+@pytest.fixture(scope="module")
+def wheel(source: Path, tmp_path_factory: pytest.TempPathFactory) -> zipfile.Path:
+    folder = tmp_path_factory.mktemp("wheel")
     done = subprocess.run(
         [
             sys.executable,
@@ -57,14 +62,14 @@ def test_wheel_owns_four_packages_and_one_command(wheel: zipfile.Path) -> None:
     assert "Classifier: Private :: Do Not Upload" in metadata
 
 
-def test_wheel_holds_every_file_of_the_packages(wheel: zipfile.Path) -> None:
+def test_wheel_holds_every_file_of_the_packages(wheel: zipfile.Path, source: Path) -> None:
     names = wheel.root.namelist()
     held = {n for n in names if n.startswith(tuple(f"{p}/" for p in PACKAGES)) and not n.endswith("/")}
     written = {
-        path.relative_to(ROOT).as_posix()
+        path.relative_to(source).as_posix()
         for package in PACKAGES
-        for path in (ROOT / package).rglob("*")
-        if path.is_file() and "__pycache__" not in path.parts
+        for path in (source / package).rglob("*")
+        if path.is_file()
     }
     assert held == written
 
