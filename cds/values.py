@@ -290,6 +290,8 @@ class PatternModel:
     blasts_abnormal: float = 0.05
     #: Share of promyelocytes (0 to 1) from which APL must be considered.
     promyelocytes_apl: float = 0.20
+    #: Group of cell types (see `cds.interpret`) and the share of it beyond which, chance allowed for, no smear is healthy.
+    healthy_upper: tuple[tuple[str, float], ...] = ()
 
     def __post_init__(self) -> None:
         if len(self.bias) != len(CLASSES) or len(self.weights) != len(CLASSES):

@@ -1,7 +1,7 @@
 """Find the nucleated cells of a smear image of any scale, single-cell export or field."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
@@ -14,6 +14,8 @@ MIN_NUCLEUS_UM2 = 14.0
 MAX_NUCLEUS_UM2 = 420.0
 #: An image no wider or higher than this may be one cell's own image, as cell imagers export them.
 SINGLE_CELL_IMAGE_UM = 45.0
+#: From this close to the middle of its own image, a cell is taken where the imager put it.
+_IMAGER_CENTRED_WITHIN_UM = 3.0
 #: How far from the middle of its own image a cell's nucleus may lie.
 CENTRED_WITHIN_UM = 6.0
 
@@ -85,4 +87,8 @@ def _centred(cells: list[FoundCell], shape: tuple[int, ...], um_per_px: float) -
         return math.hypot(cell.row - height / 2, cell.column - width / 2) * um_per_px
 
     nearest = min(cells, key=off_centre_um)
-    return nearest if off_centre_um(nearest) <= CENTRED_WITHIN_UM else None
+    if off_centre_um(nearest) > CENTRED_WITHIN_UM:
+        return None
+    if off_centre_um(nearest) <= _IMAGER_CENTRED_WITHIN_UM:
+        return replace(nearest, row=height / 2, column=width / 2)
+    return nearest

@@ -94,11 +94,11 @@ def _tidy(mask: npt.NDArray[np.bool_]) -> npt.NDArray[np.uint8]:
 def _divide(mask: npt.NDArray[np.uint8], signal: Signal) -> tuple[list[_Piece], dict[tuple[int, int], float]]:
     """Pieces of `mask` divided by watershed, and half the width of the waist between neighbours, in pixels."""
     padded = cv2.copyMakeBorder(mask, 1, 1, 1, 1, cv2.BORDER_REPLICATE)
-    distance = cv2.distanceTransform(padded, cv2.DIST_L2, 5)[1:-1, 1:-1]
-    distance = cv2.GaussianBlur(distance, (0, 0), 1.0).astype(np.float32)
+    depth = cv2.distanceTransform(padded, cv2.DIST_L2, 5)[1:-1, 1:-1]
+    distance: Signal = cv2.GaussianBlur(depth, (0, 0), 1.0).astype(np.float32)
     peaks = (distance >= cv2.dilate(distance, _disc(1.5)) - 1e-4) & (mask > 0)
-    seeds = cv2.dilate(peaks.astype(np.uint8), np.ones((3, 3), np.uint8)).astype(np.uint8) & mask
-    _, seeds = cv2.connectedComponents(seeds)
+    tops = cv2.dilate(peaks.astype(np.uint8), np.ones((3, 3), np.uint8)).astype(np.uint8) & mask
+    _, seeds = cv2.connectedComponents(tops)
     labels = _watershed(distance, seeds.astype(np.int32), mask)
     waists = _waists(labels, distance)
     pieces = []

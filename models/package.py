@@ -12,11 +12,15 @@ from types import MappingProxyType
 from typing import Any
 
 from cds.errors import PackageError
-from cds.values import ModelIdentity, PatternModel
+from cds.values import CLASSES, ModelIdentity, PatternModel
 
 CARD = "card.json"
 #: The package that is used when no other is configured, below `models/bundled`.
 BUNDLED = "leukocds-cells-resnet34"
+
+_UNFITTED = PatternModel(
+    features=(), weights=((),) * len(CLASSES), bias=(0.0,) * len(CLASSES), min_cells=1, min_probability=1.0
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,8 +64,11 @@ def load_identity(folder: Path) -> ModelIdentity:
     )
 
 
-def load_card(folder: Path) -> ModelCard:
-    """The card, after every file that it lists was found unaltered. Raises PackageError saying what is wrong."""
+def load_card(folder: Path, *, fitted: bool = True) -> ModelCard:
+    """The card, after every file that it lists was found unaltered. Raises PackageError saying what is wrong.
+
+    fitted: False for a package whose pattern model is still to be fitted; it answers nothing then.
+    """
     document = _read_card(folder)
     for name, expected in _listed_files(document).items():
         path = folder / name
@@ -85,21 +92,20 @@ def load_card(folder: Path) -> ModelCard:
         raise PackageError("temperature, input.size_px and input.um_per_px must be above zero")
     weights_file = _get(_get(document, "weights", dict), "file", str)
     ood_file = _get(document["ood"], "file", str) if document.get("ood") else None
-    for name in (weights_file, ood_file):
-        if name is not None and name not in document["files"]:
-            raise PackageError(f"{name} is not among the card's files")
+    if absent := {weights_file, ood_file} - {None, *document["files"]}:
+        raise PackageError(f"not among the card's files: {absent}")
     return ModelCard(
         name=_get(document, "name", str), version=_get(document, "version", str), labels=tuple(labels),
         input_px=size_px, input_um_per_px=scale, mean=_three(crop, "mean"), std=_three(crop, "std"),
         temperature=temperature, weights_file=weights_file, ood_file=ood_file,
-        pattern_model=pattern_model_from(_get(document, "pattern_model", dict)),
+        pattern_model=pattern_model_from(_get(document, "pattern_model", dict)) if fitted else _UNFITTED,
         document=MappingProxyType(document),
     )  # fmt: skip
 
 
 def package_digest(document: Mapping[str, Any]) -> str:
     """sha256 over the canonical card; the card states each file's sha256, so this covers the whole package."""
-    canonical = json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    canonical = json.dumps(dict(document), sort_keys=True, separators=(",", ":"), ensure_ascii=False)
     return hashlib.sha256(canonical.encode()).hexdigest()
 
 
@@ -122,6 +128,9 @@ def pattern_model_from(section: Mapping[str, Any]) -> PatternModel:
             blasts_acute=float(section["blasts_acute"]),
             blasts_abnormal=float(section["blasts_abnormal"]),
             promyelocytes_apl=float(section["promyelocytes_apl"]),
+            healthy_upper=tuple(
+                (str(group), float(share)) for group, share in section["healthy_upper"].items()
+            ),
         )
     except (KeyError, TypeError, ValueError) as error:
         raise PackageError(f"pattern_model is malformed: {error!r}") from error
@@ -150,7 +159,7 @@ def _listed_files(document: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _get(document: Mapping[str, Any], name: str, kind: Any) -> Any:
-    value = document.get(name) if isinstance(document, Mapping) else None
+    value = document.get(name)
     if not isinstance(value, kind) or isinstance(value, bool):
         raise PackageError(f"the card's {name!r} is missing or of the wrong kind")
     return value

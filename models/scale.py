@@ -3,13 +3,14 @@
 A red cell on a smear is about 7.5 µm across, and every smear is full of them: the only ruler that is always there.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
+from cds.values import RefusedImage, SmearImage
 from models.stain import CHROMATIN_FLOOR, background_mask, nuclear_signal
 
 #: Diameter of a red cell on a dried smear.
@@ -19,6 +20,13 @@ SINGLE_CELL_IMAGE_PX = 512
 SINGLE_CELL_IMAGE_UM = 38.0
 #: What any other image is taken for: a camera behind an oil immersion objective.
 FIELD_UM_PER_PX = 0.13
+
+#: How many images of unknown scale, and how many of their pixels, may wait in memory until red cells are measured.
+LOOK_AHEAD = 24
+_LOOK_AHEAD_PX = 40_000_000
+#: Red cells that make an estimate, and images whose red cells are measured at most.
+_ENOUGH_RED_CELLS = 6
+_ENOUGH_IMAGES = 24
 
 _LONGEST_SIDE_PX = 900
 _MIN_DIAMETER_PX = 7.0
@@ -36,6 +44,71 @@ class RedCells:
     @property
     def um_per_px(self) -> float:
         return RED_CELL_UM / self.diameter_px
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ScaledImage:
+    """An image with the scale that it is read at, and where that came from: stated, estimated or assumed."""
+
+    image: SmearImage
+    um_per_px: float
+    origin: str
+
+
+def with_scale(images: Iterable[SmearImage | RefusedImage]) -> Iterator[ScaledImage | RefusedImage]:
+    """The images in their order, each with a scale; at most LOOK_AHEAD of them wait in memory.
+
+    What an image states is believed. Images that state nothing share, with those of about their size (one camera), the
+    median of what the red cells say; without any red cell the scale is assumed, and said to be.
+    """
+    ruler = _Ruler()
+    waiting: list[SmearImage | RefusedImage] = []
+    waiting_px = 0
+    for image in images:
+        waiting.append(image)
+        if isinstance(image, SmearImage):
+            if image.um_per_px is None:
+                ruler.look_at(image.pixels)
+            waiting_px += image.pixels.shape[0] * image.pixels.shape[1]
+        if len(waiting) >= LOOK_AHEAD or waiting_px > _LOOK_AHEAD_PX or all(ruler.ready(w) for w in waiting):
+            yield from (ruler.scale(w) for w in waiting)
+            waiting, waiting_px = [], 0
+    yield from (ruler.scale(w) for w in waiting)
+
+
+@dataclass(slots=True)
+class _Ruler:
+    """Red cells seen so far, each with the shape of the image it was seen in."""
+
+    seen: list[tuple[tuple[int, ...], RedCells]] = field(default_factory=list)
+    looks: int = 0
+
+    def look_at(self, pixels: npt.NDArray[np.uint8]) -> None:
+        if self.looks >= _ENOUGH_IMAGES and len(self._like(pixels.shape)) >= _ENOUGH_IMAGES:
+            return
+        self.looks += 1
+        if (red_cells := measure_red_cells(pixels)) is not None:
+            self.seen.append((pixels.shape, red_cells))
+
+    def ready(self, image: SmearImage | RefusedImage) -> bool:
+        """Whether waiting would tell nothing more about that image's scale."""
+        if isinstance(image, RefusedImage) or image.um_per_px is not None:
+            return True
+        return sum(m.count for m in self._like(image.pixels.shape)) >= _ENOUGH_RED_CELLS
+
+    def scale(self, image: SmearImage | RefusedImage) -> ScaledImage | RefusedImage:
+        if isinstance(image, RefusedImage):
+            return image
+        if image.um_per_px is not None:
+            return ScaledImage(image, image.um_per_px, "stated")
+        estimated = study_scale(self._like(image.pixels.shape))
+        if estimated is None:
+            return ScaledImage(image, assumed_scale(image.pixels.shape), "assumed")
+        return ScaledImage(image, estimated, "estimated")
+
+    def _like(self, shape: tuple[int, ...]) -> list[RedCells]:
+        """Red cells of images of about that size (an imager's crops vary by a few pixels)."""
+        return [m for s, m in self.seen if all(0.9 <= a / b <= 1.11 for a, b in zip(s, shape, strict=True))]
 
 
 def measure_red_cells(pixels: npt.NDArray[np.uint8]) -> RedCells | None:

@@ -1,0 +1,109 @@
+"""Plain sentences for what a differential shows, each with its count and the 95 % interval of its share."""
+
+from cds.cell_types import GROUPS
+from cds.values import Differential, Pattern
+
+#: Below this many white cells a manual differential is not complete either (CLSI H20-A2 counts 200, most count 100).
+_USUAL_COUNT = 100
+_FEW_CELLS = 50
+
+CML_NEVER_VALIDATED = (
+    "The CML pattern comes from the proportions of cells alone and was never validated on real CML patients; "
+    "BCR::ABL1 decides."
+)
+
+
+def evidence_sentences(
+    differential: Differential, pattern: Pattern, reason: str | None, *, possible_apl: bool
+) -> tuple[str, ...]:
+    """Most important first. reason: why the pattern is indeterminate, if it is."""
+    sentences = []
+    if possible_apl:
+        sentences.append(
+            f"{_count(differential, 'promyelocytes')} are promyelocytes {_interval(differential, 'promyelocytes')}: "
+            "acute promyelocytic leukemia must be ruled out at once."
+        )
+    if reason is not None:
+        sentences.append(f"Indeterminate: {reason}.")
+    sentences += _of_pattern(differential, pattern)
+    sentences += _beside(differential)
+    if differential.total < _FEW_CELLS:
+        blasts = differential.interval(*GROUPS["blasts"])[1]
+        sentences.append(
+            f"Only {differential.total} white cells were counted (usual: {_USUAL_COUNT}); "
+            f"up to {percent(blasts)} blasts cannot be excluded from them."
+        )
+    return tuple(sentences)
+
+
+def percent(share: float) -> str:
+    """`share` (0 to 1) as a percentage, with a decimal only where it is below 10 and has one."""
+    value = round(100 * share, 1)
+    return f"{value:g} %" if value < 10 else f"{value:.0f} %"
+
+
+def _of_pattern(differential: Differential, pattern: Pattern) -> list[str]:
+    blasts = _sentence(differential, "blasts", "are blasts")
+    if pattern in (Pattern.ALL, Pattern.AML):
+        mine, theirs = (
+            ("lymphoblast", "myeloblast") if pattern is Pattern.ALL else ("myeloblast", "lymphoblast")
+        )
+        of_mine, of_theirs = differential.count(mine), differential.count(theirs)
+        lineage = f"Of the blasts {of_mine} look like {mine}s, {of_theirs} like {theirs}s."
+        return [blasts, lineage, *_where_present(differential, "promyelocytes", "monocytes")]
+    if pattern is Pattern.CLL:
+        return [
+            _sentence(differential, "cll_lymphocytes", "are lymphocytes of the CLL kind"),
+            _sentence(differential, "mature_lymphocytes", "are mature lymphocytes of all kinds"),
+            blasts,
+            "Other lymphoproliferative disorders look alike; immunophenotyping decides.",
+        ]
+    if pattern is Pattern.CML:
+        return [
+            CML_NEVER_VALIDATED,
+            _sentence(differential, "precursors", "are granulocyte precursors"),
+            _sentence(differential, "basophils", "are basophils"),
+            blasts,
+        ]
+    return [
+        blasts,
+        _sentence(differential, "mature_granulocytes", "are mature neutrophils"),
+        _sentence(differential, "mature_lymphocytes", "are mature lymphocytes"),
+        *_where_present(differential, "precursors", "monocytes", "cll_lymphocytes", "basophils"),
+    ]
+
+
+def _beside(differential: Differential) -> list[str]:
+    names = {"smudge_cell": "smudge cells", "erythroblast": "erythroblasts"}
+    return [
+        f"{100 * differential.other[t] / differential.total:.0f} {name} per 100 white cells."
+        for t, name in names.items()
+        if differential.other.get(t)
+    ]
+
+
+def _where_present(differential: Differential, *groups: str) -> list[str]:
+    names = {"cll_lymphocytes": "lymphocytes of the CLL kind", "precursors": "granulocyte precursors"}
+    return [
+        _sentence(differential, group, f"are {names.get(group, group)}")
+        for group in groups
+        if differential.count(*GROUPS[group])
+    ]
+
+
+def _sentence(differential: Differential, group: str, are: str) -> str:
+    count = differential.count(*GROUPS[group])
+    if count == 0:
+        what = are.removeprefix("are ")
+        return f"None of {differential.total} white cells are {what} {_interval(differential, group)}."
+    return f"{_count(differential, group)} {are} {_interval(differential, group)}."
+
+
+def _count(differential: Differential, group: str) -> str:
+    return f"{differential.count(*GROUPS[group])} of {differential.total} white cells"
+
+
+def _interval(differential: Differential, group: str) -> str:
+    low, high = differential.interval(*GROUPS[group])
+    share = differential.fraction(*GROUPS[group])
+    return f"({percent(share)}, 95 % interval {percent(low).removesuffix(' %')} to {percent(high)})"

@@ -1,0 +1,172 @@
+"""From classified cells to a finding: the differential, the probability of each pattern, and the rules of safety.
+
+The pattern model proposes; the rules dispose. They are those of any laboratory: acute leukemia is not named below 20 %
+blasts (WHO, ICC), healthy not with blasts in the blood, and what lies between goes to a pathologist.
+"""
+
+import math
+from collections.abc import Callable, Mapping
+
+from cds.cell_types import GROUPS, count_cells, telling_rank
+from cds.evidence import evidence_sentences, percent
+from cds.values import (
+    CLASSES,
+    Cell,
+    Differential,
+    Finding,
+    NotAnalysed,
+    NotAnalysedReason,
+    Pattern,
+    PatternModel,
+    SmearReading,
+    wilson_interval,
+)
+
+#: What carries each pattern, shown first.
+_CARRIERS: Mapping[Pattern, tuple[str, ...]] = {
+    Pattern.HEALTHY: (),
+    Pattern.ALL: ("lymphoblast", "myeloblast"),
+    Pattern.AML: ("myeloblast", "promyelocyte", "lymphoblast", "monocyte"),
+    Pattern.CLL: ("cll_lymphocyte", "smudge_cell", "lymphocyte"),
+    Pattern.CML: ("basophil", "myelocyte", "metamyelocyte", "promyelocyte", "myeloblast"),
+    Pattern.INDETERMINATE: ("myeloblast", "lymphoblast", "promyelocyte"),
+}
+
+#: Share of the blasts from which the rarer kind makes their lineage mixed.
+_MIXED_LINEAGE = 0.4
+
+
+def interpret(reading: SmearReading, model: PatternModel) -> Finding | NotAnalysed:
+    """The finding of one study; NotAnalysed when its gates refused it or too few white cells were found.
+
+    Raises ValueError when the model names a feature or group that is not known here.
+    """
+    if reading.not_analysed is not None:
+        return reading.not_analysed
+    differential = count_cells(reading.cells)
+    if differential.total < model.min_cells:
+        return NotAnalysed(
+            reason=NotAnalysedReason.TOO_FEW_CELLS,
+            detail=f"Only {differential.total} white cells were found in {len(reading.images)} images; "
+            f"at least {model.min_cells} are needed.",
+        )
+    probabilities = class_probabilities(differential, model)
+    pattern, reason = _decide(differential, probabilities, model)
+    possible_apl = _possible_apl(differential, model)
+    return Finding(
+        pattern=pattern,
+        probabilities=probabilities,
+        differential=differential,
+        evidence=evidence_sentences(differential, pattern, reason, possible_apl=possible_apl),
+        reason=reason,
+        cells=_in_order(reading.cells, pattern),
+        possible_apl=possible_apl,
+    )
+
+
+def class_probabilities(differential: Differential, model: PatternModel) -> dict[Pattern, float]:
+    """Softmax of the pattern model over the differential's features."""
+    features = [feature(name, differential) for name in model.features]
+    logits = [
+        sum(w * x for w, x in zip(row, features, strict=True)) + bias
+        for row, bias in zip(model.weights, model.bias, strict=True)
+    ]
+    highest = max(logits)
+    exponents = [math.exp(logit - highest) for logit in logits]
+    return {c: e / sum(exponents) for c, e in zip(CLASSES, exponents, strict=True)}
+
+
+def feature(name: str, differential: Differential) -> float:
+    """One named feature: ``share:GROUP`` (0 to 1), ``root:GROUP`` (its square root, where a few cells weigh more) or
+    ``smudges`` (per white cell, at most 1). Raises ValueError for any other name."""
+    kind, _, group = name.partition(":")
+    if name == "smudges":
+        return min(1.0, differential.other.get("smudge_cell", 0) / max(differential.total, 1))
+    if kind not in _KINDS or group not in GROUPS:
+        raise ValueError(f"unknown feature of a differential: {name!r}")
+    return _KINDS[kind](differential.fraction(*GROUPS[group]))
+
+
+_KINDS: Mapping[str, Callable[[float], float]] = {"share": lambda x: x, "root": math.sqrt}
+
+
+def _decide(
+    differential: Differential, probabilities: Mapping[Pattern, float], model: PatternModel
+) -> tuple[Pattern, str | None]:
+    """The pattern, and why it is indeterminate."""
+    review = "pathologist smear review advised"
+    blasts, count = differential.fraction(*GROUPS["blasts"]), differential.count(*GROUPS["blasts"])
+    top = max(CLASSES, key=lambda c: probabilities[c])
+    sure = probabilities[top] >= model.min_probability
+    acute = probabilities[Pattern.ALL] + probabilities[Pattern.AML]
+    if _possible_apl(differential, model):
+        if top is Pattern.AML:
+            return Pattern.AML, None
+        return _indeterminate(
+            f"many promyelocytes ({_share(differential, 'promyelocytes')}): {review} at once"
+        )
+    if blasts >= model.blasts_acute:
+        rarer = min(differential.count("myeloblast"), differential.count("lymphoblast"))
+        if acute >= model.min_probability and (not sure or rarer >= _MIXED_LINEAGE * count):
+            return _indeterminate(
+                f"{percent(blasts)} blasts, an acute leukemia pattern, but their lineage cannot be told: {review}"
+            )
+        if top in (Pattern.ALL, Pattern.AML):
+            return (top, None) if sure else _indeterminate(_unsure(probabilities, review))
+        return _indeterminate(f"{percent(blasts)} blasts, more than a {top} pattern allows: {review}")
+    if top in (Pattern.ALL, Pattern.AML):
+        return _indeterminate(
+            f"{percent(blasts)} blasts, short of the {percent(model.blasts_acute)} of an acute leukemia: {review}"
+        )
+    if top is Pattern.HEALTHY:
+        if count >= 2 and blasts >= model.blasts_abnormal:
+            return _indeterminate(f"{count} of {differential.total} white cells look like blasts: {review}")
+        for group, upper in model.healthy_upper:
+            if _beyond(differential, group, upper):
+                name = group.replace("_", " ")
+                return _indeterminate(
+                    f"{_share(differential, group)} {name}, more than healthy blood has (up to {percent(upper)}), "
+                    f"without the pattern of a leukemia: {review}"
+                )
+    return (top, None) if sure else _indeterminate(_unsure(probabilities, review))
+
+
+def _indeterminate(reason: str) -> tuple[Pattern, str]:
+    return Pattern.INDETERMINATE, reason
+
+
+def _unsure(probabilities: Mapping[Pattern, float], review: str) -> str:
+    first, second = sorted(CLASSES, key=lambda c: -probabilities[c])[:2]
+    return (
+        f"between {first} ({percent(probabilities[first])}) and {second} ({percent(probabilities[second])}), "
+        f"neither is probable enough: {review}"
+    )
+
+
+def _possible_apl(differential: Differential, model: PatternModel) -> bool:
+    return (
+        differential.count("promyelocyte") >= 3
+        and differential.fraction("promyelocyte") >= model.promyelocytes_apl
+    )
+
+
+def _beyond(differential: Differential, group: str, upper: float) -> bool:
+    """Whether the share of a group is above `upper` by more than chance (lower end of its 95 % interval)."""
+    if group not in GROUPS:
+        raise ValueError(f"unknown group of cell types: {group!r}")
+    return wilson_interval(differential.count(*GROUPS[group]), differential.total)[0] > upper
+
+
+def _share(differential: Differential, group: str) -> str:
+    return percent(differential.fraction(*GROUPS[group]))
+
+
+def _in_order(cells: tuple[Cell, ...], pattern: Pattern) -> tuple[Cell, ...]:
+    """Cells that carry the finding first, the surest of each type before the others."""
+    carriers = _CARRIERS[pattern]
+
+    def key(cell: Cell) -> tuple[int, int, float]:
+        carries = carriers.index(cell.cell_type) if cell.cell_type in carriers else len(carriers)
+        return carries, telling_rank(cell.cell_type), -cell.probability
+
+    return tuple(sorted(cells, key=key))

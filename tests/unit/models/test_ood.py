@@ -1,0 +1,40 @@
+import numpy as np
+import pytest
+
+from cds.errors import PackageError
+from models import ood
+
+
+def test_the_distance_is_mahalanobis_along_the_components_and_beside_them():
+    distribution = ood.EmbeddingModel(
+        mean=np.array([1, 0, 0], np.float32), components=np.array([[0, 1, 0]], np.float32),
+        variances=np.array([4], np.float32), residual_variance=0.25, threshold=9.0,
+    )  # fmt: skip
+    embeddings = np.array([[1, 0, 0], [1, 4, 0], [1, 0, 1], [2, 2, 0]], np.float32)
+    assert distribution.distance(embeddings) == pytest.approx([0, 4, 4, 5])
+
+
+def arrays(**changes):
+    good = {
+        "mean": np.zeros(4), "components": np.zeros((2, 4)), "variances": np.ones(2),
+        "residual_variance": np.array(1.0), "threshold": np.array(3.0),
+    }  # fmt: skip
+    return {**good, **changes}
+
+
+def test_it_is_loaded_as_written(tmp_path):
+    np.savez(tmp_path / "ood.npz", **arrays())
+    assert ood.load(tmp_path / "ood.npz").threshold == 3.0
+
+
+@pytest.mark.parametrize("changes", [{"variances": np.ones(3)}, {"mean": np.zeros((4, 1))}])
+def test_arrays_that_do_not_fit_are_refused(tmp_path, changes):
+    np.savez(tmp_path / "ood.npz", **arrays(**changes))
+    with pytest.raises(PackageError, match=r"ood\.npz"):
+        ood.load(tmp_path / "ood.npz")
+
+
+def test_what_is_no_archive_is_refused(tmp_path):
+    (tmp_path / "ood.npz").write_bytes(b"no archive")
+    with pytest.raises(PackageError, match="cannot be read"):
+        ood.load(tmp_path / "ood.npz")

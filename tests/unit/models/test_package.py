@@ -1,0 +1,83 @@
+import json
+
+import pytest
+
+from cds.errors import PackageError
+from models.package import load_card, load_identity
+from tests.fakes.tiny_package import LABELS, PATTERN_MODEL, write_tiny_package
+
+
+def test_a_card_gives_labels_scale_and_thresholds(tmp_path):
+    card = load_card(write_tiny_package(tmp_path))
+    assert card.labels == tuple(LABELS)
+    assert (card.input_px, card.input_um_per_px, card.weights_file, card.ood_file) == (
+        48,
+        0.25,
+        "weights.onnx",
+        "ood.npz",
+    )
+    assert card.pattern_model.blasts_acute == 0.2
+    assert card.pattern_model.healthy_upper == (("monocytes", 0.2),)
+
+
+def test_the_digest_covers_card_and_files_and_not_the_folder_or_the_layout(tmp_path):
+    identity = load_identity(write_tiny_package(tmp_path / "a"))
+    assert (identity.name, identity.version) == ("tiny", "1")
+    other = write_tiny_package(tmp_path / "b")
+    (other / "card.json").write_text(json.dumps(json.loads((other / "card.json").read_text()), indent=3))
+    assert load_identity(other) == identity
+    assert load_identity(write_tiny_package(tmp_path / "c", ood_threshold=5.0)).digest != identity.digest
+    assert load_identity(write_tiny_package(tmp_path / "d", temperature=2.0)).digest != identity.digest
+
+
+def test_an_altered_file_is_refused(tmp_path):
+    folder = write_tiny_package(tmp_path)
+    with (folder / "weights.onnx").open("ab") as file:
+        file.write(b"\0")
+    with pytest.raises(PackageError, match=r"weights\.onnx was altered"):
+        load_card(folder)
+
+
+def test_a_missing_file_is_refused(tmp_path):
+    folder = write_tiny_package(tmp_path)
+    (folder / "ood.npz").unlink()
+    with pytest.raises(PackageError, match=r"ood\.npz is missing"):
+        load_card(folder)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"task": "image"}, "task 'image'"),
+        ({"temperature": 0}, "above zero"),
+        ({"temperature": True}, "temperature"),
+        ({"labels": ["a", "a"]}, "different names"),
+        ({"labels": None}, "labels"),
+        ({"input": {"size_px": 48, "um_per_px": 0.2, "mean": [0, 0], "std": [1, 1, 1]}}, "mean"),
+        ({"weights": {"file": "other.onnx"}}, "not among"),
+        ({"files": {"../weights.onnx": "0" * 64}}, "plain file name"),
+        ({"pattern_model": {}}, "no pattern_model"),
+        ({"pattern_model": {**PATTERN_MODEL, "bias": [0.0]}}, "malformed"),
+        ({"pattern_model": {k: v for k, v in PATTERN_MODEL.items() if k != "min_cells"}}, "malformed"),
+    ],
+)
+def test_a_card_that_does_not_hold_together_is_refused(tmp_path, changes, message):
+    with pytest.raises(PackageError, match=message):
+        load_card(write_tiny_package(tmp_path, **changes))
+
+
+def test_a_package_may_lack_its_pattern_model_while_it_is_fitted(tmp_path):
+    card = load_card(write_tiny_package(tmp_path, pattern_model={}), fitted=False)
+    assert card.pattern_model.min_probability == 1.0
+
+
+@pytest.mark.parametrize("text", ["{", "[]"])
+def test_what_is_no_card_is_refused(tmp_path, text):
+    (tmp_path / "card.json").write_text(text)
+    with pytest.raises(PackageError, match=r"card\.json"):
+        load_identity(tmp_path)
+
+
+def test_a_folder_without_card_is_refused(tmp_path):
+    with pytest.raises(PackageError, match="no model package"):
+        load_identity(tmp_path)
