@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+import cv2
 import numpy as np
 import structlog
 import torch
@@ -22,6 +23,7 @@ from models.augment import Augmentation, centre_crop
 from models.corpus import CellRecord, audit, label_matrix, load_crops, read_corpus, with_validation
 from models.labels import CELL_TYPES
 from models.networks import ARCHITECTURES, CellClassifier, build_network
+from models.parallel import Team
 from models.sampling import Allowed, Crops, Pool, batches, drawn_pool, real_pool
 
 log = structlog.get_logger()
@@ -53,9 +55,11 @@ class TrainingConfig:
     drawn_per_type: int = 160
     without_cell: int = 1400
     validate_every: int = 3
-    validation_cells: int = 800
+    validation_cells: int = 600
     augmentation: Augmentation = field(default_factory=Augmentation)
     seed: int = 7
+    #: Processes that share each batch, and threads of each.
+    processes: int = 1
     threads: int = 2
     device: str = "cpu"
 
@@ -83,8 +87,7 @@ def train(records: Sequence[CellRecord], config: TrainingConfig, out: Path, *, r
     Never touches "test". Raises CorpusError when the splits leak or a type has no image.
     """
     counts = audit(records)
-    torch.set_num_threads(config.threads)
-    torch.manual_seed(config.seed)
+    cv2.setNumThreads(1)  # its thread pool would not survive the fork, and crops are small
     out.mkdir(parents=True, exist_ok=True)
     rng = np.random.default_rng(config.seed)
     taught = [r for r in records if r.split == "train"]
@@ -96,30 +99,44 @@ def train(records: Sequence[CellRecord], config: TrainingConfig, out: Path, *, r
     drawn = drawn_pool(config.drawn_per_type, config.seed)
     log.info("corpus", **counts, pool=len(real.crops), drawn=len(drawn.crops))
 
-    run = start_run(config)
-    if resume and (out / "checkpoint.pt").is_file():
-        restore(run, torch.load(out / "checkpoint.pt", map_location=config.device, weights_only=True))
-        log.info("resumed", epoch=run.epoch, seconds=round(run.seconds))
-    rng = np.random.default_rng((config.seed, run.steps))
-    while progress(run, config) < 1:
-        began = time.monotonic()
-        size = stage_size(progress(run, config), config)
-        loss = _epoch(run, config, real, drawn, size, rng)
-        run.epoch += 1
-        entry = {"epoch": run.epoch, "size_px": size, "loss": loss, "seconds": time.monotonic() - began}
-        if len(watched) and (run.epoch % config.validate_every == 0 or progress(run, config) >= 1):
-            logits, _ = infer(run.average, watched_crops, config, size_px=size)
-            entry["validation_accuracy"] = float(
-                watched_allowed[np.arange(len(watched)), logits.argmax(1)].mean()
-            )
-            entry["validation_loss"] = float(
-                partial_loss(torch.tensor(logits), torch.tensor(watched_allowed), 0.0)
-            )
-        run.history.append(entry)
-        log.info(
-            "epoch", progress=round(progress(run, config), 3), **{k: round(v, 3) for k, v in entry.items()}
-        )
-        save_checkpoint(run, config, out / "checkpoint.pt")
+    numbers = sum(p.numel() for p in build_network(config.architecture, len(CELL_TYPES)).parameters()) + 2
+    team = Team(config.processes, numbers)
+
+    def work(rank: int) -> Run:
+        torch.manual_seed(config.seed)  # every process starts from the same weights
+        torch.set_num_threads(config.threads)
+        run = start_run(config)
+        if resume and (out / "checkpoint.pt").is_file():
+            restore(run, torch.load(out / "checkpoint.pt", map_location=config.device, weights_only=True))
+            log.info("resumed", rank=rank, epoch=run.epoch, seconds=round(run.seconds))
+        rng = np.random.default_rng((config.seed, run.steps, rank))
+        while progress(run, config) < 1:
+            size = stage_size(progress(run, config), config)
+            began = time.monotonic()
+            loss = _epoch(run, config, real, drawn, size, rng, team, rank)
+            run.epoch += 1
+            if rank == 0:
+                entry = {
+                    "epoch": run.epoch,
+                    "size_px": size,
+                    "loss": loss,
+                    "seconds": time.monotonic() - began,
+                }
+                if len(watched) and (run.epoch % config.validate_every == 0 or progress(run, config) >= 1):
+                    entry |= _validate(run.average, watched_crops, watched_allowed, config, size)
+                run.history.append(entry)
+                log.info(
+                    "epoch",
+                    progress=round(progress(run, config), 3),
+                    **{k: round(v, 3) for k, v in entry.items()},
+                )
+                save_checkpoint(run, config, out / "checkpoint.pt")
+        return run
+
+    children = team.start(work)
+    run = work(0)
+    for child in children:
+        child.join(60)
     return run
 
 
@@ -226,30 +243,54 @@ def restore(run: Run, state: dict[str, Any]) -> None:
 
 
 def _epoch(
-    run: Run, config: TrainingConfig, real: Pool, drawn: Pool, size_px: int, rng: np.random.Generator
+    run: Run,
+    config: TrainingConfig,
+    real: Pool,
+    drawn: Pool,
+    size_px: int,
+    rng: np.random.Generator,
+    team: Team,
+    rank: int,
 ) -> float:
     source = batches(
-        real, drawn, drawn_share=config.drawn_share, batch=config.batch, field_px=config.field_px,
+        real, drawn, drawn_share=config.drawn_share, batch=config.batch // team.size, field_px=config.field_px,
         size_px=size_px, strength=config.augmentation, rng=rng,
     )  # fmt: skip
     run.network.train()
-    total, count = 0.0, steps_per_epoch(config)
+    losses: list[float] = []
     clock = time.monotonic()
-    for views, allowed in _ahead(source, count):
+    for views, allowed in _ahead(source, steps_per_epoch(config)):
         for group in run.optimiser.param_groups:
             group["lr"] = rate(progress(run, config), config.peak_rate)
         logits, _ = run.network(to_tensor(views, config.device))
         loss = partial_loss(logits, torch.from_numpy(allowed).to(config.device), config.label_smoothing)
         run.optimiser.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
+        now = time.monotonic()
+        shared = torch.tensor([float(loss.detach()), run.seconds + now - clock])
+        clock = now
+        team.mean(rank, [shared, *(p.grad for p in run.network.parameters() if p.grad is not None)])
+        # The processes agree on the time, and with it on learning rate, image size and end.
+        run.seconds = float(shared[1])
+        losses.append(float(shared[0]))
         nn.utils.clip_grad_norm_(run.network.parameters(), 5.0)
         run.optimiser.step()
         run.steps += 1
-        _follow(run, config.average_decay)
-        total += float(loss.detach())
-        now = time.monotonic()
-        run.seconds, clock = run.seconds + now - clock, now
-    return total / count
+        if rank == 0:
+            _follow(run, config.average_decay)
+        if progress(run, config) >= 1:
+            break
+    return sum(losses) / len(losses)
+
+
+def _validate(
+    network: CellClassifier, crops: Crops, allowed: Allowed, config: TrainingConfig, size_px: int
+) -> dict[str, float]:
+    logits, _ = infer(network, crops, config, size_px=size_px)
+    return {
+        "validation_accuracy": float(allowed[np.arange(len(crops)), logits.argmax(1)].mean()),
+        "validation_loss": float(partial_loss(torch.tensor(logits), torch.tensor(allowed), 0.0)),
+    }
 
 
 def _follow(run: Run, decay: float) -> None:
@@ -300,7 +341,10 @@ def _sample(records: list[CellRecord], count: int, rng: np.random.Generator) -> 
 @click.option("--epochs", type=int, default=24)
 @click.option("--minutes", type=float, default=None, help="Length by the clock instead of by epochs.")
 @click.option("--seed", type=int, default=7)
-@click.option("--threads", type=int, default=2)
+@click.option(
+    "--processes", type=int, default=1, help="Processes that share each batch (see models/parallel.py)."
+)
+@click.option("--threads", type=int, default=2, help="Threads of each process.")
 @click.option("--device", default="cpu")
 @click.option("--resume", is_flag=True, help="Go on from OUT/checkpoint.pt.")
 def main(data: Path, out: Path, resume: bool, **options: Any) -> None:

@@ -1,0 +1,50 @@
+"""A package's network under ONNX Runtime, for calibration and evaluation: what is measured is what serves."""
+
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import onnxruntime
+
+from models.augment import centre_crop
+
+Floats = npt.NDArray[np.float32]
+
+
+class PackagedNetwork:
+    """Runs stored crops through ``weights.onnx``. mean and std of RGB values 0 to 1; field_px of the stored crops."""
+
+    def __init__(
+        self,
+        weights: Path,
+        *,
+        size_px: int,
+        field_px: int,
+        mean: tuple[float, ...],
+        std: tuple[float, ...],
+        threads: int = 2,
+    ) -> None:
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads
+        self._session = onnxruntime.InferenceSession(
+            str(weights), options, providers=["CPUExecutionProvider"]
+        )
+        self._size_px, self._field_px = size_px, field_px
+        self._mean, self._std = np.array(mean, np.float32), np.array(std, np.float32)
+
+    def __call__(self, crops: npt.NDArray[np.uint8], batch: int = 64) -> tuple[Floats, Floats]:
+        """Logits ``(n, labels)`` and embeddings ``(n, features)`` of crops uint8 RGB ``(n, 160, 160, 3)``."""
+        results = [self.views(self.cut(crops[i : i + batch])) for i in range(0, len(crops), batch)]
+        return np.concatenate([r[0] for r in results]), np.concatenate([r[1] for r in results])
+
+    def cut(self, crops: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+        """The network's views ``(n, s, s, 3)`` of crops, not yet normalised."""
+        return np.stack([centre_crop(c, field_px=self._field_px, size_px=self._size_px) for c in crops])
+
+    def views(self, views: npt.NDArray[np.uint8]) -> tuple[Floats, Floats]:
+        """Logits and embeddings of views uint8 RGB ``(n, s, s, 3)``."""
+        scaled = (views.astype(np.float32) / 255 - self._mean) / self._std
+        logits, embedding = self._session.run(
+            ["logits", "embedding"], {"cells": scaled.transpose(0, 3, 1, 2)}
+        )
+        return np.asarray(logits, np.float32), np.asarray(embedding, np.float32)
