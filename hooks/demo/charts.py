@@ -1,6 +1,7 @@
 """The simulated hospital's pages: who is there, and each chart with its cards, reports and smear images."""
 
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from typing import Any
 
 from flask import Flask, Response, abort, render_template
@@ -15,6 +16,8 @@ Resource = dict[str, Any]
 
 #: A card's detail is GitHub Markdown written by someone else: HTML in it stays text.
 _MARKDOWN = MarkdownIt("commonmark", {"html": False}).enable("table")
+#: How `cds.report` marks the number that goes with a percent.
+_NUMBER = ", number counted"
 
 
 def add_pages(app: Flask, hospital: Hospital, ehr: Ehr, admitted: Mapping[str, Admitted]) -> None:
@@ -22,6 +25,8 @@ def add_pages(app: Flask, hospital: Hospital, ehr: Ehr, admitted: Mapping[str, A
     app.add_template_filter(_markdown, "markdown")
     app.add_template_filter(concept, "concept")
     app.add_template_filter(value, "value")
+    app.add_template_filter(rows, "rows")
+    app.add_template_filter(moment, "moment")
 
     def person_of(patient_id: str) -> Admitted:
         return admitted[patient_id] if patient_id in admitted else abort(404)
@@ -86,8 +91,24 @@ def value(holder: Resource) -> str:
     return concept(holder.get("dataAbsentReason"))
 
 
+def rows(result: Resource) -> list[tuple[str, ...]]:
+    """An Observation's components: what, and its values; a number and a percent of the same thing share a row."""
+    found: dict[str, list[str]] = {}
+    for component in result.get("component", []):
+        found.setdefault(concept(component["code"]).removesuffix(_NUMBER), []).append(value(component))
+    return [(name, *values) for name, values in found.items()]
+
+
+def moment(instant: str) -> str:
+    """A FHIR instant to the minute."""
+    return f"{datetime.fromisoformat(instant).astimezone(UTC):%Y-%m-%d %H:%M} UTC"
+
+
 def _said(reports: Sequence[Resource]) -> str:
-    return reports[-1].get("conclusion", "Report without a conclusion") if reports else "No smear report yet"
+    """The verdict of the latest report: the first sentence of its conclusion."""
+    if not reports:
+        return "No smear report yet"
+    return str(reports[-1].get("conclusion", "Report without a conclusion")).partition(". ")[0]
 
 
 def _markdown(text: str | None) -> Markup:

@@ -27,13 +27,16 @@ class Ehr:
 
     def __init__(self, hospital: Hospital, service_url: str, *, token: str) -> None:
         self._hospital, self._service_url, self._token = hospital, service_url.rstrip("/"), token
+        self._services: list[Service] | None = None
 
     def discover(self) -> list[Service]:
-        """The services offered (CDS Hooks 2.0, "Discovery")."""
-        services = self._exchange("GET", "/cds-services", None).get("services")
-        if not isinstance(services, list):
-            raise EhrError("discovery holds no list of services")
-        return services
+        """The services offered (CDS Hooks 2.0, "Discovery"); asked once."""
+        if self._services is None:
+            services = self._exchange("GET", "/cds-services", None).get("services")
+            if not isinstance(services, list):
+                raise EhrError("discovery holds no list of services")
+            self._services = services
+        return self._services
 
     def open_chart(self, patient: Patient) -> list[Card]:
         """Send `patient-view` to every service under that hook; their cards, in order."""

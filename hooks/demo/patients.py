@@ -1,9 +1,13 @@
 """The demo's six synthetic patients. Their smears are drawn by `models.synthetic`; nobody's data is in them."""
 
 import io
+import os
+import signal
+import uuid
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from multiprocessing import get_context
 from typing import Any
 
 from PIL import Image
@@ -82,47 +86,46 @@ def admit_all(
 ) -> list[Admitted]:
     """Draw every patient's smear, in parallel, and put patients, ImagingStudies and instances into the hospital."""
     hospital.fhir.put(_endpoint(hospital))
-    with ProcessPoolExecutor(max_workers=2) as pool:
-        studies = pool.map(
-            _draw, [(p.smear, p.seed, SPOILT if p.smear == UNREADABLE else cells) for p in patients]
-        )
+    orders = [(p.smear, p.seed, SPOILT if p.smear == UNREADABLE else cells) for p in patients]
+    # Spawned, not forked: the hospital's threads are running. Ctrl-C is for the parent.
+    ignore = (signal.SIGINT, signal.SIG_IGN)
+    with ProcessPoolExecutor(
+        min(4, os.cpu_count() or 1), get_context("spawn"), initializer=signal.signal, initargs=ignore
+    ) as pool:
         return [
-            _admit(hospital, patient, list(study)) for patient, study in zip(patients, studies, strict=True)
+            _admit(hospital, p, files) for p, files in zip(patients, pool.map(_draw, orders), strict=True)
         ]
 
 
-def _draw(order: tuple[str, int, int]) -> list[SmearImage]:
+def _draw(order: tuple[str, int, int]) -> list[tuple[bytes, float | None]]:
+    """JPEG files with their scale in µm/px."""
     from models.synthetic.studies import compose_study
 
     pattern, seed, cells = order
-    return list(compose_study(pattern, seed, cells=cells).images)
+    return [(_jpeg(i), i.um_per_px) for i in compose_study(pattern, seed, cells=cells).images]
 
 
-def _admit(hospital: Hospital, patient: Patient, images: list[SmearImage]) -> Admitted:
+def _admit(hospital: Hospital, patient: Patient, files: Sequence[tuple[bytes, float | None]]) -> Admitted:
     from cds.microscopy import to_dicom
 
     study_uid, series_uid = f"2.25.{_number(patient, 1)}", f"2.25.{_number(patient, 2)}"
-    files = tuple(_jpeg(image) for image in images)
-    for number, (file, image) in enumerate(zip(files, images, strict=True), start=1):
-        hospital.archive.add(
-            to_dicom(
-                file,
-                study_uid=study_uid,
-                series_uid=series_uid,
-                patient_id=patient.id,
-                um_per_px=image.um_per_px,
-                instance_number=number,
-            )
+    for number, (file, um_per_px) in enumerate(files, start=1):
+        instance = to_dicom(
+            file,
+            study_uid=study_uid,
+            series_uid=series_uid,
+            patient_id=patient.id,
+            um_per_px=um_per_px,
+            instance_number=number,
         )
+        hospital.archive.add(instance)
     hospital.fhir.put(_patient(patient))
     hospital.fhir.put(_imaging_study(hospital, patient, study_uid, series_uid))
-    return Admitted(patient=patient, study_uid=study_uid, images=files)
+    return Admitted(patient=patient, study_uid=study_uid, images=tuple(file for file, _ in files))
 
 
 def _number(patient: Patient, part: int) -> int:
     """For a UUID-derived UID (PS3.5 section B.2): the same patient keeps the same study."""
-    import uuid
-
     return uuid.uuid5(uuid.NAMESPACE_URL, f"urn:leukocds:demo:{patient.id}:{part}").int
 
 

@@ -33,7 +33,8 @@ def tell(*, once: bool, port: int) -> int:
     Returns the exit status: 0 when every expected card and report came back. Raises ClickException when the service
     does not start or does not answer.
     """
-    signal.signal(signal.SIGTERM, _end)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _end)
     hospital = Hospital(port=port, tokens=(_EHR_TOKEN, _SERVICE_TOKEN))
     settings = {
         "broker_url": "memory://",
@@ -106,4 +107,7 @@ def _wait(hospital: Hospital) -> None:
 
 
 def _end(number: int, frame: FrameType | None) -> NoReturn:
+    # Once is enough: a second one must not break into ending the service.
+    for again in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(again, signal.SIG_IGN)
     raise KeyboardInterrupt
