@@ -49,6 +49,11 @@ class Codestream:
         """JPEG as everyone knows it: baseline, extended sequential or progressive, with Huffman coding."""
         return self.frame_marker in (0xC0, 0xC1, 0xC2)
 
+    @property
+    def lossless(self) -> bool:
+        """Lossless JPEG with Huffman coding (Process 14)."""
+        return self.frame_marker == 0xC3
+
 
 def read_jpeg(data: bytes) -> Codestream:
     """Markers of a JPEG or JPEG-LS stream. Raises UnreadableImage when there is no usable frame header."""

@@ -1,7 +1,8 @@
 """One frame of a DICOM image to 8-bit RGB, whatever its transfer syntax and photometric interpretation.
 
 Decoders: Pillow for JPEG, because it applies the colour transform that the stream asks for, once; OpenJPEG for JPEG
-2000 and HTJ2K; CharLS for JPEG-LS; GDCM for lossless JPEG and as the second try; pydicom for the rest.
+2000 and HTJ2K; CharLS for JPEG-LS; pydicom for the rest. One decoder for each: a second one that accepts what the
+first refused would be a guess. None is GDCM: damaged data can make it end the process.
 """
 
 import io
@@ -23,6 +24,7 @@ from pydicom.uid import (
     JPEG2000TransferSyntaxes,
     JPEGLSTransferSyntaxes,
     JPEGTransferSyntaxes,
+    RLELossless,
 )
 
 from cds.codestreams import Codestream, Colour, read_jpeg, read_jpeg2000
@@ -36,7 +38,11 @@ warnings.filterwarnings("ignore", module=r"pydicom\.")
 pydicom.config.settings.reading_validation_mode = pydicom.config.IGNORE
 
 _COLOUR = frozenset({"RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT", "PALETTE COLOR"})
-_PREFERENCE = ("pyjpegls", "pylibjpeg", "gdcm", "pillow", "pydicom")
+_DECODERS = (
+    dict.fromkeys(JPEG2000TransferSyntaxes, "pylibjpeg")
+    | dict.fromkeys(JPEGLSTransferSyntaxes, "pyjpegls")
+    | {RLELossless: "pydicom"}
+)
 _STRIP_ROWS = 256
 
 
@@ -73,6 +79,8 @@ def frame_header(dataset: Dataset, limits: PixelLimits) -> FrameHeader:
     syntax = dataset.file_meta.get("TransferSyntaxUID")
     if syntax is None:
         raise UnreadableImage("it does not name its transfer syntax")
+    if not _is_supported(UID(str(syntax))):
+        raise UnreadableImage("its transfer syntax is not supported")
     frames = int(dataset.get("NumberOfFrames") or 1)
     if frames < 1:
         raise UnreadableImage(f"it declares {frames} frames")
@@ -98,11 +106,11 @@ def decode_frame(dataset: Dataset, header: FrameHeader, index: int) -> tuple[npt
     """
     syntax = UID(header.transfer_syntax_uid)
     stream = _stream(dataset, header, syntax, index)
-    if stream is not None:
-        codestream, data = stream
-        if syntax in JPEGTransferSyntaxes and codestream.precision == 8 and codestream.dct:
-            return _decode_jpeg(data, codestream, header), "Pillow"
-    pixels, photometric, decoder = _decode(dataset, syntax, index)
+    if stream is not None and syntax in JPEGTransferSyntaxes:
+        return _decode_jpeg(stream[1], stream[0], header), "Pillow"
+    name = _DECODERS.get(syntax, "")
+    pixels, properties = get_decoder(syntax).as_array(dataset, index=index, raw=True, decoding_plugin=name)
+    photometric, decoder = str(properties["photometric_interpretation"]), name or "pydicom"
     if header.photometric_interpretation == "PALETTE COLOR":
         return _through_palette(pixels, dataset), decoder
     bits = header.bits_stored
@@ -112,6 +120,14 @@ def decode_frame(dataset: Dataset, header: FrameHeader, index: int) -> tuple[npt
         bits = stream[0].precision
     narrow = _eight_bits(pixels, bits)
     return (_ybr_to_rgb(narrow) if photometric.startswith("YBR") else narrow), decoder
+
+
+def _is_supported(syntax: UID) -> bool:
+    try:
+        get_decoder(syntax)
+    except NotImplementedError:
+        return False
+    return True
 
 
 def _stream(
@@ -143,34 +159,28 @@ def _stream(
 
 
 def _decode_jpeg(data: bytes, codestream: Codestream, header: FrameHeader) -> npt.NDArray[np.uint8]:
-    colour = codestream.colour
+    """Pillow converts what it takes for YCbCr, save in lossless streams, where it cannot.
+
+    Components without any sign it takes for YCbCr in lossy streams and for RGB in lossless ones.
+    """
+    if codestream.precision != 8 or not (codestream.dct or codestream.lossless):
+        raise UnreadableImage("its kind of JPEG compression is not supported")
+    if header.photometric_interpretation == "PALETTE COLOR":
+        raise UnreadableImage("a palette with JPEG compression is not supported")
+    marked = codestream.colour
+    # Subsampled components are YCbCr whatever the header says: nobody subsamples green and blue.
+    labelled_rgb = header.photometric_interpretation == "RGB" and not codestream.subsampled
     with Image.open(io.BytesIO(data), formats=("JPEG",)) as picture:
-        if colour is None and header.photometric_interpretation == "RGB" and not codestream.subsampled:
-            # Pillow would take unmarked components for YCbCr; asked for YCbCr it leaves them alone. (Subsampled
-            # ones are YCbCr whatever the header says: nobody subsamples green and blue.)
-            picture.draft("YCbCr", picture.size)
+        if marked is Colour.YBR if codestream.lossless else (marked is None and labelled_rgb):
+            picture.draft("YCbCr", picture.size)  # leaves the components alone
         picture.load()
         pixels = np.array(picture, dtype=np.uint8)
     if pixels.ndim != 3 or pixels.shape[2] != 3:
         raise UnreadableImage(GREY if pixels.ndim == 2 else "its JPEG data are not RGB or YCbCr")
     check_not_cut(pixels)
+    if codestream.lossless and (marked is Colour.YBR or (marked is None and not labelled_rgb)):
+        return _ybr_to_rgb(pixels)
     return pixels
-
-
-def _decode(dataset: Dataset, syntax: UID, index: int) -> tuple[npt.NDArray[np.uint16 | np.uint8], str, str]:
-    """Samples without colour conversion, the photometric interpretation they have, and the decoder's name."""
-    decoder = get_decoder(syntax)
-    names = [p for p in _PREFERENCE if p in decoder.available_plugins] if syntax.is_encapsulated else []
-    failure: Exception | None = None
-    for name in names or [""]:
-        try:
-            pixels, properties = decoder.as_array(dataset, index=index, raw=True, decoding_plugin=name)
-        except Exception as error:  # noqa: BLE001 - the next decoder may manage; the last failure is raised below
-            failure = error
-            continue
-        return pixels, str(properties["photometric_interpretation"]), name or "pydicom"
-    assert failure is not None
-    raise failure
 
 
 def _through_palette(pixels: npt.NDArray[np.uint16 | np.uint8], dataset: Dataset) -> npt.NDArray[np.uint8]:

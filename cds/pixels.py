@@ -216,4 +216,4 @@ def _scale(dataset: Dataset) -> float | None:
 
 def _damaged(name: str, error: Exception) -> RefusedImage:
     _log.info("image refused", extra={"error": type(error).__name__})
-    return RefusedImage(source=name, reason=f"it is damaged or cannot be decoded ({type(error).__name__})")
+    return RefusedImage(source=name, reason="it is damaged and cannot be decoded")

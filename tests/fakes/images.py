@@ -103,3 +103,40 @@ def encapsulated(
     dataset["PixelData"].is_undefined_length = True
     dataset.file_meta.TransferSyntaxUID = syntax
     return part10(dataset)
+
+
+def lossless_jpeg(pixels: Pixels, app: bytes = b"", ids: bytes = b"\1\2\3") -> bytes:
+    """Lossless JPEG (ITU-T T.81 annex H), predictor 1, of ``(r, c, 3)``; no encoder of it is at hand.
+
+    app: application markers; ids: of the three components. All Huffman codes are 4 bits long.
+    """
+
+    def segment(marker: int, body: bytes) -> bytes:
+        return bytes([0xFF, marker]) + (len(body) + 2).to_bytes(2) + body
+
+    samples = pixels.astype(int)
+    predicted = np.roll(samples, 1, axis=1)
+    predicted[:, 0] = np.roll(samples[:, 0], 1, axis=0)
+    predicted[0, 0] = 128
+    bits = []
+    for difference in (samples - predicted).reshape(-1).tolist():
+        size = abs(difference).bit_length()
+        bits.append(f"{size:04b}")
+        if size:
+            bits.append(f"{difference if difference > 0 else difference + (1 << size) - 1:0{size}b}")
+    joined = "".join(bits)
+    joined += "1" * (-len(joined) % 8)
+    data = int(joined, 2).to_bytes(len(joined) // 8).replace(b"\xff", b"\xff\0")
+    frame = b"\x08" + pixels.shape[0].to_bytes(2) + pixels.shape[1].to_bytes(2) + b"\3"
+    table = b"\0" + bytes([0, 0, 0, 9, *[0] * 12]) + bytes(range(9))
+    return b"".join(
+        [
+            b"\xff\xd8",
+            app,
+            segment(0xC3, frame + b"".join(bytes([i, 0x11, 0]) for i in ids)),
+            segment(0xC4, table),
+            segment(0xDA, b"\3" + b"".join(bytes([i, 0]) for i in ids) + b"\1\0\0"),
+            data,
+            b"\xff\xd9",
+        ]
+    )

@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 from pydicom import dcmread
 from pydicom.uid import (
+    MPEG4HP41,
     UID,
     DeflatedExplicitVRLittleEndian,
     ExplicitVRBigEndian,
@@ -18,6 +19,7 @@ from pydicom.uid import (
     ImplicitVRLittleEndian,
     JPEG2000Lossless,
     JPEGBaseline8Bit,
+    JPEGLosslessSV1,
     JPEGLSLossless,
     RLELossless,
 )
@@ -33,10 +35,13 @@ from tests.fakes.images import (
     drawing,
     encapsulated,
     encoded,
+    lossless_jpeg,
     part10,
 )
 
 LIMITS = PixelLimits(max_megapixels=1, max_frames=4)
+JFIF = b"\xff\xe0\x00\x10JFIF\x00\x01\x01\x00\x00\x01\x00\x01\x00\x00"
+ADOBE_RGB, ADOBE_YBR = (b"\xff\xee\x00\x0eAdobe\x00\x64\x00\x00\x00\x00" + bytes([t]) for t in (0, 1))
 
 
 def only(data: bytes, limits: PixelLimits = LIMITS) -> SmearImage:
@@ -123,6 +128,30 @@ def test_a_jpeg_without_any_sign_has_the_colour_space_of_the_header() -> None:
     # Green and blue at half the resolution do not exist: it is YCbCr under a wrong label.
     subsampled = without_app0(encoded(picture, subsampling=2))
     assert distance(only(encapsulated(picture, [subsampled], "RGB")).pixels, picture) < 6
+
+
+@pytest.mark.parametrize("app", [b"", ADOBE_RGB], ids=["unmarked", "Adobe"])
+def test_lossless_jpeg(app: bytes) -> None:
+    picture = drawing()
+    stream = lossless_jpeg(picture, app)
+    image = only(encapsulated(picture, [stream], "RGB", JPEGLosslessSV1))
+    assert np.array_equal(image.pixels, picture)
+    assert "cut short" in refusal(encapsulated(picture, [stream[:-500]], "RGB", JPEGLosslessSV1))
+
+
+@pytest.mark.parametrize("app", [b"", ADOBE_YBR, JFIF], ids=["unmarked", "Adobe", "JFIF"])
+def test_lossless_jpeg_in_ybr_is_converted_once(app: bytes) -> None:
+    picture = drawing()
+    stream = lossless_jpeg(to_ybr(picture), app)
+    assert distance(only(encapsulated(picture, [stream], "YBR_FULL", JPEGLosslessSV1)).pixels, picture) <= 1
+
+
+@pytest.mark.parametrize("syntax", [JPEG2000Lossless, JPEGLSLossless])
+def test_compressed_samples_of_16_bits(syntax: UID) -> None:
+    picture = drawing()
+    dataset = dicom_dataset(picture.astype(np.uint16) * 257)
+    dataset.compress(syntax, generate_instance_uid=False)
+    assert np.array_equal(only(part10(dataset)).pixels, picture)
 
 
 @pytest.mark.parametrize("photometric", ["RGB", "YBR_FULL"])
@@ -328,6 +357,12 @@ def test_what_must_not_be_guessed_is_refused(elements: dict[str, object], reason
     assert reason in refusal(dicom_file(drawing(), **elements))
 
 
+def test_a_video_is_refused() -> None:
+    assert "transfer syntax is not supported" in refusal(
+        encapsulated(drawing(), [b"\0" * 100], "YBR_FULL_422", MPEG4HP41)
+    )
+
+
 def test_noise_behind_a_dicom_prefix_is_refused() -> None:
     rng = np.random.default_rng(0)
     good = encapsulated(drawing(), [encoded(drawing())])
@@ -387,7 +422,7 @@ def without_app0(jpeg: bytes) -> bytes:
 
 
 def with_adobe_marker(jpeg: bytes, transform: int) -> bytes:
-    return jpeg[:2] + b"\xff\xee\x00\x0eAdobe\x00\x64\x00\x00\x00\x00" + bytes([transform]) + jpeg[2:]
+    return jpeg[:2] + (ADOBE_YBR if transform else ADOBE_RGB) + jpeg[2:]
 
 
 def resized_jpeg(jpeg: bytes, side: int) -> bytes:
