@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Row, and_, func, insert, or_, select, update
+from sqlalchemy import Executable, Row, Table, and_, func, insert, or_, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from cds.errors import ClaimLost, UnknownService
@@ -120,9 +120,7 @@ class SqlAssessmentStore:
             if cell.thumbnail is not None
         ]
         with writing(self._engine) as connection:
-            if not connection.execute(
-                self._insert(assessments).values(values).on_conflict_do_nothing()
-            ).rowcount:
+            if not connection.execute(self._insert_or_ignore(assessments, values)).rowcount:
                 return False
             if jpegs:
                 connection.execute(insert(thumbnails), jpegs)
@@ -148,8 +146,7 @@ class SqlAssessmentStore:
         }
         with writing(self._engine) as connection:
             if known is None:
-                values = {"key": key, **fresh}
-                statement: Any = self._insert(jobs).values(values).on_conflict_do_nothing()
+                statement: Any = self._insert_or_ignore(jobs, {"key": key, **fresh})
             else:
                 # `updated_at` as it was seen: of several who would revive the job, one does.
                 same = (jobs.c.key == key, jobs.c.state == known.state, jobs.c.updated_at == known.updated_at)
@@ -324,6 +321,11 @@ class SqlAssessmentStore:
         with reading(self._engine) as connection:
             rows = connection.execute(select(jobs.c.state, func.count()).group_by(jobs.c.state)).all()
         return {state.value: 0 for state in JobState} | {row[0]: row[1] for row in rows}
+
+    def _insert_or_ignore(self, table: Table, values: Mapping[str, Any]) -> Executable:
+        statement = self._insert(table).values(dict(values)).on_conflict_do_nothing()
+        # Else the driver's count of inserted rows is not kept, and -1 stands in for it.
+        return statement.execution_options(preserve_rowcount=True)
 
     def _cached(self, key: str) -> Assessment | None:
         with self._cache_lock:

@@ -115,7 +115,9 @@ def _sender(settings: Settings) -> Celery:
 
 
 def _app(settings: Settings) -> Celery:
-    app = Celery("leukocds", broker=settings.broker_url, set_as_current=False, fixups=[])
+    # With a host, or kombu warns that it chose one.
+    broker_url = "memory://localhost/" if settings.embedded else settings.broker_url
+    app = Celery("leukocds", broker=broker_url, set_as_current=False, fixups=[])
     app.conf.update(
         task_queues={name: {"exchange": name, "routing_key": name} for name in (STUDIES, REPORTS)},
         task_default_queue=STUDIES,

@@ -132,12 +132,12 @@ def test_many_sweepers_send_each_thing_once(bench):
 
 
 def test_the_thread_outlives_outages_and_bugs(bench):
-    class Moody:
-        errors = [StoreError("The disk is full."), RuntimeError("bug"), StoreError("The disk is full.")]
+    errors = [StoreError("The disk is full."), RuntimeError("bug"), StoreError("The disk is full.")]
 
+    class Moody:
         def __getattr__(self, name):
-            if name == "orphans" and self.errors:
-                raise self.errors.pop()
+            if name == "orphans" and errors:
+                raise errors.pop()
             return getattr(bench.store, name)
 
     job, _ = bench.store.enqueue(study(), MODEL.digest)

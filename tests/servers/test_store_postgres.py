@@ -1,0 +1,138 @@
+"""The same store on a real PostgreSQL: what SQLite cannot show about types, locks and several processes."""
+
+import subprocess
+import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta, timezone
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+
+from cds.errors import ClaimLost, StoreError
+from cds.store import SqlAssessmentStore
+from cds.store_engine import open_engine
+from cds.store_schema import metadata
+from cds.values import JobState, ReportState
+from tests.fakes.assessments import MODEL, assessment, study
+
+ENQUEUE = """
+import sys
+from cds.store import SqlAssessmentStore
+from tests.fakes.assessments import MODEL, study
+store = SqlAssessmentStore(sys.argv[1])
+store.migrate()
+print([store.enqueue(study(), MODEL.digest)[1] for _ in range(5)].count(True))
+"""
+
+
+@pytest.fixture
+def store(postgres_database_url):
+    with closing(SqlAssessmentStore(postgres_database_url, report_grace_s=0.0)) as made:
+        made.migrate()
+        yield made
+
+
+def at_once(count, call):
+    gate = threading.Barrier(count)
+
+    def one(number):
+        gate.wait()
+        return call(number)
+
+    with ThreadPoolExecutor(count) as pool:
+        return list(pool.map(one, range(count)))
+
+
+def test_what_is_saved_is_found_again(store):
+    value = assessment(read_at=datetime(2026, 3, 4, 23, 30, tzinfo=timezone(timedelta(hours=5))))
+    assert store.save(value, ReportState.PENDING)
+    assert not store.save(value, ReportState.PENDING)
+    assert store.get(value.key) == value
+    assert store.latest(value.study.study_uid, MODEL.digest) == replace(
+        value, outcome=replace(value.outcome, cells=())
+    )
+
+
+def test_steps_and_tables_agree(store, postgres_database_url):
+    engine = open_engine(postgres_database_url)
+    with engine.connect() as connection:
+        context = MigrationContext.configure(connection, opts={"compare_type": True})
+        assert compare_metadata(context, metadata) == []
+    engine.dispose()
+
+
+def test_of_processes_that_start_together_one_migrates_and_one_makes_the_job(postgres_database_url):
+    command = [sys.executable, "-c", ENQUEUE, postgres_database_url]
+    started = [
+        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for _ in range(4)
+    ]
+    made = 0
+    for process in started:
+        output, errors = process.communicate(timeout=60)
+        assert process.returncode == 0, errors
+        made += int(output)
+    assert made == 1
+
+
+def test_of_twenty_threads_exactly_one_makes_the_job_and_one_claims_it(store):
+    answers = at_once(20, lambda _: store.enqueue(study(), MODEL.digest))
+    assert [made for _, made in answers].count(True) == 1
+    key = answers[0][0].key
+    claims = at_once(20, lambda n: store.claim(key, f"w{n}", 60))
+    assert len([c for c in claims if c is not None]) == 1
+    assert store.job_counts() == {"queued": 0, "running": 1, "done": 0, "failed": 0}
+
+
+def test_a_job_runs_its_course(store):
+    job, _ = store.enqueue(study(), MODEL.digest)
+    store.claim(job.key, "a", 60)
+    store.release(job.key, "a", "The archive is down.", pause_s=0.0)
+    now = datetime.now(UTC)
+    (orphan,) = store.orphans(now + timedelta(seconds=1), now)
+    assert (orphan.key, orphan.reason) == (job.key, "The archive is down.")
+    taken = at_once(6, lambda _: store.take_orphan(orphan, now + timedelta(seconds=60)))
+    assert taken.count(True) == 1
+    assert store.claim(job.key, "b", 60).attempts == 2
+    assert store.heartbeat(job.key, "b", 60)
+    with pytest.raises(ClaimLost):
+        store.fail(job.key, "a", "too late")
+    value = assessment()
+    store.save(value, ReportState.PENDING)
+    store.finish(job.key, "b", value.key)
+    assert store.job(job.key).state is JobState.DONE
+    assert store.unwritten(5) == [value.key]
+    store.report_failed(value.key, "The FHIR server is down.", lambda failures: 0.0)
+    assert store.take_unwritten(value.key, 60.0)
+    assert store.unwritten(5) == []
+    store.mark_written(value.key, "DiagnosticReport/1")
+    assert store.report_state(value.key) == (ReportState.WRITTEN, "DiagnosticReport/1")
+
+
+def test_connections_that_the_server_closed_are_replaced(store, postgres_database_url):
+    store.check()
+    with closing(open_engine(postgres_database_url).raw_connection()) as connection:
+        connection.cursor().execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+            "WHERE datname = current_database() AND pid <> pg_backend_pid()"
+        )
+    store.check()
+
+
+def test_a_database_that_is_not_there_is_a_store_error_without_the_password(postgres_database_url):
+    url = postgres_database_url.rpartition("/")[0] + "/no_such_database"
+    with closing(SqlAssessmentStore(url)) as absent, pytest.raises(StoreError) as caught:
+        absent.check()
+    assert "no_such_database" in str(caught.value)
+    password = url.partition("://")[2].partition("@")[0].partition(":")[2]
+    assert password
+    assert password not in str(caught.value)
+
+
+def test_a_server_that_is_not_there_is_a_store_error():
+    with closing(SqlAssessmentStore("postgresql://nobody@127.0.0.1:1/none")) as absent:  # noqa: SIM117
+        with pytest.raises(StoreError, match="failed"):
+            absent.check()
