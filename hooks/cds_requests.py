@@ -333,7 +333,8 @@ def _prefetched(prefetch: _Prefetch | None, key: Literal["patient", "studies", "
 def _entries_speak_of_failure(bundle: Resource) -> bool:
     """Whether a Bundle without matches carries an OperationOutcome of severity error or fatal."""
     outcomes = (entry.get("resource") for entry in bundle.get("entry") or [])
-    issues = (i for o in outcomes if isinstance(o, dict) for i in o.get("issue") or [])
+    lists = (outcome.get("issue") for outcome in outcomes if isinstance(outcome, dict))
+    issues = (issue for found in lists if isinstance(found, list) for issue in found)
     return any(isinstance(i, dict) and i.get("severity") in ("error", "fatal") for i in issues)
 
 

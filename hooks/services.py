@@ -211,8 +211,9 @@ def _earlier(reports: Sequence[Resource], assessment: Assessment) -> list[Earlie
     """Our own reports about other studies or by other model versions, newest first."""
     found = []
     for report in reports:
-        identifiers = [i for i in report.get("identifier") or [] if isinstance(i, dict)]
-        own = [i for i in identifiers if str(i.get("system", "")).startswith(_OWN_IDENTIFIERS)]
+        identifiers = report.get("identifier")
+        named = [i for i in identifiers if isinstance(i, dict)] if isinstance(identifiers, list) else []
+        own = [i for i in named if str(i.get("system", "")).startswith(_OWN_IDENTIFIERS)]
         when = report.get("effectiveDateTime") or report.get("issued")
         conclusion = report.get("conclusion")
         if not own or any(assessment.key in str(i.get("value")) for i in own):
