@@ -82,7 +82,7 @@ def value(holder: Resource) -> str:
     """The value of an Observation or of one of its components, in words."""
     if "valueQuantity" in holder:
         quantity = holder["valueQuantity"]
-        return f"{quantity['value']:g} {quantity.get('unit', '')}".strip()
+        return f"{quantity['value']:.3g} {quantity.get('unit', '')}".strip()
     if "valueCodeableConcept" in holder:
         return concept(holder["valueCodeableConcept"])
     for name, held in holder.items():
