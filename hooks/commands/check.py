@@ -1,5 +1,6 @@
 """`leukocds check`: what is configured, what answers, what is wrong and what to do about it."""
 
+import ipaddress
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields
@@ -185,6 +186,15 @@ def _archive(settings: Settings) -> str:
 
 
 def _door(settings: Settings) -> str:
-    if settings.host not in ("127.0.0.1", "localhost", "::1") and not settings.allow_open:
-        raise ConfigurationError(f"`leukocds serve` would listen on {settings.host}, open to every client")
+    if not settings.allow_open and not _is_loopback(settings.host):
+        raise ConfigurationError(
+            f"`leukocds serve` would listen on {settings.host}, where clients are not authenticated"
+        )
     return f"{settings.base_url}/cds-services is where EHRs find the service once `leukocds serve` runs"
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
