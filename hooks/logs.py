@@ -15,7 +15,7 @@ from structlog.typing import EventDict, WrappedLogger
 from cds.settings import Settings
 
 #: Other people's loggers that put addresses, statements or arguments on their lines below WARNING.
-_TALKATIVE = (
+TALKATIVE = (
     "urllib3", "requests", "sqlalchemy", "alembic", "pydicom", "PIL", "kombu", "amqp",
     "celery.app.trace", "celery.worker.strategy", "werkzeug",
 )  # fmt: skip
@@ -51,7 +51,7 @@ def configure(settings: Settings) -> None:
     root.handlers = [handler]
     level = getattr(logging, settings.log_level.upper())
     root.setLevel(level)
-    for name in _TALKATIVE:
+    for name in TALKATIVE:
         logging.getLogger(name).setLevel(max(level, logging.WARNING))
     structlog.configure(
         processors=[

@@ -1,0 +1,128 @@
+import subprocess
+import sys
+from contextlib import closing
+from dataclasses import replace
+
+import pytest
+
+from cds.allowlist import AllowList
+from cds.errors import ConfigurationError, EndpointNotAllowed
+from cds.settings import Settings
+from cds.values import StudyRef
+from hooks import bootstrap
+from tests.fakes.assessments import MODEL
+from tests.fakes.dicomweb import FakeArchive
+from tests.fakes.fhir_server import FakeFhirServer
+
+STUDY = StudyRef(study_uid="2.25.1")
+
+
+@pytest.fixture(autouse=True)
+def _package(monkeypatch):
+    monkeypatch.setattr(bootstrap, "model_identity", lambda settings: MODEL)
+
+
+@pytest.fixture
+def settings(tmp_path):
+    return Settings(database_url=f"sqlite:///{tmp_path}/store.db")
+
+
+def test_the_context_holds_what_the_settings_say(settings):
+    context = bootstrap.context(settings)
+    assert (context.settings, context.model) == (settings, MODEL)
+
+
+def test_ready_says_what_is_wrong(settings):
+    context = bootstrap.context(settings, worker_alive=lambda: False)
+    assert "never migrated" in context.ready()["store"]
+    with closing(bootstrap.open_store(settings)) as store:
+        store.migrate()
+    assert context.ready() == {
+        "store": "ok",
+        "broker": "ok",
+        "model": "ok",
+        "worker": "the embedded worker does not run",
+    }
+
+
+def test_ready_says_that_the_broker_is_out(settings):
+    context = bootstrap.context(replace(settings, broker_url="redis://127.0.0.1:1/0"))
+    ready = context.ready()
+    assert ready["broker"] == "the queue's broker cannot be reached"
+    assert "worker" not in ready
+
+
+def test_the_hooks_server_gets_the_hooks_token_never_ours(settings):
+    with FakeFhirServer({"resourceType": "Patient", "id": "1"}) as fhir:
+        context = bootstrap.context(replace(settings, fhir_url=fhir.url, fhir_token="ours"))
+        context.fhir_server(fhir.url, "theirs").read("Patient/1")
+        context.fhir_server(fhir.url, None).read("Patient/1")
+        first, second = (received.headers for received in fhir.received)
+    assert first["Authorization"] == "Bearer theirs"
+    assert "Authorization" not in second
+
+
+def test_a_fhir_server_outside_the_allow_list_is_refused(settings):
+    with pytest.raises(EndpointNotAllowed):
+        bootstrap.context(settings).fhir_server("http://evil.example/fhir", "token")
+
+
+def test_the_archive_is_the_studys_own_or_the_configured_one(settings):
+    settings = replace(
+        settings, archive_url="http://pacs.example/dicom-web", allowed_hosts=("other.example",)
+    )
+    allow_list = AllowList.from_settings(settings)
+    elsewhere = replace(STUDY, archive_url="http://other.example/rs/")
+    assert bootstrap.archive_of(STUDY, settings, allow_list).base_url == "http://pacs.example/dicom-web"
+    assert bootstrap.archive_of(elsewhere, settings, allow_list).base_url == "http://other.example/rs"
+
+
+def test_an_archive_that_is_no_longer_allowed_is_not_contacted(settings):
+    elsewhere = replace(STUDY, archive_url="http://other.example/rs")
+    with pytest.raises(EndpointNotAllowed):
+        bootstrap.archive_of(elsewhere, settings, AllowList.from_settings(settings))
+
+
+def test_without_any_archive_the_setting_is_named(settings):
+    with pytest.raises(ConfigurationError, match="LEUKOCDS_ARCHIVE_URL"):
+        bootstrap.archive_of(STUDY, settings, AllowList.from_settings(settings))
+
+
+def test_our_password_goes_to_our_archive_alone(settings):
+    with FakeArchive() as ours, FakeArchive() as other:
+        settings = replace(
+            settings,
+            archive_url=ours.url,
+            archive_user="leuko",
+            archive_password="secret",
+            allowed_hosts=(other.url.split("/")[2],),
+        )
+        allow_list = AllowList.from_settings(settings)
+        for url in (None, ours.url + "/", other.url):
+            bootstrap.archive_of(replace(STUDY, archive_url=url), settings, allow_list).instances("2.25.1")
+        assert all(header.startswith("Basic ") for header in ours.authorizations)
+        assert set(other.authorizations) == {None}
+        assert ours.authorizations
+        assert other.authorizations
+
+
+def test_the_request_stroke_loads_no_network_runtime():
+    code = "import sys, hooks.bootstrap, hooks.app; sys.exit('onnxruntime' in sys.modules or 'torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], timeout=60, check=False).returncode == 0
+
+
+def test_a_reader_is_loaded_once_a_thread_and_only_when_needed(settings, monkeypatch):
+    loaded = []
+    monkeypatch.setattr(bootstrap, "load_reader", lambda settings: loaded.append(1) or "reader")
+    parts = bootstrap.worker_parts(settings, stopping=None)
+    assert loaded == []
+    assert parts.reader() == parts.reader() == "reader"
+    assert loaded == [1]
+
+
+def test_reports_go_to_the_configured_server_with_our_token(settings):
+    assert bootstrap.worker_parts(settings, stopping=None).fhir is None
+    with FakeFhirServer() as fhir:
+        settings = replace(settings, fhir_url=fhir.url, fhir_token="ours")
+        bootstrap.worker_parts(settings, stopping=None).fhir.search("Patient", {})
+        assert fhir.received[0].headers["Authorization"] == "Bearer ours"
