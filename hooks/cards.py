@@ -21,6 +21,7 @@ from hooks.wording import (
     confirm_by,
     headline,
     markdown,
+    of_date,
     rows,
     shorten,
 )
@@ -91,7 +92,7 @@ def assessment_card(
     outcome = assessment.outcome
     if isinstance(outcome, NotAnalysed):
         return _not_analysed_card(assessment, outcome, base_url)
-    summary = shorten(headline(outcome), MAX_SUMMARY)
+    summary = shorten(headline(outcome, assessment.study.started), MAX_SUMMARY)
     parts = _result_parts(assessment, outcome)
     if grown:
         parts.insert(1, "**More images of this study have arrived since; they are being read.**")
@@ -131,7 +132,7 @@ def job_card(job: Job, base_url: str) -> Card:
             "This says nothing about the patient: nobody has looked at the smear. Ask the laboratory for a manual "
             "review, and tell those who run this service. It is tried again on a later visit.",
         ]
-        summary = f"Blood smear could not be read, because {reason}"
+        summary = f"Blood smear{when} could not be read, because {reason}"
         return _with_override_reasons(_card(job.key, "failed", summary, "warning", parts, base_url))
     raise ValueError("a finished job has an assessment, not a card of its own")
 
@@ -167,7 +168,7 @@ def _not_analysed_card(assessment: Assessment, outcome: NotAnalysed, base_url: s
     card = _card(
         assessment.key,
         "not-analysed",
-        f"Blood smear could not be analysed: {NOT_ANALYSED[outcome.reason]}",
+        f"Blood smear{of_date(assessment.study.started)} could not be analysed: {NOT_ANALYSED[outcome.reason]}",
         "warning",
         parts,
         base_url,

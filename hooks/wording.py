@@ -40,25 +40,37 @@ _CONFIRM: Mapping[Pattern, str] = {
 }
 
 
-def headline(finding: Finding) -> str:
-    """The verdict with the share it rests on, as plain text of well under 140 characters."""
+def headline(finding: Finding, started: str | None = None) -> str:
+    """The verdict with the share it rests on, as plain text of well under 140 characters.
+
+    started: FHIR dateTime of the study; its date tells one card from the next.
+    """
+    smear = f"blood smear{of_date(started)}"
     d = finding.differential
+    blasts = share(d, "blasts", "blasts")
+    name = PATTERN_NAMES[finding.pattern]
     if finding.possible_apl:
-        name = "AML pattern, possible APL" if finding.pattern is Pattern.AML else "Possible APL"
-        return f"{name} in blood smear: {share(d, 'promyelocytes', 'promyelocytes')}, preliminary"
+        promyelocytes = share(d, "promyelocytes", "promyelocytes")
+        if finding.pattern in (Pattern.HEALTHY, Pattern.INDETERMINATE):
+            return f"Possible APL in {smear}: {promyelocytes}, preliminary"
+        return f"{name} in {smear}, possible APL: {promyelocytes}, preliminary"
     match finding.pattern:
-        case Pattern.ALL | Pattern.AML:
-            return f"{PATTERN_NAMES[finding.pattern]} in blood smear: {share(d, 'blasts', 'blasts')}, preliminary"
+        case Pattern.HEALTHY | Pattern.ALL | Pattern.AML:
+            return f"{name} in {smear}: {blasts}, preliminary"
         case Pattern.CLL:
-            return f"CLL pattern in blood smear: {share(d, 'lymphocytes', 'mature_lymphocytes')}, preliminary"
+            return f"{name} in {smear}: {share(d, 'lymphocytes', 'mature_lymphocytes')}, preliminary"
         case Pattern.CML:
-            basophils = percent(d.fraction("basophil"))
-            left = share(d, "granulocyte precursors", "precursors")
-            return f"CML pattern in blood smear: {left}, {basophils} basophils, preliminary"
-        case Pattern.HEALTHY:
-            return f"No leukemia pattern in blood smear: {share(d, 'blasts', 'blasts')}, preliminary"
+            precursors = share(d, "granulocyte precursors", "precursors")
+            return (
+                f"{name} in {smear}: {precursors}, {percent(d.fraction('basophil'))} basophils, preliminary"
+            )
         case Pattern.INDETERMINATE:
-            return f"Blood smear indeterminate: {share(d, 'blasts', 'blasts')}; pathologist review advised"
+            return f"Indeterminate {smear}: {blasts}; pathologist review advised"
+
+
+def of_date(started: str | None) -> str:
+    """The words `of 2026-03-04` after a space, or nothing."""
+    return f" of {started[:10]}" if started else ""
 
 
 def confirm_by(finding: Finding) -> str:

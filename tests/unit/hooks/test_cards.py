@@ -167,7 +167,8 @@ def test_the_indicator_says_how_urgent_it_is(name, indicator):
 
 def test_the_summary_shows_the_percent_with_its_interval():
     assert (
-        CARDS["AML"]()["summary"] == "AML pattern in blood smear: 31 % blasts (95 % CI 25–38 %), preliminary"
+        CARDS["AML"]()["summary"]
+        == "AML pattern in blood smear of 2026-03-04: 31 % blasts (95 % CI 25–38 %), preliminary"
     )
 
 

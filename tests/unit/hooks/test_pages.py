@@ -20,7 +20,7 @@ def page_of(client, context, made):
 def test_a_result_shows_verdict_evidence_differential_cells_and_model(client, context):
     page = page_of(client, context, assessment(outcome=finding(40)))
     for words in (
-        "AML pattern, possible APL",
+        "AML pattern in blood smear, possible APL",
         "Blasts 41 % (95 % interval 32 to 51 %).",
         "Myeloblast",
         "Probability of each pattern",

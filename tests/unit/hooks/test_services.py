@@ -68,7 +68,7 @@ def test_a_smear_not_read_yet_is_queued_once(client, context, hook):
 def test_a_smear_that_was_read_has_its_result(client, context, hook):
     made = store(context)
     (card,) = cards_of(client, with_studies(imaging_study(), hook=hook))
-    assert card["summary"].startswith("AML pattern, possible APL")
+    assert card["summary"].startswith("AML pattern in blood smear of 2026-03-04, possible APL")
     assert card["links"][0]["url"] == f"https://leuko.example/studies/{made.key}"
     assert context.submit.keys == []
 
@@ -76,7 +76,7 @@ def test_a_smear_that_was_read_has_its_result(client, context, hook):
 def test_a_smear_that_could_not_be_analysed_says_so(client, context):
     store(context, assessment(outcome=not_analysed()))
     (card,) = cards_of(client, with_studies(imaging_study()))
-    assert card["summary"] == "Blood smear could not be analysed: too few cells"
+    assert card["summary"] == "Blood smear of 2026-03-04 could not be analysed: too few cells"
     assert "Only 12 white cells" in card["detail"]
 
 
@@ -87,7 +87,7 @@ def test_the_card_follows_the_job(client, context):
     assert summaries(client, study) == ["Blood smear of 2026-03-01 is being read"]
     context.store.fail(context.submit.keys[0], "worker-1", "the image archive has no such study")
     assert summaries(client, study) == [
-        "Blood smear could not be read, because the image archive has no such study"
+        "Blood smear of 2026-03-01 could not be read, because the image archive has no such study"
     ]
 
 
