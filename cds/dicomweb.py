@@ -76,7 +76,8 @@ class DicomWebArchive:
         """Search for the study's instances (QIDO-RS), page by page, sorted by series and instance UID.
 
         An unknown study is an empty tuple. Instances listed without their UIDs cannot be asked for; they are logged.
-        Raises UpstreamNotFound when there is no DICOMweb service at all at our address.
+        Raises UpstreamInvalid when there are no others, and UpstreamNotFound when there is no DICOMweb service at all
+        at our address.
         """
         found: dict[str, ImageRef] = {}
         offset = 0
@@ -90,6 +91,8 @@ class DicomWebArchive:
             # A short page does not mean the last one, archives cap pages as they like; one that brings nothing new
             # does, also where the archive ignores `offset`.
             if len(found) == before:
+                if offset and not found:
+                    raise UpstreamInvalid(f"the {_SERVER} lists instances without usable UIDs")
                 return tuple(sorted(found.values(), key=lambda r: (r.series_uid, r.sop_instance_uid)))
         raise UpstreamInvalid(f"the {_SERVER} lists more than {offset} instances in one study")
 

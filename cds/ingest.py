@@ -265,7 +265,7 @@ def _all_instances(stored: Iterable[ImageRef], listed: Iterable[ImageRef]) -> li
 
 
 def _patient_id(patient: Resource) -> str:
-    """Value for PatientID (LO, 64 characters): the medical record number, else the first identifier, else the id."""
+    """Value for PatientID: the medical record number, else the first identifier, else the resource's id."""
     identifiers = [i for i in patient.get("identifier") or [] if isinstance(i, dict) and i.get("value")]
 
     def is_record_number(identifier: Resource) -> bool:
@@ -273,7 +273,10 @@ def _patient_id(patient: Resource) -> str:
         return any(c.get("code") == "MR" for c in codings)
 
     chosen = next(filter(is_record_number, identifiers), identifiers[0] if identifiers else None)
-    return str(chosen["value"] if chosen else patient.get("id", ""))[:64]
+    value = str(chosen["value"] if chosen else "").strip()
+    # LO can hold neither a backslash nor control characters (PS3.5 section 6.2).
+    usable = 0 < len(value) <= 64 and "\\" not in value and value.isprintable()
+    return value if usable else str(patient.get("id", ""))
 
 
 def _datetime(started: str | None) -> datetime | None:

@@ -61,7 +61,7 @@ def decode_dicom(
         _check_is_field(dataset)
         header = frame_header(dataset, limits)
         chosen = spread(header.frames, limits.max_frames)
-        scale = _scale(dataset)
+        scale = _stated_scale(dataset)
     except UnreadableImage as refusal:
         yield RefusedImage(source=name, reason=str(refusal))
         return
@@ -184,6 +184,13 @@ def _check_is_field(dataset: Dataset) -> None:
     flavour = [str(v) for v in dataset.get("ImageType") or []][2:3]
     if flavour in (["LABEL"], ["OVERVIEW"]):
         raise UnreadableImage(f"it shows the slide's {flavour[0].lower()}, not cells")
+
+
+def _stated_scale(dataset: Dataset) -> float | None:
+    try:
+        return _scale(dataset)
+    except (AttributeError, OverflowError, TypeError, ValueError):
+        return None  # a malformed scale is none; the picture may be sound
 
 
 def _scale(dataset: Dataset) -> float | None:

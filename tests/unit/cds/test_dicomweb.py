@@ -98,6 +98,13 @@ def test_entries_without_uids_or_of_another_study_are_left_out_and_logged(
     assert "left out" in caplog.text
 
 
+def test_a_study_of_nothing_but_such_entries_is_not_empty() -> None:
+    with FakeArchive() as fake:
+        fake.extra_entries = [{"00080018": {"vr": "UI", "Value": ["x"]}}]
+        with pytest.raises(UpstreamInvalid):
+            client(fake).instances(STUDY_UID)
+
+
 def test_retrieve_asks_for_the_stored_transfer_syntax(fake: FakeArchive) -> None:
     archive = client(fake)
     ref = archive.instances(STUDY_UID)[2]

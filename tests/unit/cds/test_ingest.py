@@ -1,11 +1,13 @@
 """A folder becomes a study: stored once, registered once, whatever happens in between."""
 
+import io
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from pydicom import dcmread
 
 from cds.dicomweb import DicomWebArchive
 from cds.errors import BadRequest, UpstreamNotFound, UpstreamRefused, UpstreamUnavailable
@@ -93,6 +95,15 @@ def test_the_medical_record_number_is_the_patient_id(
     stored = archive.archive.instances(done.study_uid)[0].data
     assert b"MRN-1" in stored
     assert b"SSN-1" not in stored
+
+
+def test_an_identifier_that_dicom_cannot_hold_is_not_used(
+    folder: Path, archive: FakeArchive, hospital: Hospital
+) -> None:
+    hospital.fhir.put({**PATIENT, "identifier": [{"value": "a\\b"}]})
+    done = ingest(folder, archive, hospital)
+    stored = dcmread(io.BytesIO(archive.archive.instances(done.study_uid)[0].data))
+    assert stored.PatientID == "p1"
 
 
 def test_again_changes_nothing(folder: Path, archive: FakeArchive, hospital: Hospital) -> None:

@@ -41,6 +41,7 @@ from tests.fakes.images import (
 
 LIMITS = PixelLimits(max_megapixels=1, max_frames=4)
 JFIF = b"\xff\xe0\x00\x10JFIF\x00\x01\x01\x00\x00\x01\x00\x01\x00\x00"
+MATRIX = {"TotalPixelMatrixColumns": 2000, "TotalPixelMatrixRows": 1000}
 ADOBE_RGB, ADOBE_YBR = (b"\xff\xee\x00\x0eAdobe\x00\x64\x00\x00\x00\x00" + bytes([t]) for t in (0, 1))
 
 
@@ -240,6 +241,7 @@ def test_spread() -> None:
         ({"PixelSpacing": ["1", "1"]}, None),  # a placeholder: no microscope sees a millimetre in a pixel
         ({"PixelSpacing": ["0", "0"]}, None),
         ({"PixelSpacing": []}, None),
+        ({"ImagedVolumeWidth": float("nan"), "ImagedVolumeHeight": 1.0, **MATRIX}, None),
         ({"ImagerPixelSpacing": ["0.0001", "0.0001"]}, None),  # the sensor's
         (
             {
@@ -266,6 +268,13 @@ def test_scale(elements: dict[str, object], scale: float | None) -> None:
     assert only(dicom_file(drawing(), **elements)).um_per_px == (
         None if scale is None else pytest.approx(scale)
     )
+
+
+def test_a_malformed_scale_is_none() -> None:
+    data = dicom_file(drawing(), PixelSpacing=["0.0001", "0.0001"]).replace(
+        b"0.0001\\0.0001", b"0.0001\\about1"
+    )
+    assert only(data).um_per_px is None
 
 
 def test_scale_from_the_shared_functional_groups() -> None:
