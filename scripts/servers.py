@@ -59,8 +59,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     run = commands.add_parser("run")
     run.add_argument("program", nargs=argparse.REMAINDER)
     options = parser.parse_args(arguments)
-    # A terminated `run` must still stop its servers; an exception lets the `finally` below do it.
-    signal.signal(signal.SIGTERM, _exit_on_signal)
+    # A `run` that is terminated, or whose terminal closes, must still stop its servers: by way of its `finally`.
+    for ending in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(ending, _exit_on_signal)
     FOLDER.mkdir(mode=0o755, exist_ok=True)
     if options.command == "start":
         left_out = start_all([])

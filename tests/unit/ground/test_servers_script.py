@@ -1,6 +1,7 @@
 """`servers.py` with one tiny server instead of the four: what it starts, finds again, stops and says."""
 
 import json
+import os
 import signal
 import sys
 from collections.abc import Iterator
@@ -48,10 +49,11 @@ def servers(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[ModuleT
     monkeypatch.setattr(servers, "STATE", tmp_path / ".servers" / "state.json")
     monkeypatch.setattr(servers, "HAPI_CACHE", tmp_path / "cache")
     monkeypatch.setattr(servers, "RECIPES", (Sleeper(),))
-    before = signal.getsignal(signal.SIGTERM)
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)}
     yield servers
     servers.main(["stop"])
-    signal.signal(signal.SIGTERM, before)
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 def test_start_finds_again_what_it_started_and_stop_ends_it(servers: ModuleType, capsys) -> None:
@@ -84,6 +86,14 @@ def test_run_leaves_running_what_ran_before(servers: ModuleType) -> None:
     servers.main(["start"])
     assert servers.main(["run", "--", sys.executable, "-c", ""]) == 0
     assert servers.is_alive(servers._load()["sleeper"].identity)
+
+
+def test_a_terminated_run_stops_its_server(servers: ModuleType) -> None:
+    itself = f"import os, signal, time; os.kill({os.getpid()}, signal.SIGTERM); time.sleep(30)"
+    with pytest.raises(SystemExit) as ended:
+        servers.main(["run", "--", sys.executable, "-c", itself])
+    assert ended.value.code == 128 + signal.SIGTERM
+    assert servers._load() == {}
 
 
 def test_a_missing_server_is_named_with_its_remedy(
