@@ -5,17 +5,10 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
+from cds.report_text import cell_name, percent
 from cds.values import Assessment, Differential, Finding, NotAnalysed, Pattern
+from hooks.wording import caveats, confirm_by, headline, rows
 
-#: Words beside the bare pattern; a pattern is a reason to look, never a diagnosis.
-PATTERN_WORDS = {
-    Pattern.HEALTHY: "no leukemia pattern found",
-    Pattern.ALL: "pattern of acute lymphoblastic leukemia",
-    Pattern.AML: "pattern of acute myeloid leukemia",
-    Pattern.CLL: "pattern of chronic lymphocytic leukemia",
-    Pattern.CML: "pattern of chronic myeloid leukemia",
-    Pattern.INDETERMINATE: "indeterminate: a pathologist should review the smear",
-}
 _COLOUR = {Pattern.HEALTHY: "green", Pattern.INDETERMINATE: "yellow"}
 
 
@@ -49,30 +42,21 @@ def differential_table(differential: Differential) -> Table:
     table = Table("cell type")
     for heading in ("count", "%", "95 % interval"):
         table.add_column(heading, justify="right")
-    for cell_type, count in sorted(differential.counts.items(), key=lambda item: -item[1]):
-        low, high = differential.interval(cell_type)
-        share = differential.fraction(cell_type)
-        table.add_row(
-            cell_type.replace("_", " "),
-            str(count),
-            f"{share:.0%}".rstrip("%"),
-            f"{low * 100:.0f}-{high * 100:.0f}",
-        )
+    for name, count, share, interval in rows(differential):
+        table.add_row(name, str(count), share, interval)
     table.add_section()
-    table.add_row("white cells", str(differential.total), "100", "")
+    table.add_row("white cells", str(differential.total), "", "")
     for cell_type, count in sorted(differential.other.items(), key=lambda item: -item[1]):
-        table.add_row(Text(f"besides: {cell_type.replace('_', ' ')}", style="dim"), str(count), "", "")
+        table.add_row(Text(f"besides: {cell_name(cell_type).lower()}", style="dim"), str(count), "", "")
     return table
 
 
 def _finding(finding: Finding) -> RenderableType:
-    lines: list[RenderableType] = [Text(PATTERN_WORDS[finding.pattern], style="bold")]
-    if finding.reason:
-        lines.append(Text(finding.reason))
-    if finding.possible_apl:
-        lines.append(Text("Many promyelocytes: APL must be ruled out at once.", style="bold red"))
+    lines: list[RenderableType] = [Text(headline(finding), style="bold")]
+    lines += [Text(sentence) for sentence in caveats(finding)]
     lines += [Text(f"- {sentence}") for sentence in finding.evidence]
-    shares = "  ".join(f"{pattern} {p:.2f}" for pattern, p in finding.probabilities.items())
+    lines.append(Text(confirm_by(finding), style="bold red" if finding.possible_apl else ""))
+    shares = "  ".join(f"{pattern} {percent(p)}" for pattern, p in finding.probabilities.items())
     lines.append(Text(f"probabilities: {shares}", style="dim"))
     colour = _COLOUR.get(finding.pattern, "red")
     return Panel(Group(*lines), title=finding.pattern.value, border_style=colour, expand=False)

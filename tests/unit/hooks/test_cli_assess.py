@@ -115,7 +115,7 @@ def test_nothing_to_read_is_an_answer_with_a_reason(
 def test_the_tables_name_the_pattern_the_cells_and_the_model(reader: FakeSmearReader, tmp_path: Path) -> None:
     result = assess(smear(tmp_path / "smear"))
     assert result.exit_code == 0, result.output
-    for text in ("AML", "myeloblast", "150", "fake 0", "not a medical device"):
+    for text in ("AML", "Myeloblast", "150", "fake 0", "not a medical device"):
         assert text in result.stdout
 
 
