@@ -4,9 +4,13 @@ import re
 from dataclasses import fields
 from pathlib import Path
 
+from cds.allowlist import AllowList
+from cds.locate import locate
 from cds.settings import PREFIX, Settings
+from hooks.cds_requests import parse_request
 from hooks.cli import cli
 from hooks.commands.settings_table import settings_table
+from hooks.services import SERVICE_ID
 
 ROOT = Path(__file__).resolve().parents[3]
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -43,6 +47,27 @@ def test_the_readme_tells_of_every_command() -> None:
     readme = (ROOT / "README.md").read_text()
     for name in cli.commands:
         assert re.search(rf"^\| `{name}[ `]", readme, re.MULTILINE), name
+
+
+def test_the_example_hooks_are_valid_and_name_the_service() -> None:
+    readme, integration = (ROOT / "README.md").read_text(), (ROOT / "docs" / "integration.md").read_text()
+    curl = re.search(r"/cds-services/(\S+) -H .*? -d '(\{.*?\n\})'", readme, re.DOTALL)
+    custom = re.search(r"```json\n(.*?)```", integration, re.DOTALL)
+    assert curl is not None
+    assert custom is not None
+    assert curl[1] == SERVICE_ID
+    request = parse_request(curl[2].encode())
+    (study,) = request.studies.resources
+    located = locate([study], modalities=Settings().modalities, allow_list=AllowList([]), endpoint=None)
+    assert [ref.patient for ref in located.studies] == [request.patient_reference]
+    assert parse_request(custom[1].encode()).study_references == ("ImagingStudy/456",)
+
+
+def test_the_cards_of_the_integration_guide_are_those_that_there_are() -> None:
+    told = set(re.findall(r"`(smear-[a-z-]+)`", (ROOT / "docs" / "integration.md").read_text()))
+    source = (ROOT / "hooks" / "cards.py").read_text()
+    for code in told:
+        assert f'"{code.removeprefix("smear-")}"' in source, code
 
 
 def test_links_between_documents_lead_somewhere() -> None:
