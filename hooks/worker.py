@@ -34,6 +34,7 @@ def run(settings: Settings) -> None:
     model_identity(settings)  # a package that is missing or altered is said now, not at the first study
     store = open_store(settings)
     store.migrate()
+    store.close()  # its connections must not be carried over the fork; it opens new ones when asked
     # Made before the fork: the children see it when the main process sets it.
     stopping: Any = multiprocessing.get_context("fork").Event()
 

@@ -17,6 +17,10 @@ from typing import Self
 ROOT = Path(__file__).resolve().parents[2]
 
 
+#: Generous: on a machine that does much else, a process may need half a minute to start.
+PATIENCE_S = 60.0
+
+
 class Process:
     """`with Process("worker", folder, broker_url=…) as worker:`; killed, with its children, at the end of the block.
 
@@ -47,18 +51,15 @@ class Process:
             pass  # it has ended by itself
         self._process.wait(10)
 
-    def stop(self, timeout_s: float = 15.0) -> int:
+    def stop(self, timeout_s: float = PATIENCE_S) -> int:
         """SIGTERM to the main process, as a service manager does; its exit status."""
         self._process.terminate()
         return self._process.wait(timeout_s)
 
-    def wait(self, timeout_s: float) -> int:
+    def wait(self, timeout_s: float = PATIENCE_S) -> int:
         return self._process.wait(timeout_s)
 
-    def wait_for_log(self, text: str, timeout_s: float = 15.0) -> None:
-        self.until(lambda: text in self.log(), timeout_s)
-
-    def until(self, condition: Callable[[], bool], timeout_s: float = 15.0) -> None:
+    def until(self, condition: Callable[[], bool], timeout_s: float = PATIENCE_S) -> None:
         """Until the condition holds, with the log in the error if it never does."""
         ends = time.monotonic() + timeout_s
         while not condition():
