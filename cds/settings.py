@@ -24,10 +24,13 @@ class Settings:
     port: int = _setting(8702, "Port that `leukocds serve` listens on.")
     public_url: str = _setting("", "Our address as EHRs and browsers see it; empty: http://HOST:PORT.")
     allow_open: bool = _setting(
-        False, "Listen on other than loopback although clients are not authenticated (behind your own gateway)."
+        False,
+        "Listen on other than loopback although clients are not authenticated (behind your own gateway).",
     )
     database_url: str = _setting("sqlite:///leukocds.db", "SQLAlchemy URL of the assessment store.")
-    broker_url: str = _setting("memory://", "Celery broker; memory:// runs the worker in a thread of `serve`.")
+    broker_url: str = _setting(
+        "memory://", "Celery broker; memory:// runs the worker in a thread of `serve`."
+    )
     model_package: str = _setting("", "Folder of the model package; empty: the bundled one.")
 
     fhir_url: str = _setting("", "FHIR R4 server that reports are written to; empty: none are written.")
@@ -39,7 +42,9 @@ class Settings:
         (), "Comma list of host or host:port that a hook's fhirServer and an Endpoint's address may name, "
         "besides fhir_url's and archive_url's own."
     )  # fmt: skip
-    modalities: tuple[str, ...] = _setting(("GM", "SM"), "Comma list of DICOM modalities taken for microscopy.")
+    modalities: tuple[str, ...] = _setting(
+        ("GM", "SM"), "Comma list of DICOM modalities taken for microscopy."
+    )
 
     cors_origins: tuple[str, ...] = _setting(
         (), "Comma list of origins whose browser pages may call the CDS service; * for any; empty: none."
@@ -53,7 +58,9 @@ class Settings:
     max_instance_mb: int = _setting(256, "Largest DICOM instance that is retrieved, in MiB.")
     max_image_megapixels: float = _setting(64.0, "Largest image that is decoded.")
     max_images_per_study: int = _setting(2000, "Images of one study that are read at most.")
-    max_frames_per_instance: int = _setting(64, "Frames of one instance that are read at most, evenly spread.")
+    max_frames_per_instance: int = _setting(
+        64, "Frames of one instance that are read at most, evenly spread."
+    )
 
     web_processes: int = _setting(1, "Serving processes; more than one needs a broker other than memory://.")
     worker_concurrency: int = _setting(1, "Studies that one worker reads at the same time.")
@@ -61,7 +68,9 @@ class Settings:
     job_backoff_s: float = _setting(2.0, "First pause before a job is tried again; doubles, with jitter.")
     job_backoff_max_s: float = _setting(300.0, "Longest pause before a job is tried again.")
     job_lease_s: float = _setting(60.0, "Time after which a silent worker's job is taken up by another.")
-    sweep_interval_s: float = _setting(20.0, "How often workers look for jobs left behind and reports unwritten.")
+    sweep_interval_s: float = _setting(
+        20.0, "How often workers look for jobs left behind and reports unwritten."
+    )
     retry_failed_after_s: float = _setting(900.0, "Age from which a hook revives a failed job.")
 
     log_level: str = _setting("INFO", "Level of the log: DEBUG, INFO, WARNING or ERROR.")
@@ -107,7 +116,9 @@ class Settings:
 def _parse(name: str, kind: Any, text: str) -> Any:
     try:
         if kind is bool:
-            return {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}[text.lower()]
+            return {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}[
+                text.lower()
+            ]
         if kind in (int, float):
             return kind(text)
     except (KeyError, ValueError):

@@ -290,12 +290,14 @@ class PatternModel:
     blasts_abnormal: float = 0.05
     #: Share of promyelocytes (0 to 1) from which APL must be considered.
     promyelocytes_apl: float = 0.20
-    #: Group of cell types (see `cds.interpret`) and the share of it beyond which, chance allowed for, no smear is healthy.
+    #: Group of cell types (see `cds.interpret`) and the share beyond which, chance allowed for, no smear is healthy.
     healthy_upper: tuple[tuple[str, float], ...] = ()
 
     def __post_init__(self) -> None:
         if len(self.bias) != len(CLASSES) or len(self.weights) != len(CLASSES):
-            raise ValueError("a pattern model has one row of weights and one bias for each of the five classes")
+            raise ValueError(
+                "a pattern model has one row of weights and one bias for each of the five classes"
+            )
         if any(len(row) != len(self.features) for row in self.weights):
             raise ValueError("a row of weights and the list of features differ in length")
 
@@ -344,7 +346,9 @@ class Job:
 
 def assessment_key(study_uid: str, instance_uids: tuple[str, ...], model_digest: str) -> str:
     """Key of the result for that set of instances read by that package (UUID text)."""
-    return str(uuid.uuid5(NAMESPACE, "\n".join(["assessment", study_uid, *sorted(instance_uids), model_digest])))
+    return str(
+        uuid.uuid5(NAMESPACE, "\n".join(["assessment", study_uid, *sorted(instance_uids), model_digest]))
+    )
 
 
 def job_key(study: StudyRef, model_digest: str) -> str:

@@ -30,7 +30,9 @@ def test_a_dicom_uid_is_dotted_decimals(uid):
     assert is_uid(uid)
 
 
-@pytest.mark.parametrize("uid", ["", "1", "1..2", "1.02", "1.2.", "1.a", "urn:oid:1.2", "1." + "2" * 64, "1.2/../3"])
+@pytest.mark.parametrize(
+    "uid", ["", "1", "1..2", "1.02", "1.2.", "1.a", "urn:oid:1.2", "1." + "2" * 64, "1.2/../3"]
+)
 def test_anything_else_is_not_a_uid(uid):
     assert not is_uid(uid)
 
@@ -63,7 +65,11 @@ def test_an_image_is_eight_bit_rgb_at_a_plausible_scale():
 
 def test_the_wilson_interval_agrees_with_published_values():
     # Newcombe 1998, table I, method 3: 81 of 263, 15 of 148, 0 of 20.
-    for count, total, low, high in [(81, 263, 0.2553, 0.3662), (15, 148, 0.0624, 0.1605), (0, 20, 0.0, 0.1611)]:
+    for count, total, low, high in [
+        (81, 263, 0.2553, 0.3662),
+        (15, 148, 0.0624, 0.1605),
+        (0, 20, 0.0, 0.1611),
+    ]:
         assert wilson_interval(count, total) == pytest.approx((low, high), abs=1e-4)
     assert wilson_interval(0, 0) == (0.0, 1.0)
 
@@ -107,7 +113,9 @@ def test_a_pattern_model_has_a_row_for_each_class():
     with pytest.raises(ValueError, match="five classes"):
         PatternModel(features=("a",), weights=((1.0,),), bias=(0.0,), min_cells=10, min_probability=0.5)
     with pytest.raises(ValueError, match="length"):
-        PatternModel(features=("a", "b"), weights=((1.0,),) * 5, bias=(0.0,) * 5, min_cells=1, min_probability=0.5)
+        PatternModel(
+            features=("a", "b"), weights=((1.0,),) * 5, bias=(0.0,) * 5, min_cells=1, min_probability=0.5
+        )
 
 
 def test_the_key_of_a_result_depends_on_study_instances_and_package_alone():
