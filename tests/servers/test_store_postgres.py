@@ -133,6 +133,6 @@ def test_a_database_that_is_not_there_is_a_store_error_without_the_password(post
 
 
 def test_a_server_that_is_not_there_is_a_store_error():
-    with closing(SqlAssessmentStore("postgresql://nobody@127.0.0.1:1/none")) as absent:  # noqa: SIM117
+    with closing(SqlAssessmentStore("postgresql://nobody@127.0.0.1:1/none")) as absent:
         with pytest.raises(StoreError, match="failed"):
             absent.check()
