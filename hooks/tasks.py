@@ -4,6 +4,7 @@ A message lost with its broker or process is sent again by `hooks.recovery`; one
 claimed or over. So no message needs a retry, a result or an ETA of its own.
 """
 
+import importlib.util
 import socket
 import threading
 import time
@@ -12,8 +13,9 @@ from typing import Any
 
 from celery import Celery
 from kombu.exceptions import KombuError
+from kombu.transport import TRANSPORT_ALIASES
 
-from cds.errors import UpstreamUnavailable
+from cds.errors import ConfigurationError, UpstreamUnavailable
 from cds.settings import Settings
 from hooks.stroke import WorkerParts, read_study, write_report
 
@@ -115,6 +117,7 @@ def _sender(settings: Settings) -> Celery:
 
 
 def _app(settings: Settings) -> Celery:
+    _check_broker(settings.broker_url)
     # With a host, or kombu warns that it chose one.
     broker_url = "memory://localhost/" if settings.embedded else settings.broker_url
     app = Celery("leukocds", broker=broker_url, set_as_current=False, fixups=[])
@@ -146,3 +149,15 @@ def _app(settings: Settings) -> Celery:
         # The in-memory broker is polled; its default is once a second.
         app.conf.broker_transport_options = {"polling_interval": 0.05}
     return app
+
+
+def _check_broker(url: str) -> None:
+    scheme = url.partition("://")[0]
+    if "://" not in url or scheme not in TRANSPORT_ALIASES:
+        raise ConfigurationError(
+            "LEUKOCDS_BROKER_URL is not a broker's address, such as memory:// or redis://127.0.0.1:6379/0"
+        )
+    if scheme in ("redis", "rediss") and importlib.util.find_spec("redis") is None:
+        raise ConfigurationError(
+            "LEUKOCDS_BROKER_URL names Redis but its client is missing: pip install 'leukocds[redis]'"
+        )

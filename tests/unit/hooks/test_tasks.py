@@ -5,7 +5,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from cds.errors import UpstreamUnavailable
+from cds.errors import ConfigurationError, UpstreamUnavailable
 from cds.settings import Settings
 from hooks.tasks import READ_STUDY, REPORTS, STUDIES, WRITE_REPORT, TaskQueue, create_celery
 
@@ -55,6 +55,18 @@ def test_messages_are_json_acknowledged_late_and_without_results(broker_url):
 def test_a_message_outlives_every_study_before_redis_hands_it_out_again():
     settings = Settings(broker_url="redis://127.0.0.1:6379/0", study_deadline_s=5000)
     assert create_celery(settings, no_parts).conf.broker_transport_options["visibility_timeout"] > 5000
+
+
+@pytest.mark.parametrize("url", ["", "nonsense", "carrier-pigeon://127.0.0.1/", "127.0.0.1:6379"])
+def test_what_is_no_broker_is_refused_when_the_program_starts(url):
+    with pytest.raises(ConfigurationError, match="LEUKOCDS_BROKER_URL"):
+        TaskQueue(Settings(broker_url=url))
+
+
+def test_a_missing_redis_client_is_named(monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(ConfigurationError, match=r"pip install 'leukocds\[redis\]'"):
+        TaskQueue(Settings(broker_url=REFUSING))
 
 
 @pytest.mark.parametrize("server", ["refusing", "silent"])
