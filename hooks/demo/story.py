@@ -20,8 +20,8 @@ from hooks.demo.serving import ServeFailed, Serving
 
 _T = TypeVar("_T")
 
-READY_TIMEOUT_S = 60.0
-ANSWER_TIMEOUT_S = 90.0
+READY_TIMEOUT_S = 90.0
+ANSWER_TIMEOUT_S = 180.0
 #: Bearer tokens of the simulated hospital: what its EHR lends to a hook, and what LeukoCDS itself writes with.
 _EHR_TOKEN = "demo-ehr-token"
 _SERVICE_TOKEN = "demo-service-token"

@@ -23,7 +23,7 @@ EXPECTED = {
     "Fir": "not analysed",
 }
 #: The machine may be busy; the demo itself is told how long it takes by its own output.
-TIMEOUT_S = 240
+TIMEOUT_S = 280
 
 
 def test_once_ends_well_and_shows_every_card_and_report() -> None:
