@@ -14,6 +14,8 @@ WORK_UM_PER_PX = 0.3
 #: Area of a small nucleus, which the threshold expects at least once.
 _NUCLEUS_UM2 = 20.0
 _SMALLEST_PIECE_UM2 = 2.5
+#: Larger objects are tissue, clots or writing: no division makes cells of them.
+_UNDIVIDED_UM2 = 4000.0
 #: A waist narrower than this share of the thinner neighbour's width divides them.
 _WAIST = 0.75
 #: Inscribed radius below which a piece is a lobe, not a nucleus of its own, where it touches its neighbour and where
@@ -122,10 +124,28 @@ def _divide(mask: npt.NDArray[np.uint8], signal: Signal) -> tuple[list[_Piece], 
 
 def _watershed(distance: Signal, seeds: _Labels, mask: npt.NDArray[np.uint8]) -> _Labels:
     """Basins of `seeds` within `mask`, grown from the ridge down (OpenCV's own watershed weighs edges, not heights)."""
+    labels = seeds.copy()
+    count, objects, stats, _ = cv2.connectedComponentsWithStats(mask, connectivity=4)
+    for number in range(1, count):
+        left, top, width, height, area = stats[number]
+        window = np.s_[top : top + height, left : left + width]
+        inside = objects[window] == number
+        own = np.where(inside, seeds[window], 0)
+        if area * WORK_UM_PER_PX**2 > _UNDIVIDED_UM2:
+            labels[window][inside] = own.max()
+        else:
+            labels[window][inside] = _grow(own, np.where(inside, distance[window], np.float32(-1)))[inside]
+    return labels
+
+
+def _grow(seeds: _Labels, distance: Signal) -> _Labels:
+    """`seeds` grown level by level over one object, where `distance` is not below 0."""
+    if seeds.max() == 0 or np.count_nonzero(np.bincount(seeds.ravel())[1:]) == 1:
+        return np.full_like(seeds, seeds.max())
     labels = seeds.astype(np.float32)
     cross = cv2.getStructuringElement(cv2.MORPH_CROSS, (3, 3))
     for level in np.arange(np.floor(distance.max()), -1.0, -1.0):
-        land = (distance > level) & (mask > 0)
+        land = distance > level
         while True:
             grown = np.where(land & (labels == 0), cv2.dilate(labels, cross), labels)
             if np.array_equal(grown, labels):
@@ -189,18 +209,28 @@ def _join(pieces: list[_Piece], waists: dict[tuple[int, int], float]) -> list[li
 def _near(pieces: list[_Piece]) -> list[tuple[float, _Piece, _Piece]]:
     """Pairs of pieces no further apart than lobes are, with the gap in pixels."""
     limit = _LOBE_GAP_UM / WORK_UM_PER_PX
-    ordered = sorted(pieces, key=lambda p: p.box[0])
+    # Parts of one cell have their middles in the same or the next square of that cell's size.
+    square = _LOBED_EXTENT_UM / WORK_UM_PER_PX
+    squares: dict[tuple[int, int], list[_Piece]] = {}
+    for piece in pieces:
+        squares.setdefault((int(piece.row // square), int(piece.column // square)), []).append(piece)
     near = []
-    for index, a in enumerate(ordered):
-        for b in ordered[index + 1 :]:
-            if b.box[0] > a.box[2] + limit:
-                break
-            if b.box[1] > a.box[3] + limit or a.box[1] > b.box[3] + limit:
-                continue
-            gap = float(np.sqrt(((a.outline[:, None] - b.outline[None]) ** 2).sum(-1).min()))
-            if gap <= limit:
-                near.append((gap, a, b))
+    for (down, across), members in squares.items():
+        about = [p for i in (-1, 0, 1) for j in (-1, 0, 1) for p in squares.get((down + i, across + j), ())]
+        for a in members:
+            for b in about:
+                if a.number >= b.number or not _boxes_within(a.box, b.box, limit):
+                    continue
+                gap = float(np.sqrt(((a.outline[:, None] - b.outline[None]) ** 2).sum(-1).min()))
+                if gap <= limit:
+                    near.append((gap, a, b))
     return near
+
+
+def _boxes_within(a: tuple[int, int, int, int], b: tuple[int, int, int, int], limit: float) -> bool:
+    return (
+        max(a[0], b[0]) <= min(a[2], b[2]) + limit and max(a[1], b[1]) <= min(a[3], b[3]) + limit
+    )  # fmt: skip
 
 
 def _extent_um(pieces: list[_Piece]) -> float:

@@ -11,10 +11,10 @@ import numpy as np
 import numpy.typing as npt
 
 from cds.values import RefusedImage, SmearImage
-from models.stain import CHROMATIN_FLOOR, background_mask, nuclear_signal
+from models.stain import CHROMATIN_FLOOR, Signal, background_mask, green_density, nuclear_signal
 
-#: Diameter of a red cell on a dried smear.
-RED_CELL_UM = 7.5
+#: Diameter of a red cell on a dried smear, as this module measures it in images of known scale (7.5 to 8.2).
+RED_CELL_UM = 7.8
 #: An image this small, with no scale and no measurable red cell, is taken for a cell imager's export of this width.
 SINGLE_CELL_IMAGE_PX = 512
 SINGLE_CELL_IMAGE_UM = 38.0
@@ -119,7 +119,7 @@ def measure_red_cells(pixels: npt.NDArray[np.uint8]) -> RedCells | None:
     mask = cv2.medianBlur((~background_mask(pixels)).astype(np.uint8), 3).astype(np.uint8)
     nuclear = nuclear_signal(pixels)
     chromatin = max(0.6 * float(np.quantile(nuclear, 0.995)), CHROMATIN_FLOOR)
-    diameters = _round_objects(mask, nuclear > chromatin)
+    diameters = _round_objects(mask, nuclear > chromatin, green_density(pixels))
     if not diameters:
         return None
     red_px = np.count_nonzero(mask[nuclear <= chromatin])
@@ -144,7 +144,9 @@ def assumed_scale(shape: tuple[int, ...]) -> float:
     return SINGLE_CELL_IMAGE_UM / longest if longest <= SINGLE_CELL_IMAGE_PX else FIELD_UM_PER_PX
 
 
-def _round_objects(mask: npt.NDArray[np.uint8], nuclear: npt.NDArray[np.bool_]) -> list[float]:
+def _round_objects(
+    mask: npt.NDArray[np.uint8], nuclear: npt.NDArray[np.bool_], density: Signal
+) -> list[float]:
     """Diameters in pixels of separate, round, whole objects without a nucleus."""
     height, width = mask.shape
     contours, _ = cv2.findContours(mask, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
@@ -161,9 +163,9 @@ def _round_objects(mask: npt.NDArray[np.uint8], nuclear: npt.NDArray[np.bool_]) 
             continue
         filled = np.zeros((h, w), np.uint8)
         cv2.drawContours(filled, [contour - np.array([[left, top]])], -1, 1, cv2.FILLED)
-        if np.mean(nuclear[top : top + h, left : left + w][filled > 0]) > 0.25:
+        if np.mean(nuclear[top : top + h, left : left + w][filled > 0]) > 0.1:
             continue
-        found.append(2.0 * float(np.sqrt(area / np.pi)))
+        found.append(_diameter(density[top : top + h, left : left + w], filled > 0))
     return found
 
 
@@ -172,3 +174,11 @@ def _area_weighted_median(diameters: npt.NDArray[np.float64]) -> float:
     ordered = np.sort(diameters)
     areas = np.cumsum(ordered**2)
     return float(ordered[np.searchsorted(areas, areas[-1] / 2)])
+
+
+def _diameter(density: Signal, inside: npt.NDArray[np.bool_]) -> float:
+    """Diameter of an object at half its own density, where its edge is, however blurred; pale middle included."""
+    dark = (inside & (density > 0.5 * float(np.median(density[inside])))).astype(np.uint8)
+    contours, _ = cv2.findContours(dark, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+    # The outline runs through the middles of the outermost pixels: half a pixel is added all around.
+    return 2.0 * float(np.sqrt(max(cv2.contourArea(c) for c in contours) / np.pi)) + 1.0

@@ -19,7 +19,8 @@ CHROMATIN_FLOOR = 0.08
 def background_mask(pixels: Rgb) -> npt.NDArray[np.bool_]:
     """Where ``(r, c, 3)`` RGB `pixels` show empty glass, by brightness relative to the surroundings."""
     density = green_density(pixels)
-    return density <= _otsu(np.clip(density, 0.0, 0.35))
+    # Clipped where red cells are dark enough: else nuclei would decide, and pale red cells pass for glass.
+    return density <= _otsu(np.clip(density, 0.0, 0.22))
 
 
 def green_density(pixels: Rgb) -> Signal:
