@@ -54,13 +54,16 @@ def main() -> int:
     options = parser.parse_args()
     if not 0 < options.rate <= 1000 or not 0 < options.seconds <= 120:
         parser.error("--rate must be above 0 and at most 1000, --seconds above 0 and at most 120")
+    load = os.getloadavg()[0]
     with tempfile.TemporaryDirectory() as name, _server(Path(name)) as port:
         for patient in range(PATIENTS):
             _check(_post(port, _body(patient)))
         times, errors = _load(port, options.rate, options.seconds)
     times.sort()
     cut = statistics.quantiles(times, n=100, method="inclusive")
-    print(f"{len(times)} hooks at {options.rate:g}/s, {PATIENTS} patients, SQLite, {os.cpu_count()} CPUs")
+    print(
+        f"{len(times)} hooks at {options.rate:g}/s, {PATIENTS} patients, SQLite; {os.cpu_count()} CPUs, load {load:.1f} before"
+    )
     print(f"p50 {cut[49]:.1f} ms   p95 {cut[94]:.1f} ms   p99 {cut[98]:.1f} ms   max {times[-1]:.1f} ms")
     print(f"errors: {len(errors)}" + "".join(f"\n  {e}" for e in sorted(set(errors))[:5]))
     return 1 if errors else 0
