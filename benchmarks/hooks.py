@@ -62,7 +62,7 @@ def main() -> int:
     times.sort()
     cut = statistics.quantiles(times, n=100, method="inclusive")
     print(
-        f"{len(times)} hooks at {options.rate:g}/s, {PATIENTS} patients, SQLite; {os.cpu_count()} CPUs, load {load:.1f} before"
+        f"{len(times)} hooks at {options.rate:g}/s, {PATIENTS} patients, {os.cpu_count()} CPUs, load before {load:.1f}"
     )
     print(f"p50 {cut[49]:.1f} ms   p95 {cut[94]:.1f} ms   p99 {cut[98]:.1f} ms   max {times[-1]:.1f} ms")
     print(f"errors: {len(errors)}" + "".join(f"\n  {e}" for e in sorted(set(errors))[:5]))
