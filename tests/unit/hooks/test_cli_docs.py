@@ -9,8 +9,10 @@ from cds.locate import locate
 from cds.settings import PREFIX, Settings
 from hooks.cds_requests import parse_request
 from hooks.cli import cli
+from hooks.commands.figures_table import figures_table, rewritten
 from hooks.commands.settings_table import settings_table
 from hooks.services import SERVICE_ID
+from models.package import bundled_package, load_card
 
 ROOT = Path(__file__).resolve().parents[3]
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -41,6 +43,24 @@ def test_defaults_in_the_readme_are_the_defaults() -> None:
         value = getattr(Settings(), name.lower())
         default = ",".join(value) if isinstance(value, tuple) else str(value)
         assert shown.strip("`").replace("empty", "") == default, name
+
+
+def test_the_readmes_figures_are_the_bundled_cards() -> None:
+    readme = (ROOT / "README.md").read_text()
+    card = load_card(bundled_package()).document
+    table = figures_table(card)
+    assert table.count("\n| ") > 6
+    assert rewritten(readme, table) == readme, (
+        "make them anew with `python -m hooks.commands.figures_table README.md`"
+    )
+
+
+def test_a_figure_is_shown_with_its_interval_its_number_and_its_command() -> None:
+    figure = {"value": 0.91234, "interval": [0.88, 0.93], "n": 77, "command": "python -m measure"}
+    table = figures_table({"name": "m", "version": "1", "metrics": {"accuracy": figure, "unknown": figure}})
+    assert "| 0.912 | 0.880 to 0.930 | 77 |" in table
+    assert "`python -m measure`" in table
+    assert table.count("77") == 1
 
 
 def test_the_readme_tells_of_every_command() -> None:
