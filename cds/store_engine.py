@@ -1,12 +1,13 @@
 """Connections to SQLite or PostgreSQL, each with its time-outs, and their errors in the operator's words."""
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Engine, create_engine, event, make_url, text
+from sqlalchemy import Connection, Engine, Executable, Table, create_engine, event, make_url, text
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
@@ -64,6 +65,14 @@ def migrating(engine: Engine) -> Iterator[Connection]:
         connection.execute(text("SET LOCAL statement_timeout = '120s'"))
         connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": MIGRATION_LOCK})
         yield connection
+
+
+def insert_or_ignore(engine: Engine, table: Table, values: Mapping[str, Any]) -> Executable:
+    """Insert one row unless its key is there; `rowcount` of the result says whether it was inserted."""
+    insert = sqlite.insert if engine.dialect.name == "sqlite" else postgresql.insert
+    statement = insert(table).values(dict(values)).on_conflict_do_nothing()
+    # Else the driver's count of inserted rows is not kept, and -1 stands in for it.
+    return statement.execution_options(preserve_rowcount=True)
 
 
 def _sqlite(url: URL) -> Engine:
