@@ -22,6 +22,8 @@ _T = TypeVar("_T")
 
 READY_TIMEOUT_S = 90.0
 ANSWER_TIMEOUT_S = 180.0
+#: Ctrl-C, `kill`, and the terminal being closed: the service must not outlive the demo.
+_ENDS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 #: Bearer tokens of the simulated hospital: what its EHR lends to a hook, and what LeukoCDS itself writes with.
 _EHR_TOKEN = "demo-ehr-token"
 _SERVICE_TOKEN = "demo-service-token"
@@ -33,7 +35,7 @@ def tell(*, once: bool, port: int) -> int:
     Returns the exit status: 0 when every expected card and report came back. Raises ClickException when the service
     does not start or does not answer.
     """
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in _ENDS:
         signal.signal(number, _end)
     hospital = Hospital(port=port, tokens=(_EHR_TOKEN, _SERVICE_TOKEN))
     settings = {
@@ -99,8 +101,8 @@ def _timed(what: str, work: Callable[[], _T]) -> _T:
 
 
 def _wait(hospital: Hospital) -> None:
-    telling.invitation(hospital.url)
     try:
+        telling.invitation(hospital.url)
         signal.pause()
     except KeyboardInterrupt:
         telling.say("Ending.")
@@ -108,6 +110,6 @@ def _wait(hospital: Hospital) -> None:
 
 def _end(number: int, frame: FrameType | None) -> NoReturn:
     # Once is enough: a second one must not break into ending the service.
-    for again in (signal.SIGINT, signal.SIGTERM):
+    for again in _ENDS:
         signal.signal(again, signal.SIG_IGN)
     raise KeyboardInterrupt
