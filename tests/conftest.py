@@ -8,12 +8,13 @@ failure, unless its reason begins with "needs ../shared": those images cannot be
 import json
 import os
 import socket
-import uuid
 from collections.abc import Generator, Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
+
+from tests.fakes.databases import postgres_database, redis_database
 
 ROOT = Path(__file__).resolve().parent.parent
 EXCUSED = "needs ../shared"
@@ -79,31 +80,16 @@ def postgres_url() -> str:
 
 @pytest.fixture
 def redis_database_url(redis_url: str) -> Iterator[str]:
-    """An empty Redis database for this test alone, as long as fewer than 250 run at once."""
-    import redis  # an extra: only the tests that ask for this need it
-
-    with redis.Redis.from_url(redis_url, socket_timeout=10) as counter:
-        number = 1 + int(counter.incr("leukocds:tests")) % 250
-    url = urlsplit(redis_url)._replace(path=f"/{number}").geturl()
-    with redis.Redis.from_url(url, socket_timeout=10) as database:
-        database.flushdb()
+    """An empty Redis database for this test alone."""
+    with redis_database(redis_url) as url:
         yield url
-        database.flushdb()
 
 
 @pytest.fixture
 def postgres_database_url(postgres_url: str) -> Iterator[str]:
     """An empty PostgreSQL database for this test alone, `postgresql+psycopg://…`."""
-    import psycopg  # an extra: only the tests that ask for this need it
-
-    name = f"leukocds_{uuid.uuid4().hex[:16]}"
-    with psycopg.connect(
-        postgres_url.replace("+psycopg", "", 1), autocommit=True, connect_timeout=10
-    ) as connection:
-        connection.execute(f'CREATE DATABASE "{name}"')
-        yield urlsplit(postgres_url)._replace(path=f"/{name}").geturl()
-        # FORCE ends the connections that the test's own pool still holds.
-        connection.execute(f'DROP DATABASE "{name}" WITH (FORCE)')
+    with postgres_database(postgres_url) as url:
+        yield url
 
 
 @pytest.fixture(scope="session")
