@@ -153,8 +153,9 @@ class JobRows:
             return False
         if row.state == JobState.FAILED.value:
             return True
-        # The hook may have come while images were still arriving: a result on fewer of them is not the last word.
-        expected = len(study.instance_uids) or study.number_of_instances or 0
+        # The hook may have come while images were still arriving: a result on fewer of them is not the last word, and
+        # one on none never is.
+        expected = len(study.instance_uids) or study.number_of_instances or 1
         return row.state == JobState.DONE.value and (row.instances_read or 0) < expected
 
     def _end(self, key: str, owner: str, **values: Any) -> None:

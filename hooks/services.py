@@ -175,7 +175,12 @@ def _problem(study: StudyRef, reason: str) -> StudyProblem:
 
 
 def _covers(assessment: Assessment, study: StudyRef) -> bool:
-    """Whether the stored result rests on the instances that the ImagingStudy lists now."""
+    """Whether the stored result rests on the instances that the ImagingStudy lists now.
+
+    A result on no instances covers nothing: they may have come since, and the job knows when to look again.
+    """
+    if not assessment.instance_uids:
+        return False
     if study.instance_uids:
         return set(study.instance_uids) == set(assessment.instance_uids)
     return study.number_of_instances in (None, len(assessment.instance_uids))

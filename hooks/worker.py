@@ -1,11 +1,10 @@
 """`leukocds worker`: reads queued studies in processes of its own, as many machines as one likes."""
 
-import multiprocessing
+import mmap
 import os
 import socket
 import threading
 from functools import cache
-from typing import Any
 
 import structlog
 from celery import signals
@@ -35,8 +34,7 @@ def run(settings: Settings) -> None:
     store = open_store(settings)
     store.migrate()
     store.close()  # its connections must not be carried over the fork; it opens new ones when asked
-    # Made before the fork: the children see it when the main process sets it.
-    stopping: Any = multiprocessing.get_context("fork").Event()
+    stopping = _SharedFlag()
 
     @cache
     def parts_of(_pid: int) -> WorkerParts:
@@ -69,6 +67,22 @@ def run(settings: Settings) -> None:
     worker.start()
     store.close()
     raise SystemExit(worker.exitcode or 0)
+
+
+class _SharedFlag:
+    """One byte that the pool's processes share with the main one, when it is made before they are.
+
+    Not `multiprocessing.Event`: a process that is killed while it holds that one's lock stops all others.
+    """
+
+    def __init__(self) -> None:
+        self._byte = mmap.mmap(-1, 1)
+
+    def set(self) -> None:
+        self._byte[0] = 1
+
+    def is_set(self) -> bool:
+        return self._byte[0] == 1
 
 
 def _keep_logging(**_: object) -> None:

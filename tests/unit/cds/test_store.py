@@ -183,15 +183,17 @@ def test_a_finished_job_is_over(store, clock):
     assert orphan_keys(store, clock) == []
 
 
-def test_a_result_on_fewer_instances_than_the_study_names_is_tried_again_later(store, clock):
-    job, _ = store.enqueue(study(), DIGEST)  # two instances
+@pytest.mark.parametrize("named", [2, None])
+def test_a_result_on_fewer_instances_than_the_study_names_is_tried_again_later(store, clock, named):
+    one = study(number_of_instances=named)
+    job, _ = store.enqueue(one, DIGEST)
     store.claim(job.key, "a", 60)
     early = assessment(instance_uids=(), outcome=not_analysed())
     store.save(early, ReportState.PENDING)
     store.finish(job.key, "a", early.key)
-    assert store.enqueue(study(), DIGEST)[1] is False
+    assert store.enqueue(one, DIGEST)[1] is False
     clock.forward(900)
-    again, made = store.enqueue(study(), DIGEST)
+    again, made = store.enqueue(one, DIGEST)
     assert (again.state, made) == (JobState.QUEUED, True)
 
 
