@@ -18,7 +18,7 @@ ARGS ?=
 .PHONY: help demo test check format servers servers-stop constraints
 
 help:
-	@echo 'make demo          five synthetic patients, end to end, then a page to look at (ONCE=1: end after that)'
+	@echo 'make demo          six synthetic patients, end to end, then a page to look at (ONCE=1: end after that)'
 	@echo 'make test          real servers, then every test (ARGS="-k store" chooses)'
 	@echo 'make check         ruff, mypy, import contracts'
 	@echo 'make format        let ruff format and mend'
