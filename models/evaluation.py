@@ -1,7 +1,6 @@
 """Honest figures of a package: predictions on the test split, metrics with intervals, the baseline without a cell."""
 
 import csv
-import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,10 +11,21 @@ import click
 import numpy as np
 import numpy.typing as npt
 
+from models.augment import centre_crop
 from models.baseline import border_features, fit_logistic
-from models.corpus import CellRecord, audit, label_matrix, load_crops, read_corpus, with_validation
+from models.classifier import CropClassifier
+from models.corpus import (
+    CROP_UM_PER_PX,
+    CellRecord,
+    audit,
+    label_matrix,
+    load_crops,
+    read_corpus,
+    with_validation,
+)
 from models.labels import CELL_TYPES
-from models.packaged import PackagedNetwork
+from models.ood import EmbeddingModel, load
+from models.package import file_digest, load_card
 from models.statistics import (
     Figure,
     auroc,
@@ -24,7 +34,6 @@ from models.statistics import (
     calibration_error,
     confusion,
     macro_f1,
-    softmax,
 )
 
 #: A source that was never trained on; its accuracy stands alone, never in a pooled figure.
@@ -97,26 +106,24 @@ def evaluate(package: Path, records: Sequence[CellRecord]) -> dict[str, Any]:
     Raises CorpusError when the splits leak.
     """
     audit(records)
-    card = json.loads((package / "card.json").read_text(encoding="utf-8"))
+    loaded = load_card(package, fitted=False)
     tested = [r for r in records if r.split == "test"]
     crops = load_crops(tested)
-    network = PackagedNetwork(
-        package / card["weights"]["file"],
-        size_px=card["input"]["size_px"],
-        field_px=round(card["input"]["um_per_px"] * card["input"]["size_px"] / 0.167),
-        mean=tuple(card["input"]["mean"]),
-        std=tuple(card["input"]["std"]),
-    )
-    logits, embeddings = network(crops)
+    field_px = round(loaded.input_um_per_px * loaded.input_px / CROP_UM_PER_PX)
+    views = np.stack([centre_crop(c, field_px=field_px, size_px=loaded.input_px) for c in crops])
+    probabilities, embeddings = CropClassifier(loaded, package).classify(views)
     predictions = Predictions(
         source=tuple(r.source for r in tested),
         group=tuple(r.group for r in tested),
         source_label=tuple(r.source_label for r in tested),
         allowed=label_matrix(tested),
-        probabilities=softmax(logits, card["temperature"]).round(5),
+        probabilities=probabilities.astype(np.float64).round(5),
     )
     write_predictions(predictions, package / "predictions-test.csv")
-    found = figures(predictions) | _baseline(records, tested, crops) | _refusals(package, tested, embeddings)
+    found = figures(predictions) | _baseline(records, tested, crops)
+    if loaded.ood_file is not None:
+        found |= _refusals(load(package / loaded.ood_file), tested, embeddings)
+    card = dict(loaded.document)
     command = "python -m models.evaluation --package PACKAGE --data FOLDER"
     card["metrics"] = {name: _as_json(figure) | {"command": command} for name, figure in found.items()}
     report = {
@@ -125,8 +132,8 @@ def evaluate(package: Path, records: Sequence[CellRecord]) -> dict[str, Any]:
         **_tables(predictions),
     }
     (package / "evaluation.json").write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
-    for name in ("predictions-test.csv", "evaluation.json"):
-        card["files"][name] = hashlib.sha256((package / name).read_bytes()).hexdigest()
+    written = ("predictions-test.csv", "evaluation.json")
+    card["files"] = {**card["files"], **{name: file_digest(package / name) for name in written}}
     text = json.dumps(card, indent=2, ensure_ascii=False) + "\n"
     (package / "card.json").write_text(text, encoding="utf-8")
     return report
@@ -255,14 +262,10 @@ def _baseline(
 
 
 def _refusals(
-    package: Path, tested: Sequence[CellRecord], embeddings: npt.NDArray[np.float32]
+    model: EmbeddingModel, tested: Sequence[CellRecord], embeddings: npt.NDArray[np.float32]
 ) -> dict[str, Figure]:
     """Share of test cells beyond the out-of-distribution threshold; those of sources trained on should be few."""
-    p = np.load(package / "ood.npz")
-    centred = embeddings - p["mean"]
-    z = centred @ p["components"].T
-    residual = np.maximum((centred**2).sum(axis=1) - (z**2).sum(axis=1), 0)
-    beyond = (z**2 / p["variances"]).sum(axis=1) + residual / p["residual_variance"] > p["threshold"]
+    beyond = model.distance(embeddings) > model.threshold
     known = np.array([r.source != EXTERNAL for r in tested])
     found = {}
     for name, mask in (

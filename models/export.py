@@ -1,6 +1,5 @@
 """From a checkpoint to a model package: ONNX weights kept in half precision, the embedding's model, the card."""
 
-import hashlib
 import json
 import warnings
 from collections import Counter
@@ -30,6 +29,7 @@ from models.corpus import (
 )
 from models.labels import CELL_TYPES
 from models.networks import CellClassifier, build_network
+from models.package import file_digest
 from models.packaged import PackagedNetwork
 from models.statistics import fit_temperature
 from models.synthetic.cells import draw_cell
@@ -73,6 +73,7 @@ def export_package(
     version: str,
     pattern_model: Mapping[str, Any] | None = None,
     fitted_on: int = 3000,
+    drawn_per_type: int = 20,
 ) -> Path:
     """Write card.json, weights.onnx and ood.npz to the folder `out`; returns it.
 
@@ -91,9 +92,9 @@ def export_package(
     watched = [r for r in records if r.split == "validation"]
     crops = load_crops(watched)
     logits, _ = packaged(crops)
-    embedding_model = _fit_embeddings(packaged, records, crops, config, fitted_on)
+    embedding_model = _fit_embeddings(packaged, records, crops, config, fitted_on, drawn_per_type)
     embedding_model.save(out / "ood.npz")
-    files = {name: _sha256(out / name) for name in ("ood.npz", "weights.onnx")}
+    files = {name: file_digest(out / name) for name in ("ood.npz", "weights.onnx")}
     card = {
         "name": f"leukocds-cells-{config.architecture}",
         "version": version,
@@ -170,6 +171,7 @@ def _fit_embeddings(
     watched: npt.NDArray[np.uint8],
     config: TrainingConfig,
     count: int,
+    drawn_per_type: int,
 ) -> ood.EmbeddingModel:
     """Training cells as they are and augmented, and drawn ones: other stains and the demo are no strangers."""
     rng = np.random.default_rng(config.seed)
@@ -177,7 +179,11 @@ def _fit_embeddings(
     chosen = rng.choice(len(taught), size=min(count, len(taught)), replace=False)
     crops = load_crops([taught[i] for i in chosen])
     drawn = np.stack(
-        [draw_cell(t, rng, size_px=CROP_PX, um_per_px=CROP_UM_PER_PX) for t in CELL_TYPES for _ in range(20)]
+        [
+            draw_cell(t, rng, size_px=CROP_PX, um_per_px=CROP_UM_PER_PX)
+            for t in CELL_TYPES
+            for _ in range(drawn_per_type)
+        ]
     )
 
     def embed(cells: npt.NDArray[np.uint8], share: float) -> npt.NDArray[np.float32]:
@@ -185,7 +191,11 @@ def _fit_embeddings(
         views = packaged.cut(cells)
         for i in np.flatnonzero(changed):
             views[i] = augment(cells[i], rng, field_px=config.field_px, size_px=config.size_px)
-        return np.concatenate([packaged.views(views[i : i + 64])[1] for i in range(0, len(views), 64)])
+        # As it is and turned by 180°, averaged: as serving looks at a cell.
+        both = (views, np.ascontiguousarray(views[:, ::-1, ::-1]))
+        embeddings = [[packaged.views(v[i : i + 64])[1] for i in range(0, len(v), 64)] for v in both]
+        mean: npt.NDArray[np.float32] = np.mean([np.concatenate(e) for e in embeddings], axis=0)
+        return mean
 
     half = len(drawn) // 2
     order = rng.permutation(len(drawn))
@@ -224,11 +234,6 @@ def _training_section(
         "seed": config.seed,
         "date": datetime.now(UTC).date().isoformat(),
     }
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 @click.command()

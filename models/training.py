@@ -40,7 +40,7 @@ class TrainingConfig:
     architecture: str = "resnet34"
     pretrained: bool = False
     #: (share of the run at which it begins, side of the input in px), in order; the last is the package's input size.
-    stages: tuple[tuple[float, int], ...] = ((0.0, 64), (0.40, 96))
+    stages: tuple[tuple[float, int], ...] = ((0.0, 64), (0.62, 80))
     #: Side of the field that the input shows, in pixels of the stored crops.
     field_px: int = 128
     epochs: int = 24
@@ -340,6 +340,9 @@ def _sample(records: list[CellRecord], count: int, rng: np.random.Generator) -> 
 @click.option("--pretrained", is_flag=True, help="Start from torchvision's ImageNet weights (fetched).")
 @click.option("--epochs", type=int, default=24)
 @click.option("--minutes", type=float, default=None, help="Length by the clock instead of by epochs.")
+@click.option(
+    "--stages", default="0:64,0.62:80", help="Image sizes: share of the run where each begins, and px."
+)
 @click.option("--seed", type=int, default=7)
 @click.option(
     "--processes", type=int, default=1, help="Processes that share each batch (see models/parallel.py)."
@@ -347,9 +350,10 @@ def _sample(records: list[CellRecord], count: int, rng: np.random.Generator) -> 
 @click.option("--threads", type=int, default=2, help="Threads of each process.")
 @click.option("--device", default="cpu")
 @click.option("--resume", is_flag=True, help="Go on from OUT/checkpoint.pt.")
-def main(data: Path, out: Path, resume: bool, **options: Any) -> None:
+def main(data: Path, out: Path, stages: str, resume: bool, **options: Any) -> None:
     """Train the cell classifier on DATA (a folder with manifest.csv and cells/)."""
-    config = TrainingConfig(**options)
+    pairs = [part.split(":") for part in stages.split(",")]
+    config = TrainingConfig(stages=tuple((float(begin), int(size)) for begin, size in pairs), **options)
     records = with_validation(read_corpus(data))
     audit(records, required=[t for t in CELL_TYPES if t != "not_a_cell"])
     train(records, config, out, resume=resume)

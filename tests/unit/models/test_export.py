@@ -1,0 +1,160 @@
+"""A package says what the checkpoint said: torch and ONNX agree, files match their digests, figures can be redone."""
+
+import hashlib
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch", reason="the train extra is not installed")
+pytest.importorskip("onnx", reason="the train extra is not installed")
+
+from models import ood  # noqa: E402
+from models.corpus import CellRecord, load_crops, read_corpus  # noqa: E402
+from models.evaluation import Predictions, evaluate, figures, read_predictions, write_predictions  # noqa: E402
+from models.export import export_package, write_onnx  # noqa: E402
+from models.labels import CELL_TYPES  # noqa: E402
+from models.networks import build_network  # noqa: E402
+from models.packaged import PackagedNetwork  # noqa: E402
+from models.statistics import softmax  # noqa: E402
+from models.training import MEAN, STD, TrainingConfig, infer, train  # noqa: E402
+from tests.fakes.corpus import write_corpus  # noqa: E402
+
+
+@pytest.mark.parametrize("architecture", ["resnet34", "densenet121"])
+def test_torch_and_onnx_agree(architecture: str, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    torch.set_num_threads(1)
+    network = build_network(architecture, len(CELL_TYPES)).eval()
+    path = tmp_path / "weights.onnx"
+    write_onnx(network, path, size_px=64)
+    config = TrainingConfig(architecture=architecture, stages=((0.0, 64),))
+    crops = np.random.default_rng(0).integers(0, 256, (5, 160, 160, 3), dtype=np.uint8)
+    logits, embedding = infer(network, crops, config)
+    packaged = PackagedNetwork(path, size_px=64, field_px=128, mean=MEAN, std=STD, threads=1)
+    said, embedded = packaged(crops, batch=3)
+    # Untrained logits are large; float16 rounds them by parts in a thousand.
+    assert softmax(said) == pytest.approx(softmax(logits), abs=1e-2)
+    assert np.corrcoef(embedded.ravel(), embedding.ravel())[0, 1] > 0.9999
+    stored = 2 * sum(p.numel() for p in network.parameters())
+    assert path.stat().st_size < 1.1 * stored + 500_000
+
+
+@pytest.fixture(scope="module")
+def package(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[CellRecord]]:
+    folder = tmp_path_factory.mktemp("package")
+    kinds = [
+        ("hopkins", "blast", "AML"), ("hopkins", "lymphocyte", "AML"), ("lyon", "tumoral_lymphocyte", "x"),
+        ("lyon", "reactive_lymphocyte", "reactive"), ("allidb2", "lymphoblast", "ALL"),
+        ("allidb2", "non_blast", "none"),
+    ]  # fmt: skip
+    rows = [(*k, f"{k[1]}-{i}", s) for k in kinds for i, s in enumerate(("train", "train", "test", "test"))]
+    rows += [("cellavision_blog", "monocyte", "none", "c", "test")]
+    records = read_corpus(write_corpus(folder / "corpus", rows))
+    records = [r for r in records if r.group != "blast-1"] + [
+        _moved(r, "validation") for r in records if r.group == "blast-1"
+    ]
+    config = TrainingConfig(
+        architecture="densenet121",
+        stages=((0.0, 32),),
+        epochs=1,
+        epoch_cells=8,
+        batch=8,
+        drawn_per_type=1,
+        without_cell=1,
+        threads=1,
+    )
+    train(records, config, folder / "run")
+    export_package(
+        folder / "run/checkpoint.pt",
+        records,
+        folder / "out",
+        version="0.0.1",
+        pattern_model={"features": []},
+        drawn_per_type=2,
+    )
+    return folder / "out", records
+
+
+def test_the_card_says_what_is_in_the_package(package: tuple[Path, list[CellRecord]]) -> None:
+    folder, _ = package
+    card = json.loads((folder / "card.json").read_text())
+    assert card["labels"] == list(CELL_TYPES)
+    assert card["input"]["size_px"] == 32
+    assert card["input"]["um_per_px"] == pytest.approx(0.167 * 128 / 32)
+    assert card["training"]["pretrained"] is False
+    assert card["training"]["sources"]["lyon"]["licence"]
+    assert card["pattern_model"] == {"features": []}
+    for name, digest in card["files"].items():
+        assert hashlib.sha256((folder / name).read_bytes()).hexdigest() == digest
+    assert card["weights"]["sha256"] == card["files"]["weights.onnx"]
+
+
+def test_figures_can_be_computed_again_from_the_predictions(package: tuple[Path, list[CellRecord]]) -> None:
+    folder, records = package
+    report = evaluate(folder, records)
+    again = figures(read_predictions(folder / "predictions-test.csv"))
+    for name, figure in again.items():
+        value = report["metrics"][name]["value"]
+        assert value == pytest.approx(figure.value, abs=1e-3, nan_ok=True)
+    card = json.loads((folder / "card.json").read_text())
+    assert card["metrics"]["macro_f1"]["n"] == 10
+    assert (
+        hashlib.sha256((folder / "evaluation.json").read_bytes()).hexdigest()
+        == card["files"]["evaluation.json"]
+    )
+
+
+def _moved(record: CellRecord, split: str) -> CellRecord:
+    return CellRecord(**{f: getattr(record, f) for f in record.__dataclass_fields__} | {"split": split})
+
+
+def test_predictions_survive_the_file(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    p = Predictions(
+        source=("lyon", "lisc"), group=("P1", "l"), source_label=("tumoral_lymphocyte", "neutrophil"),
+        allowed=np.array([[t == "cll_lymphocyte" for t in CELL_TYPES], [t in CELL_TYPES[:2] for t in CELL_TYPES]]),
+        probabilities=rng.dirichlet(np.ones(len(CELL_TYPES)), 2).round(5),
+    )  # fmt: skip
+    write_predictions(p, tmp_path / "p.csv")
+    q = read_predictions(tmp_path / "p.csv")
+    assert (q.source, q.group, q.source_label) == (p.source, p.group, p.source_label)
+    assert np.array_equal(q.allowed, p.allowed)
+    assert q.probabilities == pytest.approx(p.probabilities)
+
+
+def test_a_partial_label_is_right_within_its_set_and_wrong_outside() -> None:
+    allowed = np.array([[t in CELL_TYPES[:2] for t in CELL_TYPES]] * 2)
+    p = Predictions(
+        source=("lisc",) * 2, group=("a", "b"), source_label=("neutrophil",) * 2, allowed=allowed,
+        probabilities=np.eye(len(CELL_TYPES))[[1, 5]],
+    )  # fmt: skip
+    assert p.truth.tolist() == [1, 0]
+    assert (p.truth == p.predicted).tolist() == [True, False]
+
+
+def test_strange_embeddings_lie_beyond_the_threshold() -> None:
+    rng = np.random.default_rng(0)
+    basis = rng.normal(size=(5, 40)).astype(np.float32)
+
+    def taught(n: int) -> np.ndarray:
+        return (rng.normal(size=(n, 5)) @ basis + 0.1 * rng.normal(size=(n, 40))).astype(np.float32)
+
+    model = ood.fit(taught(500), taught(200), components=5)
+    assert (model.distance(taught(500)) > model.threshold).mean() < 0.05
+    along = (rng.normal(size=(50, 5)) * 8 @ basis).astype(np.float32)
+    across = taught(50) + rng.normal(size=(50, 40)).astype(np.float32)
+    assert (model.distance(along) > model.threshold).mean() > 0.9
+    assert (model.distance(across) > model.threshold).mean() > 0.9
+
+
+def test_the_onnx_file_checks_out_with_dynamic_batch(package: tuple[Path, list[CellRecord]]) -> None:
+    folder, records = package
+    network = PackagedNetwork(
+        folder / "weights.onnx", size_px=32, field_px=128, mean=MEAN, std=STD, threads=1
+    )
+    crops = load_crops(records[:3])
+    together, _ = network(crops)
+    alone = np.concatenate([network(crops[i : i + 1])[0] for i in range(3)])
+    assert together == pytest.approx(alone, abs=1e-4)

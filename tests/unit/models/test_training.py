@@ -1,0 +1,136 @@
+"""The training loop on a handful of drawn cells: it learns, ends on time, and goes on where it stopped."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch", reason="the train extra is not installed")
+
+from models.augment import Augmentation, augment, centre_crop  # noqa: E402
+from models.corpus import CellRecord, read_corpus  # noqa: E402
+from models.labels import CELL_TYPES  # noqa: E402
+from models.networks import build_network  # noqa: E402
+from models.sampling import balanced_odds, crops_without_cell, nucleus_mask  # noqa: E402
+from models.synthetic.cells import draw_cell  # noqa: E402
+from models.training import TrainingConfig, partial_loss, rate, stage_size, train  # noqa: E402
+from tests.fakes.corpus import write_corpus  # noqa: E402
+
+TINY = TrainingConfig(
+    architecture="densenet121", stages=((0.0, 32), (0.5, 40)), epochs=2, epoch_cells=32, batch=16,
+    drawn_per_type=1, without_cell=2,
+    validate_every=1, threads=1,
+)  # fmt: skip
+
+
+@pytest.fixture
+def records(tmp_path: Path) -> list[CellRecord]:
+    rows = [("lisc", t, "none", f"{t}-{i}", "train") for t in ("eosinophil", "lymphocyte") for i in range(4)]
+    rows += [("lisc", "neutrophil", "none", "n", "train"), ("lisc", "monocyte", "none", "held", "test")]
+    return read_corpus(write_corpus(tmp_path / "corpus", rows))
+
+
+def test_training_checkpoints_and_resumes(records: list[CellRecord], tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    run = train(records, TINY, out)
+    assert (run.epoch, run.steps) == (2, 4)
+    assert [e["size_px"] for e in run.history] == [32, 40]
+    assert all(np.isfinite(e["loss"]) for e in run.history)
+    longer = TrainingConfig(**{f: getattr(TINY, f) for f in TINY.__dataclass_fields__} | {"epochs": 3})
+    resumed = train(records, longer, out, resume=True)
+    assert (resumed.epoch, resumed.steps) == (3, 6)
+    state = torch.load(out / "checkpoint.pt", weights_only=True)
+    assert state["counters"]["epoch"] == 3
+
+
+def test_a_run_by_the_clock_ends(records: list[CellRecord], tmp_path: Path) -> None:
+    config = TrainingConfig(**{f: getattr(TINY, f) for f in TINY.__dataclass_fields__} | {"minutes": 1e-4})
+    run = train(records, config, tmp_path)
+    assert run.steps == 1
+    assert run.seconds >= 60e-4
+
+
+def test_gradient_steps_lower_the_loss() -> None:
+    torch.manual_seed(0)
+    torch.set_num_threads(1)
+    network = build_network("resnet34", 3).train()
+    cells, allowed = torch.randn(12, 3, 32, 32), torch.eye(3).bool().repeat(4, 1)
+    optimiser = torch.optim.AdamW(network.parameters(), lr=1e-3)
+    losses = []
+    for _ in range(6):
+        loss = partial_loss(network(cells)[0], allowed, 0.05)
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+        losses.append(float(loss.detach()))
+    assert losses[-1] < 0.7 * losses[0]
+
+
+def test_a_partial_label_asks_only_for_the_set() -> None:
+    logits = torch.tensor([[3.0, 3.0, -9.0]])
+    assert partial_loss(logits, torch.tensor([[True, True, False]]), 0.0) < 1e-4
+    assert partial_loss(logits, torch.tensor([[True, False, False]]), 0.0) == pytest.approx(
+        np.log(2), abs=1e-3
+    )
+    single = torch.nn.functional.cross_entropy(logits, torch.tensor([2]))
+    assert partial_loss(logits, torch.tensor([[False, False, True]]), 0.0) == pytest.approx(float(single))
+
+
+@pytest.mark.parametrize(("architecture", "features"), [("resnet34", 512), ("densenet121", 1024)])
+def test_networks_return_logits_and_the_pooled_embedding(architecture: str, features: int) -> None:
+    with torch.inference_mode():
+        logits, embedding = build_network(architecture, len(CELL_TYPES)).eval()(torch.zeros(2, 3, 64, 64))
+    assert logits.shape == (2, len(CELL_TYPES))
+    assert embedding.shape == (2, features)
+
+
+def test_an_unknown_architecture_is_refused() -> None:
+    with pytest.raises(ValueError, match="vgg11"):
+        build_network("vgg11", 3)
+
+
+def test_the_schedule_rises_falls_and_changes_size() -> None:
+    rates = [rate(x, 1.0) for x in np.linspace(0, 1, 101)]
+    assert int(np.argmax(rates)) == 12
+    assert rates[-1] < 0.01
+    assert [stage_size(x, TINY) for x in (0.0, 0.49, 0.5, 1.0)] == [32, 32, 40, 40]
+
+
+def test_rare_labels_and_sources_are_drawn_more_often_than_they_occur() -> None:
+    keys = [("a", "x")] * 90 + [("a", "y")] * 5 + [("b", "x")] * 5
+    odds = balanced_odds(keys)
+    assert odds.sum() == pytest.approx(1)
+    assert odds[95:].sum() > 0.15
+    assert 0.1 < odds[90:95].sum() / odds[:95].sum() < 0.3
+    assert balanced_odds(keys, by_label=1, by_source=1) == pytest.approx(np.full(100, 0.01))
+
+
+def test_augmentation_changes_a_cell_but_keeps_its_shape() -> None:
+    crop = draw_cell("eosinophil", np.random.default_rng(0))
+    views = [augment(crop, np.random.default_rng(i), field_px=128, size_px=64) for i in range(4)]
+    assert {v.shape for v in views} == {(64, 64, 3)}
+    assert all(v.dtype == np.uint8 for v in views)
+    assert not np.array_equal(views[0], views[1])
+    assert np.array_equal(views[2], augment(crop, np.random.default_rng(2), field_px=128, size_px=64))
+
+
+def test_without_strength_the_middle_of_a_cell_stays_in_the_middle() -> None:
+    still = Augmentation(
+        shift_px=0, zoom=0, shear=0, stain_gain=0, stain_mix=0, light=0, blur_share=0, jpeg_share=0, noise=0
+    )
+    crop = draw_cell("lymphoblast", np.random.default_rng(1))
+    plain = centre_crop(crop, field_px=128, size_px=64)
+    for seed in range(4):  # any turn and mirror image
+        view = augment(crop, np.random.default_rng(seed), field_px=128, size_px=64, strength=still)
+        middle = np.s_[24:40, 24:40]
+        assert abs(int(view[middle].mean()) - int(plain[middle].mean())) < 25
+
+
+def test_crops_without_a_cell_have_no_nucleus_in_the_middle(tmp_path: Path) -> None:
+    rows = [("lisc", "lymphocyte", "none", f"g{i}", "train") for i in range(12)]
+    found = read_corpus(write_corpus(tmp_path, rows))
+    crops = np.stack([draw_cell("lymphocyte", np.random.default_rng(i)) for i in range(12)])
+    empty, origins = crops_without_cell(crops, found, 12, np.random.default_rng(0))
+    assert 1 <= len(empty) == len(origins) <= 12
+    assert all(not nucleus_mask(c)[66:94, 66:94].all() for c in empty)
+    assert np.mean([nucleus_mask(c)[66:94, 66:94].mean() for c in empty]) < 0.1
