@@ -158,10 +158,15 @@ def write_onnx(network: CellClassifier, path: Path, *, size_px: int) -> None:
 
 
 def config_of(state: Mapping[str, Any]) -> TrainingConfig:
-    """The TrainingConfig that a checkpoint was written with (augmentation aside, which export does not need)."""
+    """The TrainingConfig that a checkpoint was written with (augmentation aside, which export does not need).
+
+    Ends with the stage that the run had reached: a network reads cells at the size it last saw, and hardly at others.
+    """
     stored = dict(state["config"])
     stored.pop("augmentation")
-    stored["stages"] = tuple(tuple(stage) for stage in stored["stages"])
+    reached = [int(entry["size_px"]) for entry in state["history"]]
+    stages = [tuple(stage) for stage in stored["stages"]]
+    stored["stages"] = tuple(stage for stage in stages if stage[1] in reached) or tuple(stages)
     return TrainingConfig(**stored)
 
 

@@ -1,5 +1,7 @@
 """The cell types that the network tells apart, and how each source's own labels map onto them."""
 
+from cds import cell_types
+
 #: In the order of the logits. `not_a_cell`: the centre of the crop is no nucleated cell, smudge or platelet.
 CELL_TYPES = (
     "segmented_neutrophil",
@@ -22,7 +24,7 @@ CELL_TYPES = (
 )
 
 #: Types that stand beside the white-cell differential, not in it.
-OUTSIDE_DIFFERENTIAL = ("erythroblast", "smudge_cell", "platelet_or_artifact", "not_a_cell")
+OUTSIDE_DIFFERENTIAL = (*cell_types.OUTSIDE_DIFFERENTIAL, cell_types.NOT_A_CELL)
 
 #: A source's label for a cell to the types that it allows. More than one: the label is partial, and learning only
 #: asks that the probability falls within the set (`neutrophil` says nothing about band or segmented; ALL-IDB2's

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ pytest.importorskip("onnx", reason="the train extra is not installed")
 from models import ood  # noqa: E402
 from models.corpus import CellRecord, load_crops, read_corpus  # noqa: E402
 from models.evaluation import Predictions, evaluate, figures, read_predictions, write_predictions  # noqa: E402
-from models.export import export_package, write_onnx  # noqa: E402
+from models.export import config_of, export_package, write_onnx  # noqa: E402
 from models.labels import CELL_TYPES  # noqa: E402
 from models.networks import build_network  # noqa: E402
 from models.packaged import PackagedNetwork  # noqa: E402
@@ -158,3 +159,11 @@ def test_the_onnx_file_checks_out_with_dynamic_batch(package: tuple[Path, list[C
     together, _ = network(crops)
     alone = np.concatenate([network(crops[i : i + 1])[0] for i in range(3)])
     assert together == pytest.approx(alone, abs=1e-4)
+
+
+def test_a_run_cut_short_is_exported_at_the_size_that_it_reached() -> None:
+    config = asdict(TrainingConfig(stages=((0.0, 64), (0.5, 96))))
+    cut = {"config": dict(config), "history": [{"size_px": 64}]}
+    whole = {"config": dict(config), "history": [{"size_px": 64}, {"size_px": 96}]}
+    assert config_of(cut).size_px == 64
+    assert config_of(whole).size_px == 96

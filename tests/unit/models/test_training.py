@@ -11,6 +11,7 @@ from models.augment import Augmentation, augment, centre_crop  # noqa: E402
 from models.corpus import CellRecord, read_corpus  # noqa: E402
 from models.labels import CELL_TYPES  # noqa: E402
 from models.networks import build_network  # noqa: E402
+from models.parallel import Team  # noqa: E402
 from models.sampling import balanced_odds, crops_without_cell, nucleus_mask  # noqa: E402
 from models.synthetic.cells import draw_cell  # noqa: E402
 from models.training import TrainingConfig, partial_loss, rate, stage_size, train  # noqa: E402
@@ -134,3 +135,21 @@ def test_crops_without_a_cell_have_no_nucleus_in_the_middle(tmp_path: Path) -> N
     assert 1 <= len(empty) == len(origins) <= 12
     assert all(not nucleus_mask(c)[66:94, 66:94].all() for c in empty)
     assert np.mean([nucleus_mask(c)[66:94, 66:94].mean() for c in empty]) < 0.1
+
+
+def test_processes_agree_on_the_mean_of_their_gradients() -> None:
+    team = Team(2, 5)
+    results = torch.zeros(2, 2, 5).share_memory_()
+
+    def work(rank: int) -> None:
+        for turn in range(2):
+            gradients = [torch.full((2, 2), float(rank + turn)), torch.full((1,), 10.0 * rank)]
+            team.mean(rank, gradients)
+            results[rank, turn] = torch.cat([g.reshape(-1) for g in gradients])
+
+    children = team.start(work)
+    work(0)
+    for child in children:
+        child.join(30)
+        assert child.exitcode == 0
+    assert results[0].tolist() == results[1].tolist() == [[0.5] * 4 + [5.0], [1.5] * 4 + [5.0]]
