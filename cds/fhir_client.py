@@ -5,7 +5,7 @@ import re
 from collections.abc import Mapping
 from types import TracebackType
 from typing import Any, Self
-from urllib.parse import urljoin
+from urllib.parse import SplitResult, unquote, urljoin, urlsplit, urlunsplit
 
 import requests
 import tenacity
@@ -83,8 +83,8 @@ class HttpFhirServer:
             url = _link(page, "next")
             if url is None:
                 return found
-            url = urljoin(f"{self._base_url}/", url)
-            if not url.startswith((f"{self._base_url}/", f"{self._base_url}?")):
+            url = _page_under(self._base_url, url)
+            if url is None:
                 raise UpstreamInvalid(f"the {SERVER} {self._base_url} continues a search on another address")
             seen.add(url)
             if len(seen) == MAX_PAGES:
@@ -161,7 +161,11 @@ class HttpFhirServer:
         entries = bundle.get("entry", [])
         if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
             raise UpstreamInvalid(f"the {SERVER} {self._base_url} sent a Bundle whose entries are malformed")
-        resources = [entry["resource"] for entry in entries if isinstance(entry.get("resource"), dict)]
+        if not all(isinstance(entry.get("resource"), dict) for entry in entries):
+            raise UpstreamInvalid(
+                f"the {SERVER} {self._base_url} sent a Bundle with entries that hold nothing"
+            )
+        resources = [entry["resource"] for entry in entries]
         for resource in resources:
             if resource.get("resourceType") == "OperationOutcome" and _is_error(resource):
                 raise UpstreamInvalid(
@@ -189,6 +193,28 @@ def _link(bundle: Resource, relation: str) -> str | None:
         if isinstance(link, dict) and link.get("relation") == relation and isinstance(link.get("url"), str):
             return str(link["url"])
     return None
+
+
+def _page_under(base_url: str, link: str) -> str | None:
+    """The address of a `next` link, put together on our own base; None when it does not lie under it.
+
+    Host names are compared without regard to case (RFC 3986 section 6.2.2.1), and dot segments are refused: they
+    would lead out of the base.
+    """
+    try:
+        base, page = urlsplit(base_url), urlsplit(urljoin(f"{base_url}/", link))
+        same = (page.scheme, page.hostname, _port(page)) == (base.scheme, base.hostname, _port(base))
+    except ValueError:
+        return None
+    segments = unquote(page.path).replace("\\", "/").split("/")
+    under = page.path == base.path or page.path.startswith(f"{base.path}/")
+    if not same or not under or "@" in page.netloc or ".." in segments or "." in segments:
+        return None
+    return urlunsplit((base.scheme, base.netloc, page.path, page.query, ""))
+
+
+def _port(parts: SplitResult) -> int | None:
+    return parts.port or {"http": 80, "https": 443}.get(parts.scheme)
 
 
 def _outcome(response: requests.Response, *, texts: bool) -> str:

@@ -12,7 +12,7 @@ from cds.errors import (
     UpstreamTimeout,
     UpstreamUnavailable,
 )
-from cds.fhir_client import MAX_PAGES, HttpFhirServer, relative_reference
+from cds.fhir_client import MAX_PAGES, HttpFhirServer, _page_under, relative_reference
 from tests.fakes.fhir_server import FakeFhirServer, Fault, outcome
 
 PATIENT = {"resourceType": "Patient", "id": "p1"}
@@ -74,6 +74,37 @@ def test_search_follows_the_pages(fhir, client):
 
 def test_nothing_found_is_an_empty_list(client):
     assert client.search("ImagingStudy", {"patient": "Patient/p2"}) == []
+
+
+@pytest.mark.parametrize(
+    ("link", "page"),
+    [
+        ("https://ehr.example/fhir?_getpages=1", "https://ehr.example/fhir?_getpages=1"),
+        ("https://EHR.example:443/fhir/ImagingStudy?page=2", "https://ehr.example/fhir/ImagingStudy?page=2"),
+        ("/fhir/ImagingStudy?page=2", "https://ehr.example/fhir/ImagingStudy?page=2"),
+        ("ImagingStudy?page=2#x", "https://ehr.example/fhir/ImagingStudy?page=2"),
+        ("http://ehr.example/fhir?page=2", None),
+        ("https://ehr.example:8443/fhir?page=2", None),
+        ("https://ehr.example/fhirs?page=2", None),
+        ("https://ehr.example/fhir/../admin", None),
+        ("https://ehr.example/fhir/%2e%2e/admin", None),
+        ("https://ehr.example/fhir/..\\admin", None),
+        ("https://ehr.example@evil.example/fhir?page=2", None),
+        ("https://user@ehr.example/fhir?page=2", None),
+        ("https://evil.example\\@ehr.example/fhir?page=2", None),
+        ("//evil.example/fhir?page=2", None),
+        ("https://ehr.example:x/fhir?page=2", None),
+        ("file:///etc/passwd", None),
+    ],
+)
+def test_a_next_page_lies_under_the_base_or_nowhere(link, page):
+    assert _page_under("https://ehr.example/fhir", link) == page
+
+
+def test_an_entry_that_holds_nothing_is_an_error_not_left_out(fhir, client):
+    fhir.search = lambda *_: {"resourceType": "Bundle", "entry": [{"response": {"status": "503"}}]}
+    with pytest.raises(UpstreamInvalid, match="hold nothing"):
+        client.search("ImagingStudy", {"patient": "Patient/p1"})
 
 
 @pytest.mark.parametrize("base", ["http://elsewhere.example/fhir", "http://127.0.0.1:1/fhir"])
