@@ -87,7 +87,7 @@ def assessment_card(
 ) -> Card:
     """The result, or why the smear could not be analysed.
 
-    report: reference of the DiagnosticReport once written. grown: images came since, and are being read.
+    report: reference of the DiagnosticReport once written. grown: images came since.
     """
     outcome = assessment.outcome
     if isinstance(outcome, NotAnalysed):
@@ -95,7 +95,7 @@ def assessment_card(
     summary = shorten(headline(outcome, assessment.study.started), MAX_SUMMARY)
     parts = _result_parts(assessment, outcome)
     if grown:
-        parts.insert(1, "**More images of this study have arrived since; they are being read.**")
+        parts.insert(1, "**More images of this study have arrived since; they are not in this result.**")
     if report:
         parts.append(f"Preliminary report on the FHIR server: {markdown(report)}.")
     if earlier:

@@ -322,18 +322,31 @@ def _prefetched(prefetch: _Prefetch | None, key: Literal["patient", "studies", "
         return Prefetched(PrefetchState.FAILED)
     if resource["resourceType"] != "Bundle":
         return Prefetched(PrefetchState.COMPLETE, (resource,))
-    if any(link.get("relation") == "next" for link in resource.get("link") or []):
-        return Prefetched(PrefetchState.PAGED, bundle_resources(resource))
     found = bundle_resources(resource)
-    if not found and _entries_speak_of_failure(resource):
-        return Prefetched(PrefetchState.FAILED)
+    if _entries_speak_of_failure(resource):
+        return Prefetched(PrefetchState.FAILED, found)
+    if any(link.get("relation") == "next" for link in resource.get("link") or []) or _lacks_matches(resource):
+        return Prefetched(PrefetchState.PAGED, found)
     return Prefetched(PrefetchState.COMPLETE, found)
 
 
+def _lacks_matches(bundle: Resource) -> bool:
+    """Whether more matched than the Bundle holds (FHIR R4, Bundle.total), as when an EHR kept the first page alone."""
+    total = bundle.get("total")
+    if not isinstance(total, int):
+        return False
+    searches = [entry.get("search") for entry in bundle.get("entry") or []]
+    matches = [s for s in searches if not isinstance(s, dict) or s.get("mode", "match") == "match"]
+    return len(matches) < total
+
+
 def _entries_speak_of_failure(bundle: Resource) -> bool:
-    """Whether a Bundle without matches carries an OperationOutcome of severity error or fatal."""
-    outcomes = (entry.get("resource") for entry in bundle.get("entry") or [])
-    lists = (outcome.get("issue") for outcome in outcomes if isinstance(outcome, dict))
+    """Whether an entry holds no resource, or an OperationOutcome of severity error or fatal."""
+    resources = [entry.get("resource") for entry in bundle.get("entry") or []]
+    if not all(isinstance(resource, dict) for resource in resources):
+        return True
+    outcomes = (r for r in resources if isinstance(r, dict) and r.get("resourceType") == "OperationOutcome")
+    lists = (outcome.get("issue") for outcome in outcomes)
     issues = (issue for found in lists if isinstance(found, list) for issue in found)
     return any(isinstance(i, dict) and i.get("severity") in ("error", "fatal") for i in issues)
 

@@ -34,6 +34,8 @@ _PARALLEL = 8
 _MAX_REFERENCES = 50
 #: LOINC code under which our reports are filed; their identifier tells them from other smear reports.
 _REPORT_CODE = "http://loinc.org|18314-5"
+#: The first page holds the newest, and a card mentions only a few.
+_ENOUGH_REPORTS = (PrefetchState.COMPLETE, PrefetchState.NO_DATA, PrefetchState.PAGED)
 
 _log = structlog.get_logger(__name__)
 _T = TypeVar("_T")
@@ -116,8 +118,8 @@ class _Server:
 _STATES = {
     PrefetchState.ABSENT: "not in the prefetch",
     PrefetchState.NO_DATA: "null in the prefetch",
-    PrefetchState.FAILED: "an OperationOutcome in the prefetch",
-    PrefetchState.PAGED: "only the first page is in the prefetch",
+    PrefetchState.FAILED: "an OperationOutcome or an empty entry in the prefetch",
+    PrefetchState.PAGED: "only a part is in the prefetch",
     PrefetchState.COMPLETE: "not all of it is in the prefetch",
 }
 
@@ -148,7 +150,12 @@ def _named_studies(
     request: HookRequest, server: _Server, pool: ThreadPoolExecutor, deadline: Deadline
 ) -> tuple[tuple[Resource, ...], tuple[StudyProblem, ...]]:
     """The studies that the imaging hook names: sent along, prefetched or read one by one."""
-    here = {f"ImagingStudy/{r.get('id')}": r for r in request.studies.resources}
+    # By type too: servers number each type by itself, so an included Endpoint may have a study's id.
+    here = {
+        f"ImagingStudy/{r.get('id')}": r
+        for r in request.studies.resources
+        if r.get("resourceType") == "ImagingStudy"
+    }
     found = list(request.study_resources)
     found += [r for r in request.studies.resources if r.get("resourceType") == "Endpoint"]
     problems: list[StudyProblem] = []
@@ -192,7 +199,7 @@ def _fetch_reports(
     request: HookRequest, server: _Server, pool: ThreadPoolExecutor, deadline: Deadline
 ) -> "Future[list[Resource]] | None":
     fhir = server.optional()
-    if fhir is None or request.reports.state in (PrefetchState.COMPLETE, PrefetchState.NO_DATA):
+    if fhir is None or request.reports.state in _ENOUGH_REPORTS:
         return None
     query = {"patient": request.patient_id, "code": _REPORT_CODE, "_sort": "-date", "_count": "20"}
     return pool.submit(fhir.search, "DiagnosticReport", query, deadline)
@@ -201,7 +208,7 @@ def _fetch_reports(
 def _reports_or_none(
     given: Prefetched, future: "Future[list[Resource]] | None", deadline: Deadline
 ) -> tuple[Resource, ...] | None:
-    if given.state in (PrefetchState.COMPLETE, PrefetchState.NO_DATA):
+    if given.state in _ENOUGH_REPORTS:
         return given.resources
     if future is None:
         return None

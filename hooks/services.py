@@ -29,6 +29,7 @@ MAX_PROBLEMS = 5
 _MAX_EARLIER = 3
 #: Business identifiers of everything that we write begin with it.
 _OWN_IDENTIFIERS = "urn:leukocds:"
+_WITHDRAWN = ("entered-in-error", "cancelled")
 
 #: Stands for every Endpoint while the studies are only being named: out of service, so nothing is asked of it.
 _NO_ENDPOINT: Resource = {"resourceType": "Endpoint", "status": "off"}
@@ -213,7 +214,10 @@ def _result(
 
 
 def _earlier(reports: Sequence[Resource], assessment: Assessment) -> list[Earlier]:
-    """Our own reports about other studies or by other model versions, newest first."""
+    """Our own reports about other studies or by other model versions, newest first.
+
+    Withdrawn ones are left out, and those that name another patient.
+    """
     found = []
     for report in reports:
         identifiers = report.get("identifier")
@@ -223,6 +227,8 @@ def _earlier(reports: Sequence[Resource], assessment: Assessment) -> list[Earlie
         conclusion = report.get("conclusion")
         if not own or any(assessment.key in str(i.get("value")) for i in own):
             continue
+        if report.get("status") in _WITHDRAWN or not _is_about(report, assessment.study.patient):
+            continue
         if isinstance(when, str) and isinstance(conclusion, str):
             found.append(
                 Earlier(
@@ -230,6 +236,16 @@ def _earlier(reports: Sequence[Resource], assessment: Assessment) -> list[Earlie
                 )
             )
     return sorted(found, key=lambda e: e.when, reverse=True)[:_MAX_EARLIER]
+
+
+def _is_about(report: Resource, patient: str | None) -> bool:
+    """False where the report names a patient and it is another one; absolute and versioned references count too."""
+    subject = report.get("subject")
+    reference = subject.get("reference") if isinstance(subject, dict) else None
+    if not isinstance(reference, str):
+        return True
+    named = reference.partition("/_history/")[0]
+    return patient is not None and (named == patient or named.endswith(f"/{patient}"))
 
 
 def _first_sentence(text: str) -> str:

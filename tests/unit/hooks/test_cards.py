@@ -248,7 +248,7 @@ def test_earlier_readings_report_and_growth_are_mentioned():
     detail = card_of(finding_of("AML"), report="DiagnosticReport/9", earlier=earlier, grown=True)["detail"]
     assert "2026-01-02: No leukemia pattern. (preliminary)" in detail
     assert "DiagnosticReport/9" in detail
-    assert "being read" in detail
+    assert "not in this result" in detail
 
 
 def test_many_refused_images_are_counted_and_few_named():

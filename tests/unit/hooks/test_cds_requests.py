@@ -163,6 +163,26 @@ def test_a_flood_of_wrong_fields_is_cut():
             PrefetchState.COMPLETE,
             1,
         ),
+        (
+            bundle(imaging_study(), {"resourceType": "OperationOutcome", "issue": [{"severity": "fatal"}]}),
+            PrefetchState.FAILED,
+            1,
+        ),
+        ({"resourceType": "Bundle", "entry": [{"response": {"status": "503"}}]}, PrefetchState.FAILED, 0),
+        ({"resourceType": "Bundle", "total": 3}, PrefetchState.PAGED, 0),
+        (bundle(imaging_study(1), imaging_study(2), total=3), PrefetchState.PAGED, 2),
+        (bundle(imaging_study(1), imaging_study(2), total=2), PrefetchState.COMPLETE, 2),
+        (
+            bundle(imaging_study(), total=2)
+            | {
+                "entry": [
+                    {"resource": imaging_study(), "search": {"mode": "match"}},
+                    {"resource": {"resourceType": "Endpoint", "id": "1"}, "search": {"mode": "include"}},
+                ]
+            },
+            PrefetchState.PAGED,
+            2,
+        ),
     ],
 )
 def test_the_states_of_a_prefetch_key_are_told_apart(studies, state, found):

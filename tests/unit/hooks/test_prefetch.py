@@ -105,7 +105,9 @@ def test_all_pages_of_the_server_are_read(client, fhir):
     [
         (None, "not in the prefetch"),
         ({"studies": outcome("timeout", "x")}, "an OperationOutcome"),
-        ({"studies": bundle(link=[{"relation": "next", "url": "x"}])}, "only the first page"),
+        ({"studies": bundle(link=[{"relation": "next", "url": "x"}])}, "only a part"),
+        ({"studies": bundle(total=2)}, "only a part"),
+        ({"studies": {"resourceType": "Bundle", "entry": [{"response": {}}]}}, "an OperationOutcome"),
     ],
 )
 def test_without_a_fhir_server_it_is_412_and_says_what_is_missing(client, prefetch, words):
@@ -188,6 +190,12 @@ def test_the_imaging_hook_takes_studies_sent_along_or_prefetched(client):
     body = hook_request(IMAGING_STUDY_AVAILABLE, imagingStudies=bundle(imaging_study()))
     assert len(summaries(client.post(SERVICE, json=body))) == 1
     body = with_studies(imaging_study(1), imaging_study(2), hook=IMAGING_STUDY_AVAILABLE)
+    assert summaries(client.post(SERVICE, json=body)) == ["Blood smear of 2026-03-01: analysis queued"]
+
+
+def test_an_endpoint_with_the_id_of_a_study_does_not_hide_it(client):
+    endpoint = {"resourceType": "Endpoint", "id": "study-1", "status": "off"}
+    body = with_studies(imaging_study(1), endpoint, hook=IMAGING_STUDY_AVAILABLE)
     assert summaries(client.post(SERVICE, json=body)) == ["Blood smear of 2026-03-01: analysis queued"]
 
 

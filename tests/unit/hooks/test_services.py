@@ -4,6 +4,7 @@ from dataclasses import replace
 import pytest
 from structlog.testing import capture_logs
 
+from cds.store import SqlAssessmentStore
 from cds.values import JobState, ReportState, StudyRef
 from hooks.app import create_app
 from hooks.cds_requests import hooks
@@ -108,6 +109,28 @@ def test_a_study_that_has_grown_shows_what_is_known_and_is_read_again(client, co
     assert "More images" in result["detail"]
     assert "queued" in queued["summary"]
     assert len(context.submit.keys) == 1
+
+
+def test_what_is_known_stays_when_reading_the_grown_study_fails(client, context):
+    store(context)
+    grown = imaging_study(numberOfInstances=9)
+    cards_of(client, with_studies(grown))
+    run_job(context, lambda store, key: store.fail(key, "worker-1", "the image archive is out"))
+    result, failed = cards_of(client, with_studies(grown))
+    assert "they are not in this result" in result["detail"]
+    assert "could not be read, because the image archive is out" in failed["summary"]
+
+
+def test_a_failed_job_is_shown_until_a_later_hook_revives_it(client, context):
+    summaries(client, imaging_study())
+    run_job(context, lambda store, key: store.fail(key, "worker-1", "the image archive is out"))
+    assert "could not be read" in summaries(client, imaging_study())[0]
+    assert len(context.submit.keys) == 1
+    patient_store = SqlAssessmentStore(context.settings.database_url, retry_failed_after_s=1e-6)
+    later = create_app(replace(context, store=patient_store)).test_client()
+    assert summaries(later, imaging_study()) == ["Blood smear of 2026-03-01: analysis queued"]
+    assert context.submit.keys[0] == context.submit.keys[1]
+    patient_store.close()
 
 
 def test_another_model_reads_again(context):
@@ -273,6 +296,34 @@ def test_earlier_reports_of_ours_are_mentioned_and_no_others(client, context):
     assert "2026-01-02: Pattern of ALL (preliminary)" in card["detail"]
     assert "This very one" not in card["detail"]
     assert "Someone else" not in card["detail"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "mentioned"),
+    [
+        ({}, True),
+        ({"subject": {"reference": "Patient/p-1"}}, True),
+        ({"subject": {"reference": "https://ehr.example/fhir/Patient/p-1/_history/2"}}, True),
+        ({"subject": {"reference": "Patient/p-2"}}, False),
+        ({"subject": {"reference": "Patient/xp-1"}}, False),
+        ({"status": "entered-in-error"}, False),
+        ({"status": "cancelled"}, False),
+    ],
+)
+def test_reports_withdrawn_or_of_another_patient_are_not_mentioned(client, context, changes, mentioned):
+    store(context)
+    earlier = report("Pattern of ALL.", ("urn:leukocds:report", "x"), **changes)
+    prefetch = {"patient": patient(), "studies": bundle(imaging_study()), "reports": bundle(earlier)}
+    (card,) = cards_of(client, hook_request(prefetch=prefetch))
+    assert ("Pattern of ALL" in card["detail"]) == mentioned
+
+
+def test_the_first_page_of_earlier_reports_is_enough(client, context):
+    store(context)
+    page = bundle(report("Pattern of ALL.", ("urn:leukocds:report", "x")), total=40)
+    prefetch = {"patient": patient(), "studies": bundle(imaging_study()), "reports": page}
+    (card,) = cards_of(client, hook_request(prefetch=prefetch))
+    assert "Pattern of ALL" in card["detail"]
 
 
 def test_the_written_report_is_named(client, context):
