@@ -16,8 +16,9 @@ from hooks.wording import PATTERN_NAMES
 
 Resource = dict[str, Any]
 
-#: Topics of cards after which neither result nor report will come.
-_GIVEN_UP = {"smear-failed", "smear-problem"}
+#: Topic of the card after which neither result nor report will come. One that names a problem may still be followed by
+#: them: the hospital's server was too slow for the hook's budget, say.
+_GIVEN_UP = "smear-failed"
 _POLL_S = 0.25
 
 
@@ -37,15 +38,18 @@ class RoundTrip:
 
     @property
     def on_card(self) -> str | None:
-        """Pattern that the cards name, `NOT_ANALYSED`, another settled state, or None while nothing is settled."""
+        """Pattern that the cards name, `NOT_ANALYSED`, or None while there is no result."""
         for card in self.cards:
             if topic(card) == "smear-not-analysed":
                 return NOT_ANALYSED
             if topic(card) == "smear-result":
                 return _pattern_of(card["summary"])
-            if topic(card) in _GIVEN_UP:
-                return topic(card)
         return None
+
+    @property
+    def topics(self) -> str:
+        """What the cards are about, for a reader who got no result."""
+        return ", ".join(topic(card) for card in self.cards) or "no card"
 
     @property
     def in_report(self) -> str | None:
@@ -66,7 +70,8 @@ class RoundTrip:
     @property
     def over(self) -> bool:
         """Nothing more will come: card and report are there, or the service has given up."""
-        return self.on_card is not None and (self.report is not None or self.on_card in _GIVEN_UP)
+        given_up = any(topic(card) == _GIVEN_UP for card in self.cards)
+        return given_up or (self.on_card is not None and self.report is not None)
 
 
 def topic(card: Card) -> str:

@@ -108,7 +108,7 @@ def summary(trips: Sequence[RoundTrip]) -> None:
         table.add_row(
             trip.patient.family,
             trip.patient.expected,
-            trip.on_card or "none",
+            trip.on_card or trip.topics,
             trip.in_report or "none",
             "" if trip.seconds is None else f"{trip.seconds:.1f}",
             "[green]yes[/green]" if trip.as_expected else "[red]NO[/red]",
