@@ -71,7 +71,10 @@ class CropClassifier:
         if [i.name for i in inputs] != ["cells"] or not {"logits", "embedding"} <= names:
             raise PackageError("the network's input must be `cells`, its outputs `logits` and `embedding`")
         side = self._card.input_px
-        logits, _ = self._run(np.zeros((1, side, side, 3), np.uint8))
+        try:
+            logits, _ = self._run(np.zeros((1, side, side, 3), np.uint8))
+        except Exception as error:
+            raise PackageError(f"the network does not take crops of {side} px: {error}") from error
         if logits.shape != (1, len(self._card.labels)):
             raise PackageError(
                 f"the network tells {logits.shape[-1]} types apart, the card names {len(self._card.labels)}"

@@ -35,7 +35,7 @@ FEATURES = (
 #: Limits that no fit decides: those of hematology.
 LIMITS: dict[str, Any] = {
     "min_cells": 10,
-    "min_probability": 0.6,
+    "min_probability": 0.75,
     "blasts_acute": 0.20,
     "blasts_abnormal": 0.05,
     "promyelocytes_apl": 0.20,
