@@ -144,7 +144,8 @@ def problem_card(problem: StudyProblem, base_url: str) -> Card:
     parts = [
         f"**{markdown(name)} was not analysed: {markdown(reason)}.**",
         "This says nothing about the patient: nobody has looked at the smear. "
-        "The ImagingStudy, its Endpoint or this service's settings have to be corrected.",
+        "It is tried again with the next hook. Unless a server was out, the ImagingStudy, its Endpoint or this "
+        "service's settings have to be corrected.",
     ]
     key = "\n".join([problem.imaging_study or "", problem.study_uid or "", problem.reason])
     return _card(key, "problem", f"A blood smear cannot be analysed: {reason}", "warning", parts, base_url)

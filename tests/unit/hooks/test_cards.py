@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from fhir.resources.R4B.servicerequest import ServiceRequest
 from markdown_it import MarkdownIt
 
 from cds.evidence import evidence_sentences
@@ -142,6 +143,7 @@ def conforms(card):
             resource = action["resource"]
             assert (resource["status"], resource["intent"]) == ("draft", "proposal")
             assert resource["subject"] == {"reference": "Patient/p-1"}
+            ServiceRequest.model_validate(resource)  # R4B, which has R4's ServiceRequest unchanged
 
 
 @pytest.mark.parametrize(

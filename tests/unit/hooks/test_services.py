@@ -253,6 +253,20 @@ def test_an_endpoint_is_read_from_the_fhir_server_only_for_what_has_no_result(cl
     assert card["summary"].startswith("AML pattern")
 
 
+def test_an_endpoint_that_cannot_be_read_today_is_said_and_tried_again(client, context, fhir):
+    fhir.resources["Endpoint/1"] = endpoint("http://127.0.0.1:8042/dicom-web")
+    prefetch = {"patient": patient(), "studies": bundle(imaging_study(**AT_ENDPOINT)), "reports": bundle()}
+    body = hook_request(fhir_server=fhir.url, prefetch=prefetch)
+    fhir.down()
+    (card,) = cards_of(client, body)
+    assert "Endpoint of the ImagingStudy cannot be read" in card["summary"]
+    assert "tried again with the next hook" in card["detail"]
+    assert context.submit.keys == [], "the default archive is not where the images are"
+    fhir.up()
+    (card,) = cards_of(client, body)
+    assert card["summary"] == "Blood smear of 2026-03-01: analysis queued"
+
+
 def test_good_studies_go_on_beside_bad_ones(client, context):
     found = summaries(client, imaging_study(1, identifier=None), imaging_study(2))
     assert [("queued" in s, "cannot be analysed" in s) for s in found] == [(True, False), (False, True)]
