@@ -22,6 +22,10 @@ class EhrError(Exception):
     """The service did not answer as CDS Hooks has it."""
 
 
+class HookRefused(EhrError):
+    """It answered with an error status: data were missing, or a server behind it was slow. The next hook may do."""
+
+
 class Ehr:
     """token: what the EHR lets the service use at the hospital's FHIR server while it answers."""
 
@@ -93,5 +97,5 @@ class Ehr:
             ) from error
         if answer.status_code != 200 or not isinstance(content, dict):
             issues = content.get("issue", [{}]) if isinstance(content, dict) else [{}]
-            raise EhrError(f"{path} answered {answer.status_code}: {issues[0].get('diagnostics', '')}")
+            raise HookRefused(f"{path} answered {answer.status_code}: {issues[0].get('diagnostics', '')}")
         return content

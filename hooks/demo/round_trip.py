@@ -9,7 +9,7 @@ from typing import Any
 from cds.values import Pattern
 from fhir_profiles.codes import LOINC, PATTERN
 from hooks.demo.charts import reports_of, results_of
-from hooks.demo.ehr import Card, Ehr
+from hooks.demo.ehr import Card, Ehr, HookRefused
 from hooks.demo.hospital import Hospital
 from hooks.demo.patients import NOT_ANALYSED, Patient
 from hooks.wording import PATTERN_NAMES
@@ -31,6 +31,8 @@ class RoundTrip:
     first: list[Card] = field(default_factory=list)
     first_ms: float = 0.0
     cards: list[Card] = field(default_factory=list)
+    #: What the service said instead of cards, the last time.
+    refusal: str | None = None
     report: Resource | None = None
     results: list[Resource] = field(default_factory=list)
     #: From the first hook until card and report were there.
@@ -49,7 +51,7 @@ class RoundTrip:
     @property
     def topics(self) -> str:
         """What the cards are about, for a reader who got no result."""
-        return ", ".join(topic(card) for card in self.cards) or "no card"
+        return self.refusal or ", ".join(topic(card) for card in self.cards) or "no card"
 
     @property
     def in_report(self) -> str | None:
@@ -82,11 +84,11 @@ def send_first_hooks(ehr: Ehr, patients: Sequence[Patient]) -> list[RoundTrip]:
     """One `patient-view` for each patient, all at once, as in a busy clinic."""
 
     def send(patient: Patient) -> RoundTrip:
+        trip = RoundTrip(patient=patient)
         begun = time.monotonic()
-        cards = ehr.open_chart(patient)
-        return RoundTrip(
-            patient=patient, first=cards, first_ms=(time.monotonic() - begun) * 1000, cards=cards
-        )
+        _ask(ehr, trip)
+        trip.first, trip.first_ms = trip.cards, (time.monotonic() - begun) * 1000
+        return trip
 
     with ThreadPoolExecutor(len(patients)) as pool:
         return list(pool.map(send, patients))
@@ -106,16 +108,23 @@ def follow(
     while waiting and time.monotonic() < begun + timeout_s:
         for trip in list(waiting):
             if trip.on_card is None:
-                trip.cards = ehr.open_chart(trip.patient)
+                _ask(ehr, trip)
             if reports := reports_of(hospital, trip.patient.id):
                 trip.report, trip.results = reports[-1], results_of(hospital, reports[-1])
             if trip.over:
                 # Once more, so that the card shown knows of the report.
-                trip.cards = ehr.open_chart(trip.patient)
+                _ask(ehr, trip)
                 trip.seconds = time.monotonic() - begun
                 waiting.remove(trip)
                 told(trip)
         time.sleep(_POLL_S)
+
+
+def _ask(ehr: Ehr, trip: RoundTrip) -> None:
+    try:
+        trip.cards, trip.refusal = ehr.open_chart(trip.patient), None
+    except HookRefused as refused:
+        trip.cards, trip.refusal = [], str(refused)
 
 
 def _pattern_of(summary: str) -> str:

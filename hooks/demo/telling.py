@@ -49,7 +49,7 @@ def first_answers(trips: Sequence[RoundTrip]) -> None:
             trip.patient.family,
             "prefetch" if trip.patient.prefetch else "fhirServer",
             f"{trip.first_ms:.0f} ms",
-            Text("\n".join(card["summary"] for card in trip.first) or "no card"),
+            Text("\n".join(card["summary"] for card in trip.first) or trip.topics),
         )
     _console.print()
     _console.print(table)
