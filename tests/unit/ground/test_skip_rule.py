@@ -65,7 +65,7 @@ def test_a_skip_fails_where_servers_are_required(
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-q", str(folder)],
         cwd=folder,
-        env={**environ, "LEUKOCDS_REQUIRE_SERVERS": "1" if required else "0"},
+        env={**environ, "PYTHONPATH": str(ROOT), "LEUKOCDS_REQUIRE_SERVERS": "1" if required else "0"},
         capture_output=True,
         text=True,
         timeout=120,
