@@ -84,7 +84,8 @@ def by_groups(
         if not np.isnan(value):
             values.append(value)
     interval = None
-    if len(values) > draws // 2:
+    # One group says nothing about how groups differ.
+    if len(names) > 1 and len(values) > draws // 2:
         low, high = np.percentile(values, [2.5, 97.5])
         interval = (float(low), float(high))
     return Figure(value=statistic(np.arange(len(groups))), interval=interval, n=n or len(groups))

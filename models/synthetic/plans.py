@@ -68,8 +68,8 @@ PLANS = {
         contrast=(0.12, 0.2), density=(0.75, 1.0), wobble=0.14, nucleus_wobble=0.10, eccentric=0.8, dark_rim=0.7,
     ),
     "cll_lymphocyte": Plan(
-        radius=(4.2, 5.4), nucleus=(0.9, 0.95), shape="cracked", cytoplasm="blue_cytoplasm", tint=(0.5, 0.9),
-        grain=1.1, contrast=(0.08, 0.14), density=(0.95, 1.2), eccentric=0.4, nucleus_wobble=0.03,
+        radius=(4.5, 5.5), nucleus=(0.94, 0.98), shape="cracked", cytoplasm="blue_cytoplasm", tint=(0.5, 0.9),
+        grain=1.1, contrast=(0.08, 0.14), density=(1.05, 1.25), eccentric=0.4, nucleus_wobble=0.03,
     ),
     "lymphoblast": Plan(
         radius=(5.4, 7.4), nucleus=(0.87, 0.95), shape="cleft", cytoplasm="blue_cytoplasm", tint=(0.8, 1.2),

@@ -47,6 +47,11 @@ def test_the_interval_widens_when_cells_share_a_patient() -> None:
     assert shared.interval[1] - shared.interval[0] > 2 * (alone.interval[1] - alone.interval[0])
 
 
+def test_a_single_group_has_no_interval() -> None:
+    figure = by_groups(lambda rows: float(len(rows)), ["only"] * 5)
+    assert (figure.value, figure.interval, figure.n) == (5.0, None, 5)
+
+
 def test_temperature_cools_overconfidence() -> None:
     rng = np.random.default_rng(1)
     truth = rng.integers(0, 3, 2000)
