@@ -54,6 +54,8 @@ LIMITATIONS = (
     "learnt from donors without CML.",
     "Disease follows source: lymphoblasts come from one laboratory (ALL-IDB2), CLL-like lymphocytes from another "
     "(Lyon), AML from a third (Johns Hopkins). Compare figures within a source; see the border-colour baseline.",
+    "Some normal lymphocytes under ALL-IDB's camera are called lymphoblasts: a study of ten healthy fields of that "
+    "source (15 cells) came out as ALL.",
     "CLL-like means lymphocytosis of a lymphoproliferative disorder, mostly but not only CLL; the label was given by "
     "patient, so single cells of it are partly mislabelled.",
     "Laboratories, stains and cameras that were not in training lower the accuracy; see accuracy.cellavision_blog, a "
@@ -230,7 +232,8 @@ def _training_section(
             "cells": config.drawn_per_type * len(CELL_TYPES),
             "share_of_each_epoch": config.drawn_share,
         },
-        "split": "by group (patient or acquisition block); validation groups taken out of train; test for the figures alone",
+        "split": "by group (patient or acquisition block); validation groups taken out of train; "
+        "test for the figures alone",
         "images_by_split": audit(records),
         "epochs": int(state["counters"]["epoch"]),
         "epoch_cells": config.epoch_cells,
