@@ -77,6 +77,17 @@ def locate(
     return Located(studies=tuple(newest_first), problems=tuple(dict.fromkeys(problems)))
 
 
+def is_study_of_patient(resource: Resource, study: StudyRef, base_url: str) -> bool:
+    """Whether an ImagingStudy on the server at `base_url` is that study, of that patient, and not withdrawn."""
+    known = _ImagingStudy(resource, base_url)
+    return (
+        not known.withdrawn
+        and known.study_uid == study.study_uid
+        and study.patient is not None
+        and known.link("Patient", "subject", "patient") == study.patient
+    )
+
+
 class _Unusable(Exception):
     """The study cannot be read; the only argument is the reason."""
 

@@ -5,7 +5,10 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from cds.deadline import Deadline
+from cds.errors import UpstreamInvalid
+from cds.imaging_study import find_imaging_study
 from cds.interpret import interpret
+from cds.locate import is_study_of_patient
 from cds.pixels import PixelLimits
 from cds.ports import FhirServer, ImageArchive, SmearReader
 from cds.report import report_bundle, report_reference
@@ -90,9 +93,24 @@ def assess_images(
 def write_back(assessment: Assessment, fhir: FhirServer, deadline: Deadline | None = None) -> str:
     """Write the report and all that belongs to it in one transaction; repeating it changes nothing.
 
-    Returns the DiagnosticReport's reference. Raises UpstreamError.
+    Returns the DiagnosticReport's reference. Raises UpstreamError, also when that server does not hold the study under
+    that patient: what the hook's server calls Patient/1 may be somebody else on this one.
     """
+    _confirm_patient(assessment.study, fhir, deadline)
     return report_reference(fhir.transaction(report_bundle(assessment), deadline))
+
+
+def _confirm_patient(study: StudyRef, fhir: FhirServer, deadline: Deadline | None) -> None:
+    resource = (
+        fhir.read(study.imaging_study, deadline)
+        if study.imaging_study is not None
+        else find_imaging_study(fhir, study.study_uid, deadline)
+    )
+    if resource is None or not is_study_of_patient(resource, study, fhir.base_url):
+        raise UpstreamInvalid(
+            "the FHIR server that reports go to does not hold this study under this patient, so no report was written; "
+            "it has to be the server that the hooks come from"
+        )
 
 
 def _read(

@@ -34,7 +34,7 @@ def archive():
 
 @pytest.fixture
 def fhir():
-    with FakeFhirServer() as server:
+    with FakeFhirServer(imaging_study(1)) as server:
         yield server
 
 

@@ -83,3 +83,15 @@ def assessment(
 
 def not_analysed() -> NotAnalysed:
     return NotAnalysed(reason=NotAnalysedReason.TOO_FEW_CELLS, detail="Only 12 white cells were found.")
+
+
+def imaging_study_of(ref: StudyRef) -> dict[str, object]:
+    """The ImagingStudy that names `ref`, as the FHIR server holds it."""
+    assert ref.imaging_study is not None
+    return {
+        "resourceType": "ImagingStudy",
+        "id": ref.imaging_study.partition("/")[2],
+        "status": "available",
+        "identifier": [{"system": "urn:dicom:uid", "value": f"urn:oid:{ref.study_uid}"}],
+        "subject": {"reference": ref.patient},
+    }

@@ -17,7 +17,7 @@ from cds.settings import Settings
 from cds.values import JobState, ReportState, StudyRef
 from hooks.bootstrap import open_store
 from hooks.tasks import TaskQueue
-from tests.fakes.assessments import MODEL
+from tests.fakes.assessments import MODEL, imaging_study_of
 from tests.fakes.dicomweb import FakeArchive, Fault
 from tests.fakes.fhir_server import FakeFhirServer
 from tests.fakes.hook_requests import SERVICE, imaging_study, with_studies
@@ -52,7 +52,7 @@ def archive():
 
 @pytest.fixture
 def fhir():
-    with FakeFhirServer() as server:
+    with FakeFhirServer(*(imaging_study_of(study(n)) for n in range(10))) as server:
         yield server
 
 

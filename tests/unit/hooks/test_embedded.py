@@ -9,7 +9,7 @@ from cds.values import JobState, ReportState, StudyRef
 from hooks.bootstrap import open_store, worker_parts
 from hooks.embedded import EmbeddedWorker
 from hooks.tasks import TaskQueue
-from tests.fakes.assessments import MODEL, assessment
+from tests.fakes.assessments import MODEL, assessment, imaging_study_of, study
 from tests.fakes.fhir_server import FakeFhirServer
 from tests.fakes.images import STUDY_UID
 from tests.fakes.reading import FakeReader, ListArchive
@@ -19,7 +19,7 @@ STUDY = StudyRef(study_uid=STUDY_UID, patient="Patient/1", imaging_study="Imagin
 
 @pytest.fixture
 def fhir():
-    with FakeFhirServer() as server:
+    with FakeFhirServer(imaging_study_of(STUDY), imaging_study_of(study(9))) as server:
         yield server
 
 

@@ -18,7 +18,7 @@ from cds.settings import Settings
 from cds.store import SqlAssessmentStore
 from cds.values import Finding, JobState, ReportState, StudyRef
 from hooks.stroke import WorkerParts, backoff, read_study, write_report
-from tests.fakes.assessments import MODEL, assessment
+from tests.fakes.assessments import MODEL, assessment, imaging_study_of
 from tests.fakes.fhir_server import FakeFhirServer, Fault
 from tests.fakes.images import STUDY_UID
 from tests.fakes.reading import FakeReader, ListArchive
@@ -39,7 +39,7 @@ SETTINGS = Settings(
 
 @pytest.fixture
 def fhir():
-    with FakeFhirServer() as server:
+    with FakeFhirServer(imaging_study_of(STUDY)) as server:
         yield server
 
 
@@ -369,3 +369,23 @@ def test_the_interruptible_deadline_is_a_deadline():
     assert 4 < InterruptibleDeadline(5.0, lambda: None).remaining() <= 5
     with pytest.raises(PackageError):
         InterruptibleDeadline(5.0, lambda: PackageError("x")).check()
+
+
+@pytest.mark.parametrize(
+    "held",
+    [
+        imaging_study_of(replace(STUDY, patient="Patient/2")),
+        imaging_study_of(replace(STUDY, study_uid="1.2.3")),
+        imaging_study_of(STUDY) | {"status": "entered-in-error"},
+        imaging_study_of(replace(STUDY, imaging_study="ImagingStudy/3")),
+    ],
+    ids=["another patient's", "another study", "withdrawn", "not there"],
+)
+def test_no_report_is_written_where_the_study_is_not_the_patients(tmp_path, held):
+    with FakeFhirServer(held) as server:
+        bench = Bench(tmp_path, server)
+        job = bench.read(bench.job())
+        write_report(bench.parts, job.assessment_key)
+        assert bench.store.report_state(job.assessment_key) == (ReportState.PENDING, None)
+        assert not server.of_type("DiagnosticReport")
+        bench.store.close()
