@@ -20,7 +20,7 @@ Resource = dict[str, Any]
 UNREADABLE = "unreadable"
 NOT_ANALYSED = "not analysed"
 #: Single-cell images drawn for each patient; few for the unreadable smear, which takes longer to spoil than to refuse.
-CELLS = 40
+CELLS = 30
 SPOILT = 10
 _HTEST = {
     "system": "http://terminology.hl7.org/CodeSystem/v3-ActReason",

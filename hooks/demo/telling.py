@@ -136,6 +136,8 @@ def _card(name: str, card: Card) -> Panel:
     tone = _TONE[card["indicator"]]
     lines = [line for line in card.get("detail", "").splitlines() if line.strip()]
     prose = [line for line in lines if not line.startswith("|")][:_DETAIL_LINES]
+    if prose and prose[-1].endswith(":"):  # what it announces was left out
+        prose.pop()
     parts: list[RenderableType] = [Text(card["summary"], style="bold"), Markdown("\n\n".join(prose))]
     for suggestion in card.get("suggestions", ()):
         recommended = " (recommended)" if suggestion.get("isRecommended") else ""
