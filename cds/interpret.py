@@ -51,7 +51,7 @@ def interpret(reading: SmearReading, model: PatternModel) -> Finding | NotAnalys
             f"at least {model.min_cells} are needed.",
         )
     probabilities = class_probabilities(differential, model)
-    pattern, reason = _decide(differential, probabilities, model)
+    pattern, reason = decide(differential, probabilities, model)
     possible_apl = _possible_apl(differential, model)
     return Finding(
         pattern=pattern,
@@ -90,10 +90,10 @@ def feature(name: str, differential: Differential) -> float:
 _KINDS: Mapping[str, Callable[[float], float]] = {"share": lambda x: x, "root": math.sqrt}
 
 
-def _decide(
+def decide(
     differential: Differential, probabilities: Mapping[Pattern, float], model: PatternModel
 ) -> tuple[Pattern, str | None]:
-    """The pattern, and why it is indeterminate."""
+    """The pattern that the rules allow, and why it is indeterminate (None when it is not)."""
     review = "pathologist smear review advised"
     blasts, count = differential.fraction(*GROUPS["blasts"]), differential.count(*GROUPS["blasts"])
     top = max(CLASSES, key=lambda c: probabilities[c])
@@ -110,6 +110,11 @@ def _decide(
         if acute >= model.min_probability and (not sure or rarer >= _MIXED_LINEAGE * count):
             return _indeterminate(
                 f"{percent(blasts)} blasts, an acute leukemia pattern, but their lineage cannot be told: {review}"
+            )
+        if count < model.min_blasts:
+            return _indeterminate(
+                f"{count} of only {differential.total} white cells look like blasts, "
+                f"too few to name an acute leukemia: {review}"
             )
         if top in (Pattern.ALL, Pattern.AML):
             return (top, None) if sure else _indeterminate(_unsure(probabilities, review))

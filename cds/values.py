@@ -288,6 +288,8 @@ class PatternModel:
     #: Share of blasts (0 to 1) from which an acute pattern may be named, and from which healthy may not.
     blasts_acute: float = 0.20
     blasts_abnormal: float = 0.05
+    #: Fewest blasts that an acute pattern is named upon, however large their share of a small study.
+    min_blasts: int = 5
     #: Share of promyelocytes (0 to 1) from which APL must be considered.
     promyelocytes_apl: float = 0.20
     #: Group of cell types (see `cds.interpret`) and the share beyond which, chance allowed for, no smear is healthy.

@@ -54,8 +54,8 @@ LIMITATIONS = (
     "learnt from donors without CML.",
     "Disease follows source: lymphoblasts come from one laboratory (ALL-IDB2), CLL-like lymphocytes from another "
     "(Lyon), AML from a third (Johns Hopkins). Compare figures within a source; see the border-colour baseline.",
-    "Some normal lymphocytes under ALL-IDB's camera are called lymphoblasts: a study of ten healthy fields of that "
-    "source (15 cells) came out as ALL.",
+    "Some normal lymphocytes under ALL-IDB's camera are called lymphoblasts: 4 of the 14 white cells in ten healthy "
+    "fields of that source; only the rule on the fewest blasts leaves that study indeterminate.",
     "CLL-like means lymphocytosis of a lymphoproliferative disorder, mostly but not only CLL; the label was given by "
     "patient, so single cells of it are partly mislabelled.",
     "Laboratories, stains and cameras that were not in training lower the accuracy; see accuracy.cellavision_blog, a "

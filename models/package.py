@@ -127,6 +127,7 @@ def pattern_model_from(section: Mapping[str, Any]) -> PatternModel:
             min_probability=float(section["min_probability"]),
             blasts_acute=float(section["blasts_acute"]),
             blasts_abnormal=float(section["blasts_abnormal"]),
+            min_blasts=int(section.get("min_blasts", 5)),
             promyelocytes_apl=float(section["promyelocytes_apl"]),
             healthy_upper=tuple(
                 (str(group), float(share)) for group, share in section["healthy_upper"].items()

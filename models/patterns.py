@@ -8,7 +8,7 @@ multinomial logistic regression is fitted. Nothing of the test split is used.
 """
 
 import json
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cds.cell_types import OUTSIDE_DIFFERENTIAL
-from cds.interpret import class_probabilities, feature
+from cds.interpret import class_probabilities, decide, feature
 from cds.values import CLASSES, Differential, PatternModel
 from models.classifier import CropClassifier, crop_about
 from models.compositions import Shares, aml_patients, draw_shares
@@ -38,6 +38,7 @@ LIMITS: dict[str, Any] = {
     "min_probability": 0.75,
     "blasts_acute": 0.20,
     "blasts_abnormal": 0.05,
+    "min_blasts": 5,
     "promyelocytes_apl": 0.20,
     "healthy_upper": {
         "mature_lymphocytes": 0.65, "monocytes": 0.20, "precursors": 0.05, "basophils": 0.04, "eosinophils": 0.20,
@@ -70,7 +71,7 @@ class FitConfig:
 
     studies: int = 1500
     cells: tuple[int, int] = (10, 200)
-    decay: float = 2e-3
+    decay: float = 1e-4
     steps: int = 3000
     rate: float = 0.1
     seed: int = 11
@@ -171,6 +172,17 @@ def accuracy_by_class(
     return {str(c): round(float(right[classes == i].mean()), 4) for i, c in enumerate(CLASSES)}
 
 
+def named_by_class(
+    model: PatternModel, differentials: Sequence[Differential], classes: npt.NDArray[np.int64]
+) -> dict[str, dict[str, int]]:
+    """How many of each class's studies get which pattern after the rules, indeterminate among them."""
+    named: dict[str, Counter[str]] = {str(c): Counter() for c in CLASSES}
+    for differential, index in zip(differentials, classes.tolist(), strict=True):
+        pattern, _ = decide(differential, class_probabilities(differential, model), model)
+        named[str(CLASSES[index])][str(pattern)] += 1
+    return {c: dict(counts.most_common()) for c, counts in named.items()}
+
+
 def write_pattern_model(folder: Path, corpus: Path, config: FitConfig | None = None) -> dict[str, Any]:
     """Fit on the network's validation errors and write `pattern_model` into the card; returns that section.
 
@@ -192,6 +204,7 @@ def write_pattern_model(folder: Path, corpus: Path, config: FitConfig | None = N
             "l2": config.decay,
             "aml_patients": len(aml),
             "accuracy_on_composed_studies": accuracy_by_class(model, *fresh),
+            "named_on_composed_studies": named_by_class(model, *fresh),
             "sources": "AML: differentials of training patients with at least 20 % leukemic cells. Healthy, infection, "
             "viral lymphocytosis, ALL, CLL: ranges of the literature. CML: Spiers 1977; no CML patient was seen. "
             "Reading errors: the network's on validation groups.",

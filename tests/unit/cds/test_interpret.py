@@ -106,6 +106,13 @@ def test_acute_is_not_named_below_its_threshold_however_sure_the_model():
     assert "18 % blasts, short of the 20 %" in str(found.reason)
 
 
+def test_a_few_blasts_of_a_small_study_do_not_name_an_acute_leukemia():
+    found = finding(lymphoblast=4, lymphocyte=8, segmented_neutrophil=2)
+    assert found.probabilities[Pattern.ALL] > 0.6
+    assert found.pattern is Pattern.INDETERMINATE
+    assert "4 of only 14 white cells look like blasts" in str(found.reason)
+
+
 def test_blasts_of_both_lineages_are_indeterminate():
     found = finding(myeloblast=30, lymphoblast=25, segmented_neutrophil=45)
     assert found.pattern is Pattern.INDETERMINATE
