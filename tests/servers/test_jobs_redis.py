@@ -194,9 +194,10 @@ def test_redis_may_go_away_and_come_back(tmp_path, archive, fhir):
 
 def test_hooks_of_several_serving_processes_are_read_by_the_worker(site, fhir):
     port = free_port()
-    hook = with_studies(
-        imaging_study(1, identifier=[{"system": "urn:dicom:uid", "value": f"urn:oid:{study(1).study_uid}"}])
-    )
+    uid = {"system": "urn:dicom:uid", "value": f"urn:oid:{study(1).study_uid}"}
+    named = imaging_study(1, identifier=[uid])
+    fhir.resources["ImagingStudy/study-1"] = named
+    hook = with_studies(named)
     url = f"http://127.0.0.1:{port}{SERVICE}"
     with (
         Process("serve", site.folder, **site.values, port=port, web_processes=2) as server,
