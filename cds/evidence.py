@@ -28,11 +28,11 @@ def evidence_sentences(
     sentences += _of_pattern(differential, pattern)
     sentences += _beside(differential)
     if differential.total < _FEW_CELLS:
-        blasts = differential.interval(*GROUPS["blasts"])[1]
-        sentences.append(
-            f"Only {differential.total} white cells were counted (usual: {_USUAL_COUNT}); "
-            f"up to {percent(blasts)} blasts cannot be excluded from them."
-        )
+        counted = f"Only {differential.total} white cells were counted (usual: {_USUAL_COUNT})"
+        if pattern not in (Pattern.ALL, Pattern.AML):
+            blasts = differential.interval(*GROUPS["blasts"])[1]
+            counted += f"; up to {percent(blasts)} blasts cannot be excluded from them"
+        sentences.append(f"{counted}.")
     return tuple(sentences)
 
 

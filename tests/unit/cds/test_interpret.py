@@ -183,6 +183,9 @@ def test_small_studies_say_how_little_they_exclude():
     found = finding(segmented_neutrophil=10, lymphocyte=6)
     assert "Only 16 white cells" in found.evidence[-1]
     assert "up to 19 % blasts cannot be excluded" in found.evidence[-1]
+    acute = finding(myeloblast=12, lymphocyte=6)
+    assert acute.pattern is Pattern.AML
+    assert acute.evidence[-1] == "Only 18 white cells were counted (usual: 100)."
 
 
 def test_cells_that_carry_the_finding_come_first_the_surest_before_the_others():
