@@ -241,4 +241,4 @@ def _most_frequent(reasons: list[str]) -> str:
         kind = reason.split(":")[0]
         examples.setdefault(kind, reason)
         counts[kind] += 1
-    return "; ".join(f"{count} {examples[kind].rstrip('.')}" for kind, count in counts.most_common(3))
+    return "; ".join(f"{count} × {examples[kind].rstrip('.')}" for kind, count in counts.most_common(3))

@@ -90,13 +90,13 @@ def test_an_unreadable_image_and_a_blurred_one_do_not_stop_the_others(reader):
         (
             [RefusedImage(source="a", reason="not an image")] * 3,
             NotAnalysedReason.UNREADABLE,
-            r"3 not an image",
+            r"3 × not an image",
         ),
         (
             [RefusedImage(source="a", reason="not an image")]
             + [SmearImage(source="b", pixels=np.full((99, 99, 3), 210, np.uint8), um_per_px=0.15)] * 2,
             NotAnalysedReason.POOR_QUALITY,
-            r"2 blank.*; 1 not an image",
+            r"2 × blank.*; 1 × not an image",
         ),
         (
             [SmearImage(source="c", pixels=draw_smear(shape=(300, 300), um_per_px=0.15), um_per_px=0.15)],
