@@ -56,7 +56,11 @@ class JobRows:
     def claim(self, key: str, owner: str, lease_s: float) -> Job | None:
         now = self._clock()
         free = or_(
-            jobs.c.state == JobState.QUEUED.value,
+            # Copies of its message that wait in the queue must not use up its attempts while it pauses.
+            and_(
+                jobs.c.state == JobState.QUEUED.value,
+                or_(jobs.c.lease_until.is_(None), jobs.c.lease_until <= now),
+            ),
             and_(jobs.c.state == JobState.RUNNING.value, jobs.c.lease_until <= now),
         )
         values = {
@@ -88,11 +92,12 @@ class JobRows:
     def release(
         self, key: str, owner: str, reason: str, pause_s: float = 0.0, counts_as_attempt: bool = True
     ) -> None:
-        """Back to queued, to be sent again `pause_s` seconds from now."""
+        """Back to queued, to be sent again `pause_s` seconds from now and not to be claimed before."""
+        until = self._clock() + timedelta(seconds=pause_s)
         self._end(
             key, owner, state=JobState.QUEUED, reason=reason,
             attempts=jobs.c.attempts - (0 if counts_as_attempt else 1),
-            send_at=self._clock() + timedelta(seconds=pause_s),
+            send_at=until, lease_until=until,
         )  # fmt: skip
 
     def orphans(self, now: datetime, queued_before: datetime) -> list[Job]:
@@ -160,7 +165,8 @@ class JobRows:
 
     def _end(self, key: str, owner: str, **values: Any) -> None:
         state: JobState = values.pop("state")
-        values |= {"state": state.value, "owner": None, "lease_until": None, "updated_at": self._clock()}
+        values = {"lease_until": None} | values
+        values |= {"state": state.value, "owner": None, "updated_at": self._clock()}
         if not self._change_own(key, owner, values):
             raise ClaimLost("the job has been taken up by another worker")
 

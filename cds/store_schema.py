@@ -90,8 +90,9 @@ jobs = Table(
     Column("reason", Text),
     Column("assessment_key", String(36)),
     Column("owner", Text),
-    # Running: until when the owner's claim holds. Queued: from when the job is to be sent (again), if that was set.
+    # Running: until when the owner's claim holds. Queued: until when a pause keeps everyone from claiming it.
     Column("lease_until", UtcDateTime),
+    # Queued: from when the job is to be sent (again), if that was set.
     Column("send_at", UtcDateTime),
     Column("created_at", UtcDateTime, nullable=False),
     Column("updated_at", UtcDateTime, nullable=False),

@@ -218,8 +218,27 @@ def test_a_released_job_waits_out_its_pause(store, clock):
     assert store.job(job.key).reason == "The archive is down."
     clock.forward(89)
     assert orphan_keys(store, clock) == []
+    assert store.claim(job.key, "b", 60) is None, "a copy of its message must not cut the pause short"
     clock.forward(1)
     assert orphan_keys(store, clock) == [job.key]
+    assert store.claim(job.key, "b", 60).attempts == 2
+
+
+def test_a_pause_that_the_sweeper_has_ended_holds_no_one_back(store, clock):
+    job, _ = store.enqueue(study(), DIGEST)
+    store.claim(job.key, "a", 60)
+    store.release(job.key, "a", "The archive is down.", pause_s=90)
+    clock.forward(90)
+    (orphan,) = store.orphans(clock(), clock())
+    assert store.take_orphan(orphan, clock() + timedelta(hours=1))
+    assert store.claim(job.key, "b", 60).attempts == 2
+
+
+def test_a_restart_of_the_only_worker_ends_every_pause(store, clock):
+    job, _ = store.enqueue(study(), DIGEST)
+    store.claim(job.key, "a", 60)
+    store.release(job.key, "a", "The archive is down.", pause_s=90)
+    store.take_all_up_again()
     assert store.claim(job.key, "b", 60).attempts == 2
 
 

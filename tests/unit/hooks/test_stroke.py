@@ -71,6 +71,10 @@ class Bench:
         read_study(self.parts, key)
         return self.store.job(key)
 
+    def read_after_pause(self, key):
+        time.sleep(1.1 * self.parts.settings.job_backoff_max_s)
+        return self.read(key)
+
 
 @pytest.fixture
 def bench(tmp_path, fhir):
@@ -120,13 +124,21 @@ def test_while_the_archive_is_out_the_job_is_queued_again_with_a_pause(bench, ou
     bench.archive.failures = [outage]
     job = bench.read(bench.job())
     assert (job.state, job.attempts, job.reason) == (JobState.QUEUED, 1, str(outage))
-    assert bench.read(job.key).state is JobState.DONE
+    assert bench.read_after_pause(job.key).state is JobState.DONE
+
+
+def test_copies_of_a_message_do_not_use_up_the_attempts(bench):
+    bench.parts = replace(bench.parts, settings=replace(SETTINGS, job_backoff_s=1e6, job_backoff_max_s=1e9))
+    bench.archive.failures = [UpstreamUnavailable("The archive is out.")] * 3
+    key = bench.job()
+    states = [(job.state, job.attempts) for job in (bench.read(key) for _ in range(4))]
+    assert states == [(JobState.QUEUED, 1)] * 4
 
 
 def test_attempts_are_counted_and_end(bench):
     bench.archive.failures = [UpstreamUnavailable("The archive is out.")] * 3
     key = bench.job()
-    states = [bench.read(key).state for _ in range(3)]
+    states = [bench.read_after_pause(key).state for _ in range(3)]
     assert states == [JobState.QUEUED, JobState.QUEUED, JobState.FAILED]
     assert bench.store.job(key).reason == "The archive is out. (after 3 attempts)"
     assert bench.read(key).state is JobState.FAILED, "a late message changes nothing"
@@ -136,7 +148,7 @@ def test_a_failed_job_may_be_revived_and_succeed(bench):
     bench.archive.failures = [UpstreamUnavailable("out")] * 3
     key = bench.job()
     for _ in range(3):
-        bench.read(key)
+        bench.read_after_pause(key)
     time.sleep(0.02)
     assert bench.store.enqueue(STUDY, MODEL.digest)[1]
     assert bench.read(key).state is JobState.DONE
