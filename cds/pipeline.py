@@ -1,7 +1,7 @@
 """The worker stroke without its queue: from a study to its assessment, and from the assessment to its report."""
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from cds.deadline import Deadline
@@ -116,9 +116,27 @@ def _confirm_patient(study: StudyRef, fhir: FhirServer, deadline: Deadline | Non
 def _read(
     images: Iterable[SmearImage | RefusedImage], reader: SmearReader, deadline: Deadline | None
 ) -> _Read:
-    reading = reader.read(images, deadline)
+    left_out: dict[str, int] = {}
+    reading = reader.read(_noting_left_out(images, left_out), deadline)
     outcome = interpret(reading, reader.pattern_model)
+    if left_out:
+        note = (
+            f"{sum(left_out.values())} frames of {len(left_out)} multi-frame images were left out; "
+            "those read are evenly spread."
+        )
+        outcome = _noted(outcome, note)
     return _Read(outcome=outcome, images=reading.images)
+
+
+def _noting_left_out(
+    images: Iterable[SmearImage | RefusedImage], left_out: dict[str, int]
+) -> Iterator[SmearImage | RefusedImage]:
+    """The images as they are; `left_out` becomes instance to number of its frames that are not among them."""
+    for image in images:
+        if isinstance(image, SmearImage) and image.frames_left_out:
+            left_out[image.source.rpartition("#")[0]] = image.frames_left_out
+        yield image
+        del image  # while the next one is awaited this one must not stay alive
 
 
 def _evenly(refs: Sequence[ImageRef], at_most: int) -> Sequence[ImageRef]:

@@ -8,6 +8,7 @@ import io
 import logging
 import zlib
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -85,6 +86,7 @@ def decode_dicom(
                 photometric_interpretation=header.photometric_interpretation,
                 transfer_syntax_uid=header.transfer_syntax_uid,
                 decoder=decoder,
+                frames_left_out=header.frames - len(chosen),
             )
             del pixels  # a generator waiting for its next turn must not keep the image alive
 
@@ -110,14 +112,7 @@ def decode_file(
         return
     for image in decode_dicom(data, limits, source=path.name):
         if um_per_px is not None and isinstance(image, SmearImage):
-            image = SmearImage(
-                source=image.source,
-                pixels=image.pixels,
-                um_per_px=um_per_px,
-                photometric_interpretation=image.photometric_interpretation,
-                transfer_syntax_uid=image.transfer_syntax_uid,
-                decoder=image.decoder,
-            )
+            image = replace(image, um_per_px=um_per_px)
         yield image
         del image
 

@@ -132,6 +132,8 @@ class SmearImage:
     photometric_interpretation: str | None = None
     transfer_syntax_uid: str | None = None
     decoder: str | None = None
+    #: Frames of the same instance that are not read, when it has more than are read of one.
+    frames_left_out: int = 0
 
     def __post_init__(self) -> None:
         if self.pixels.ndim != 3 or self.pixels.shape[2] != 3 or self.pixels.dtype != np.uint8:

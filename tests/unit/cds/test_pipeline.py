@@ -85,6 +85,15 @@ def test_the_sample_is_said_of_an_unreadable_study_too():
     assert assessment.outcome.detail.endswith("Only 2 of the study's 3 images were read, evenly spread.")
 
 
+def test_frames_that_are_left_out_are_said():
+    pictures = [
+        SmearImage(source=f"2.25.7#{n}", pixels=drawing(seed=n), frames_left_out=96) for n in (1, 26, 51, 76)
+    ]
+    outcome = assess_images(iter(pictures), STUDY, FakeReader()).outcome
+    assert isinstance(outcome, Finding)
+    assert outcome.evidence[-1].startswith("96 frames of 1 multi-frame images were left out")
+
+
 def test_what_was_read_before_is_not_read_again():
     archive, reader = ListArchive(2), FakeReader()
     first = assess(archive, reader)

@@ -212,6 +212,7 @@ def test_frames_are_sampled_evenly_and_numbered_from_one() -> None:
     chosen = [1, 3, 6, 8]
     for images, tolerance in ((native, 0), (jpeg, 2)):
         assert [i.source for i in images] == [f"2.25.1#{n + 1}" for n in chosen]
+        assert [i.frames_left_out for i in images] == [6] * 4
         for image, n in zip(images, chosen, strict=True):
             assert isinstance(image, SmearImage)
             assert distance(image.pixels, pictures[n]) <= tolerance
