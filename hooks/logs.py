@@ -19,10 +19,11 @@ TALKATIVE = (
     "urllib3", "requests", "sqlalchemy", "alembic", "pydicom", "PIL", "kombu", "amqp",
     "celery.app.trace", "celery.worker.strategy", "werkzeug",
 )  # fmt: skip
-_QUERY = re.compile(r"(https?://[^\s?'\"]*)\?[^\s'\"]*")
+# Whole addresses, and paths as urllib3 quotes them.
+_QUERY = re.compile(r"((?:https?:/|(?<![^\s'\"=:(]))/[^\s?'\"]*)\?[^\s'\"]*")
 _USERINFO = re.compile(r"([a-z][a-z0-9+.-]*://)[^\s/@]+@")
 _CREDENTIALS = re.compile(r"\b(Bearer|Basic)\s+[A-Za-z0-9\-._~+/=]+", re.IGNORECASE)
-_PATIENT = re.compile(r"\b(Patient|Person|RelatedPerson)/[A-Za-z0-9\-.]{1,64}")
+_PATIENT = re.compile(r"\b(Patient|Person|RelatedPerson|Encounter)/[A-Za-z0-9\-.]{1,64}")
 
 
 def configure(settings: Settings) -> None:

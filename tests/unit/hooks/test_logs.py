@@ -66,6 +66,8 @@ def test_the_job_stands_on_every_line_of_its_work(lines):
         ("sent Authorization: Bearer abc.def-123", "abc.def"),
         ("sent Basic dXNlcjpwYXNz", "dXNlcjpwYXNz"),
         ("reading Patient/p-77 now", "p-77"),
+        ("input_value='Encounter/e-77' is no reference", "e-77"),
+        ("Max retries exceeded with url: /fhir/ImagingStudy?patient=p-77 (Caused by", "p-77"),
     ],
 )
 def test_what_must_not_be_logged_is_not(lines, said, hidden):
