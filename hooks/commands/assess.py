@@ -53,7 +53,8 @@ def assess(target: str, as_json: bool, um_per_px: float | None, model: Path | No
             param_hint="PATH|STUDY",
         )
     if as_json:
-        click.echo(json.dumps(to_json(assessment), ensure_ascii=False))
+        # ASCII alone: a file name need not be text that this terminal's encoding can say.
+        click.echo(json.dumps(to_json(assessment)))
     else:
         from hooks.commands.assessment_tables import show
 

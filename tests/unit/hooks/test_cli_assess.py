@@ -65,6 +65,15 @@ def test_a_folder_is_one_study(reader: FakeSmearReader, tmp_path: Path) -> None:
     assert reader.scales == [None, None, pytest.approx(0.2)]
 
 
+def test_a_file_name_that_is_no_text_does_not_keep_the_answer_back(
+    reader: FakeSmearReader, tmp_path: Path
+) -> None:
+    smear(tmp_path / "smear")
+    (tmp_path / "smear" / "1.png").rename(tmp_path / "smear" / "caf\udce9.png")
+    content = answer(assess("--json", tmp_path / "smear"))
+    assert "caf\udce9.png" in [image["file"] for image in content["images"]]
+
+
 def test_a_single_file_is_a_study_too(reader: FakeSmearReader, tmp_path: Path) -> None:
     smear(tmp_path / "smear")
     content = answer(assess("--json", tmp_path / "smear" / "1.png"))
