@@ -78,8 +78,8 @@ class Settings:
     def __post_init__(self) -> None:
         for name in ("fhir_url", "archive_url", "public_url"):
             url = getattr(self, name)
-            if url and (urlsplit(url).scheme not in ("http", "https") or not urlsplit(url).hostname):
-                raise ConfigurationError(f"{PREFIX}{name.upper()} is not an http(s) address: {url!r}")
+            if url:
+                _check_address(PREFIX + name.upper(), url)
             object.__setattr__(self, name, url.rstrip("/"))
         for f in fields(self):
             value = getattr(self, f.name)
@@ -111,6 +111,24 @@ class Settings:
     def embedded(self) -> bool:
         """Whether the Celery worker runs as a thread of the serving process."""
         return self.broker_url.startswith("memory://")
+
+
+def _check_address(variable: str, url: str) -> None:
+    try:
+        parts = urlsplit(url)
+        plain = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        raise ConfigurationError(
+            f"{variable} is not an http(s) address: it has no valid host or port"
+        ) from None
+    if "@" in parts.netloc:
+        # It would not be sent, and addresses stand in messages that others read.
+        raise ConfigurationError(
+            f"{variable} must not hold a user name or password; {PREFIX}FHIR_TOKEN, {PREFIX}ARCHIVE_USER and "
+            f"{PREFIX}ARCHIVE_PASSWORD are for that"
+        )
+    if not plain:
+        raise ConfigurationError(f"{variable} is not an http(s) address: {url!r}")
 
 
 def _parse(name: str, kind: Any, text: str) -> Any:

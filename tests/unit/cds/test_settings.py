@@ -41,6 +41,9 @@ def test_the_environment_is_read_by_type():
         ("ALLOW_OPEN", "perhaps"),
         ("FHIR_URL", "fhir.example/r4"),
         ("ARCHIVE_URL", "file:///etc/passwd"),
+        ("ARCHIVE_URL", "http://[::1"),
+        ("FHIR_URL", "http://fhir.example:99999/r4"),
+        ("PUBLIC_URL", "http://:8702"),
         ("LOG_LEVEL", "LOUD"),
         ("MODALITIES", ","),
     ],
@@ -48,3 +51,10 @@ def test_the_environment_is_read_by_type():
 def test_a_malformed_setting_is_named(name, text):
     with pytest.raises(ConfigurationError, match=f"LEUKOCDS_{name}"):
         Settings.from_env({f"LEUKOCDS_{name}": text})
+
+
+@pytest.mark.parametrize("name", ["FHIR_URL", "ARCHIVE_URL", "PUBLIC_URL"])
+def test_a_password_in_an_address_is_refused_and_not_repeated(name):
+    with pytest.raises(ConfigurationError, match=f"LEUKOCDS_{name} must not hold") as caught:
+        Settings.from_env({f"LEUKOCDS_{name}": "https://user:hush@pacs.example/dicom-web"})
+    assert "hush" not in str(caught.value)
