@@ -80,14 +80,12 @@ class PackageReader:
                 study.readings.append(ImageReading(source=scaled.source, refused=scaled.reason))
                 study.undecoded += 1
                 continue
-            self._look_at(scaled, study)
-            if len(study.crops) >= BATCH:
-                self._classify(study)
+            self._look_at(scaled, study, deadline)
         self._classify(study)
         return study.reading(self._distribution)
 
-    def _look_at(self, scaled: ScaledImage, study: "_Study") -> None:
-        """Gate one image and cut out its cells."""
+    def _look_at(self, scaled: ScaledImage, study: "_Study", deadline: Deadline | None) -> None:
+        """Gate one image and cut out its cells; classify whenever a batch is full, as one image may hold thousands."""
         image, um_per_px = scaled.image, scaled.um_per_px
         reading = ImageReading(source=image.source, um_per_px=round(um_per_px, 5), scale_origin=scaled.origin)
         with study.timed("quality"):
@@ -106,6 +104,10 @@ class PackageReader:
                 )
             )  # fmt: skip
             study.waiting.append((len(study.readings) - 1, cell.row, cell.column))
+            if len(study.crops) >= BATCH:
+                self._classify(study)
+                if deadline is not None:
+                    deadline.check()
 
     def _classify(self, study: "_Study") -> None:
         """Classify the crops that wait."""

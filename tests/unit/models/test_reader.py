@@ -11,6 +11,7 @@ from cds.errors import DeadlineExceeded
 from cds.interpret import interpret
 from cds.values import Finding, NotAnalysedReason, Pattern, RefusedImage, SmearImage
 from models import reader as reader_module
+from models.classifier import BATCH
 from models.package import load_identity
 from models.reader import THUMBNAIL_PX, open_reader
 from tests.fakes.drawn_smears import draw_smear
@@ -57,6 +58,19 @@ def test_each_single_cell_image_gives_its_cell(reader, package):
 def test_it_reads_again_and_again_with_the_same_answer(reader):
     images = [single_cell(n) for n in range(3)]
     assert reader.read(images).cells == reader.read(images).cells
+
+
+def test_of_one_image_with_many_cells_no_more_than_a_batch_waits(reader, monkeypatch):
+    waited = []
+    classify = reader._classifier.classify
+    monkeypatch.setattr(
+        reader._classifier, "classify", lambda crops: waited.append(len(crops)) or classify(crops)
+    )
+    nuclei = [(15.0 + 25 * row, 15.0 + 25 * column, 3.5) for row in range(6) for column in range(6)]
+    field = draw_smear(shape=(1060, 1060), um_per_px=0.15, nuclei=nuclei, red_cells=6)
+    reading = reader.read([SmearImage(source="field", pixels=field, um_per_px=0.15)])
+    assert len(reading.cells) >= 2 * BATCH
+    assert max(waited) == BATCH
 
 
 def test_thumbnails_are_small_jpegs_of_at_most_so_many_cells(reader, monkeypatch):
