@@ -42,7 +42,8 @@ class CropClassifier:
     def classify(self, crops: Crops) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
         """Calibrated probabilities ``(n, labels)`` and embeddings ``(n, d)`` of uint8 RGB `crops` ``(n, s, s, 3)``.
 
-        Each crop is seen as it is and turned by 180°, and the two are averaged: a cell has no right way up.
+        Each crop is seen as it is and turned by 180°, and the two are averaged: a cell has no right way up. Raises
+        PackageError when the network answers with numbers that are not finite.
         """
         probabilities, embeddings = [], []
         for start in range(0, len(crops), BATCH):
@@ -57,6 +58,9 @@ class CropClassifier:
         std = np.array(self._card.std, np.float32) * 255.0
         cells = ((crops.astype(np.float32) - mean) / std).transpose(0, 3, 1, 2)
         logits, embedding = self._session.run(["logits", "embedding"], {"cells": np.ascontiguousarray(cells)})
+        if not (np.isfinite(logits).all() and np.isfinite(embedding).all()):
+            # The first label would win, and broken weights would look like healthy blood.
+            raise PackageError("the network answers with numbers that are not finite")
         return logits, embedding
 
     def _softmax(self, logits: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:

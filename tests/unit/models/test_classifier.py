@@ -52,6 +52,13 @@ def test_a_network_with_another_number_of_labels_is_refused(tmp_path):
         CropClassifier(load_card(folder), folder)
 
 
+def test_numbers_that_are_not_finite_are_an_error_and_no_cell_type(tmp_path):
+    crop = {"size_px": 48, "um_per_px": 0.25, "mean": [0.5, 0.5, 0.5], "std": [1e-42, 1e-42, 1e-42]}
+    folder = write_tiny_package(tmp_path, input=crop)
+    with np.errstate(over="ignore"), pytest.raises(PackageError, match="not finite"):
+        CropClassifier(load_card(folder), folder, threads=1)
+
+
 def test_weights_that_are_no_network_are_refused(tmp_path):
     folder = write_tiny_package(tmp_path, weights={"file": "ood.npz"})
     with pytest.raises(PackageError, match="no network"):
