@@ -9,11 +9,11 @@ from cds.deadline import Deadline
 from cds.errors import UpstreamInvalid
 from cds.ports import FhirServer, Resource
 from cds.values import NAMESPACE, ImageRef, is_reference
+from fhir_profiles.codes import DICOM_UID_SYSTEM
 
 #: Beyond it an ImagingStudy says how many instances there are, not which.
 MAX_LISTED_INSTANCES = 200
 
-_DICOM_UID = "urn:dicom:uid"
 _DCM = "http://dicom.nema.org/resources/ontology/DCM"
 _MODALITY = {"system": _DCM, "code": "GM", "display": "General Microscopy"}
 _CONNECTION_TYPE = {
@@ -25,7 +25,7 @@ _ENDPOINT_IDENTIFIER = "urn:leukocds:endpoint"
 
 def find_imaging_study(fhir: FhirServer, study_uid: str, deadline: Deadline | None = None) -> Resource | None:
     """The ImagingStudy with that Study Instance UID."""
-    found = fhir.search("ImagingStudy", {"identifier": f"{_DICOM_UID}|urn:oid:{study_uid}"}, deadline)
+    found = fhir.search("ImagingStudy", {"identifier": f"{DICOM_UID_SYSTEM}|urn:oid:{study_uid}"}, deadline)
     studies = [r for r in found if r.get("resourceType") == "ImagingStudy"]
     if len(studies) > 1:
         raise UpstreamInvalid(f"the FHIR server holds {len(studies)} ImagingStudies of one study")
@@ -77,7 +77,7 @@ def register_study(
                 "request": {
                     "method": "POST",
                     "url": "ImagingStudy",
-                    "ifNoneExist": f"ImagingStudy?identifier={_DICOM_UID}|urn:oid:{study_uid}",
+                    "ifNoneExist": f"ImagingStudy?identifier={DICOM_UID_SYSTEM}|urn:oid:{study_uid}",
                 },
             },
         )
@@ -88,7 +88,7 @@ def register_study(
 def _imaging_study(study_uid: str, patient: str, series: list[Resource], started: str | None) -> Resource:
     study: Resource = {
         "resourceType": "ImagingStudy",
-        "identifier": [{"system": _DICOM_UID, "value": f"urn:oid:{study_uid}"}],
+        "identifier": [{"system": DICOM_UID_SYSTEM, "value": f"urn:oid:{study_uid}"}],
         "status": "available",
         "modality": [_MODALITY],
         "subject": {"reference": patient},

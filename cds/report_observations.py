@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+from cds.cell_types import GROUPS
 from cds.ports import Resource
 from cds.report_parts import (
     AI_META,
@@ -46,7 +47,6 @@ from fhir_profiles.codes import (
     Code,
 )
 
-_BLASTS = ("myeloblast", "lymphoblast")
 #: Beside the white cells, and worth a number of their own.
 _BESIDE = ("erythroblast", "smudge_cell")
 _INTERPRETATION = {
@@ -113,7 +113,7 @@ def _differential_components(differential: Differential) -> Iterator[Resource]:
     yield {"code": concept(WHITE_CELLS_COUNTED), "valueInteger": differential.total}
     if not differential.total:
         return
-    blasts = 100 * differential.fraction(*_BLASTS)
+    blasts = 100 * differential.fraction(*GROUPS["blasts"])
     yield {"code": concept(BLASTS, text="Blasts of any lineage"), "valueQuantity": _percent(blasts)}
     for cell_type, count in _by_frequency(differential):
         yield from _cell_components(cell_type, count, _percent(100 * count / differential.total))
