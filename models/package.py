@@ -15,6 +15,8 @@ from cds.errors import PackageError
 from cds.values import CLASSES, ModelIdentity, PatternModel
 
 CARD = "card.json"
+#: Where the measured figures, their page and the predictions behind them stand, below the package's folder.
+REPORT = "report/"
 #: The package that is used when no other is configured, below `models/bundled`.
 BUNDLED = "leukocds-cells-resnet34"
 
@@ -154,8 +156,11 @@ def _read_card(folder: Path) -> dict[str, Any]:
 def _listed_files(document: Mapping[str, Any]) -> dict[str, str]:
     files = _get(document, "files", dict)
     for name, digest in files.items():
-        if Path(name).name != name or not isinstance(digest, str) or len(digest) != 64:
-            raise PackageError(f"files: {name!r} must be a plain file name with its sha256")
+        plain = Path(name).name == name.removeprefix(REPORT) != ".."
+        if not plain or not isinstance(digest, str) or len(digest) != 64:
+            raise PackageError(
+                f"files: {name!r} must be a plain file name, or one below {REPORT}, with its sha256"
+            )
     return dict(files)
 
 

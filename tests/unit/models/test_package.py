@@ -3,7 +3,7 @@ import json
 import pytest
 
 from cds.errors import PackageError
-from models.package import load_card, load_identity
+from models.package import file_digest, load_card, load_identity
 from tests.fakes.tiny_package import LABELS, PATTERN_MODEL, write_tiny_package
 
 
@@ -38,6 +38,19 @@ def test_an_altered_file_is_refused(tmp_path):
         load_card(folder)
 
 
+def test_files_of_the_report_are_checked_like_the_others(tmp_path):
+    folder = write_tiny_package(tmp_path)
+    document = json.loads((folder / "card.json").read_text())
+    (folder / "report").mkdir()
+    (folder / "report" / "metrics.json").write_text("{}")
+    document["files"]["report/metrics.json"] = file_digest(folder / "report" / "metrics.json")
+    (folder / "card.json").write_text(json.dumps(document))
+    assert load_card(folder).document["files"] == document["files"]
+    (folder / "report" / "metrics.json").write_text("{ }")
+    with pytest.raises(PackageError, match=r"report/metrics\.json was altered"):
+        load_card(folder)
+
+
 def test_a_missing_file_is_refused(tmp_path):
     folder = write_tiny_package(tmp_path)
     (folder / "ood.npz").unlink()
@@ -56,6 +69,9 @@ def test_a_missing_file_is_refused(tmp_path):
         ({"input": {"size_px": 48, "um_per_px": 0.2, "mean": [0, 0], "std": [1, 1, 1]}}, "mean"),
         ({"weights": {"file": "other.onnx"}}, "not among"),
         ({"files": {"../weights.onnx": "0" * 64}}, "plain file name"),
+        ({"files": {"report/../weights.onnx": "0" * 64}}, "plain file name"),
+        ({"files": {"report/..": "0" * 64}}, "plain file name"),
+        ({"files": {"elsewhere/weights.onnx": "0" * 64}}, "plain file name"),
         ({"pattern_model": {}}, "no pattern_model"),
         ({"pattern_model": {**PATTERN_MODEL, "bias": [0.0]}}, "malformed"),
         ({"pattern_model": {k: v for k, v in PATTERN_MODEL.items() if k != "min_cells"}}, "malformed"),
