@@ -1,7 +1,8 @@
 """Augmentation of single-cell crops, on the processor, about half a millisecond a cell.
 
 What a cell is must not follow from where it was photographed: every source meets the same turns, shifts, scales,
-stains, colours of light, blur and JPEG, drawn widely enough to overlap between sources.
+stains, blur and JPEG, drawn widely enough to overlap between sources, and a share of cells is given the colours of
+another laboratory outright. Each view ends with a neutral background, as in serving.
 """
 
 from dataclasses import dataclass
@@ -9,6 +10,8 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 import numpy.typing as npt
+
+from models.white_balance import neutral_one
 
 Rgb = npt.NDArray[np.uint8]
 
@@ -26,9 +29,12 @@ class Augmentation:
     shift_px: float = 15.0
     zoom: float = 0.20
     shear: float = 0.08
-    stain_gain: float = 0.20
-    stain_mix: float = 0.08
-    light: float = 0.16
+    stain_gain: float = 0.22
+    stain_mix: float = 0.09
+    #: Standard deviation of each channel's gamma (logarithm), which cameras and software add to a stain.
+    gamma: float = 0.18
+    #: Share of views that are given the colours of a cell of another source, fully or in part.
+    restain_share: float = 0.4
     blur_px: float = 1.1
     blur_share: float = 0.4
     jpeg_share: float = 0.35
@@ -49,16 +55,53 @@ def augment(
     field_px: int,
     size_px: int,
     strength: Augmentation = Augmentation(),
+    colours: "tuple[Colours, Colours] | None" = None,
 ) -> Rgb:
-    """A changed view: uint8 RGB ``(size_px, size_px, 3)`` of about the middle `field_px` of ``crop`` (s, s, 3)."""
+    """A changed view: uint8 RGB ``(size_px, size_px, 3)`` of about the middle `field_px` of ``crop`` (s, s, 3).
+
+    colours: those of the crop itself and those of a cell of another source that it may be given.
+    """
     image = _warp(crop, rng, field_px, size_px, strength)
-    image = _stain_and_light(image, rng, strength)
+    if colours is not None and rng.random() < strength.restain_share:
+        image = restain(image, *colours, share=float(rng.uniform(0.3, 1.0)))
+    image = _stain(image, rng, strength)
     if rng.random() < strength.blur_share:
         image = _blur(image, rng, strength)
     if rng.random() < strength.jpeg_share:
         quality = int(rng.integers(35, 96))
         image = _jpeg(image, quality)
-    return image
+    return neutral_one(image)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Colours:
+    """Mean and deviation, each ``(3,)`` in OpenCV's 8-bit CIE L*a*b*, of what is stained in a crop."""
+
+    mean: npt.NDArray[np.float32]
+    deviation: npt.NDArray[np.float32]
+
+
+def colours_of(crop: Rgb) -> Colours:
+    """The colours of the stained part of a crop (s, s, 3) after its background was made neutral."""
+    balanced = neutral_one(cv2.resize(crop, (64, 64), interpolation=cv2.INTER_AREA).astype(np.uint8))
+    lab = cv2.cvtColor(balanced, cv2.COLOR_RGB2LAB).reshape(-1, 3).astype(np.float32)
+    stained = lab[balanced[..., 1].reshape(-1) < 200]
+    if len(stained) < 50:
+        stained = lab
+    return Colours(stained.mean(axis=0), stained.std(axis=0) + 2.0)
+
+
+def restain(image: Rgb, own: Colours, other: Colours, *, share: float) -> Rgb:
+    """`image` (s, s, 3) with its colours moved by `share` of the way to another cell's (Reinhard et al. 2001)."""
+    lab = cv2.cvtColor(neutral_one(image), cv2.COLOR_RGB2LAB).astype(np.float32)
+    # Not beyond doubling or halving contrast: a pale cell's statistics would tear a dark one apart.
+    gain = np.clip(other.deviation / own.deviation, 0.5, 2.0)
+    moved = (lab - own.mean) * gain + other.mean
+    # The background stays white: the shift grows with how stained a pixel is.
+    stained = np.clip((243.0 - lab[..., :1]) / 40.0, 0.0, 1.0) * np.float32(share)
+    mixed: Rgb = np.clip(lab + stained * (moved - lab), 0, 255).astype(np.uint8)
+    restained: Rgb = cv2.cvtColor(mixed, cv2.COLOR_LAB2RGB).astype(np.uint8)
+    return restained
 
 
 def _warp(crop: Rgb, rng: np.random.Generator, field_px: int, size_px: int, strength: Augmentation) -> Rgb:
@@ -83,19 +126,19 @@ def _warp(crop: Rgb, rng: np.random.Generator, field_px: int, size_px: int, stre
     ).astype(np.uint8)
 
 
-def _stain_and_light(image: Rgb, rng: np.random.Generator, strength: Augmentation) -> Rgb:
-    """Scale and mix the stains in optical density; change light by channel; add noise."""
+def _stain(image: Rgb, rng: np.random.Generator, strength: Augmentation) -> Rgb:
+    """Scale and mix the stains in optical density, bend each channel's response, add noise."""
     gains = np.diag(np.exp(rng.normal(0, strength.stain_gain, 3)))
     mixing = rng.normal(0, strength.stain_mix, (3, 3))
     change = (_TO_STAINS @ (gains + mixing) @ _STAINS).astype(np.float32)
-    # Light of its own first: the background's colour and brightness are the surest mark of a source.
-    light = rng.normal(0, strength.light, 3) * 0.6 + rng.normal(0, strength.light)
     density = cv2.transform(_DENSITY_OF[image], change.T)
-    if rng.random() < 0.5:
-        # Half of the views are given a neutral background before the new light: removes the source's own.
-        density -= np.percentile(density[::4, ::4].reshape(-1, 3), 8, axis=0).astype(np.float32)
-    density += np.abs(light).astype(np.float32) if rng.random() < 0.5 else light.astype(np.float32)
-    values = 256 * np.exp(-density)
+    # The source's own light goes first, or mixing stains would mix it in.
+    density -= np.percentile(density[::4, ::4].reshape(-1, 3), 8, axis=0).astype(np.float32)
+    np.maximum(density, 0, out=density)
+    density *= np.exp(rng.normal(0, strength.gamma * 0.5, 3) + rng.normal(0, strength.gamma)).astype(
+        np.float32
+    )
+    values = 240 * np.exp(-density)
     if rng.random() < 0.5:
         values += rng.standard_normal(values.shape, np.float32) * np.float32(rng.uniform(0, strength.noise))
     changed: Rgb = np.clip(values, 0, 255).astype(np.uint8)

@@ -33,6 +33,9 @@ SOURCE_LABELS: dict[str, tuple[str, ...]] = {
     **{name: (name,) for name in CELL_TYPES},
     "neutrophil": ("segmented_neutrophil", "band_neutrophil"),
     "variant_lymphocyte": ("reactive_lymphocyte",),
+    # Lyon's label is the patient's (reactive lymphocytosis): some of the cells are ordinary lymphocytes. No other
+    # source uses the name.
+    "reactive_lymphocyte": ("reactive_lymphocyte", "lymphocyte"),
     # Lymphocytosis of a lymphoproliferative disorder, mostly but not only CLL: the type is "CLL-like".
     "tumoral_lymphocyte": ("cll_lymphocyte",),
     "blast": ("myeloblast",),

@@ -1,5 +1,7 @@
 """What an epoch is made of: real cells balanced by type and source, crops without a cell, and a share of drawn ones."""
 
+import queue
+import threading
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -8,7 +10,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from models.augment import Augmentation, augment
+from models.augment import Augmentation, Colours, augment, colours_of
 from models.corpus import CROP_PX, CROP_UM_PER_PX, CellRecord
 from models.labels import CELL_TYPES
 from models.synthetic.cells import draw_cell
@@ -21,11 +23,14 @@ _NOT_A_CELL = CELL_TYPES.index("not_a_cell")
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Pool:
-    """Crops to draw from: uint8 RGB ``(n, 160, 160, 3)``, allowed types ``(n, labels)``, odds ``(n,)`` summing to 1."""
+    """Crops to draw from: uint8 RGB ``(n, 160, 160, 3)``, allowed types ``(n, labels)``, odds ``(n,)`` summing to 1;
+    the source of each, and its colours."""
 
     crops: Crops
     allowed: Allowed
     odds: npt.NDArray[np.float64]
+    sources: tuple[str, ...]
+    colours: tuple[Colours, ...]
 
 
 def balanced_odds(
@@ -92,7 +97,13 @@ def drawn_pool(per_type: int, seed: int) -> Pool:
         ]
     )
     allowed = np.repeat(np.eye(len(CELL_TYPES), dtype=bool), per_type, axis=0)
-    return Pool(crops=crops, allowed=allowed, odds=np.full(len(crops), 1 / len(crops)))
+    return Pool(
+        crops=crops,
+        allowed=allowed,
+        odds=np.full(len(crops), 1 / len(crops)),
+        sources=("synthetic",) * len(crops),
+        colours=tuple(colours_of(c) for c in crops),
+    )
 
 
 def real_pool(
@@ -108,10 +119,13 @@ def real_pool(
     none = np.zeros((len(empty), len(CELL_TYPES)), bool)
     none[:, _NOT_A_CELL] = True
     keys = [("|".join(r.allowed), r.source) for r in records] + [("not_a_cell", r.source) for r in origins]
+    everything = np.concatenate([crops, empty])
     return Pool(
-        crops=np.concatenate([crops, empty]),
+        crops=everything,
         allowed=np.concatenate([allowed, none]),
         odds=balanced_odds(keys),
+        sources=tuple(source for _, source in keys),
+        colours=tuple(colours_of(c) for c in everything),
     )
 
 
@@ -128,6 +142,8 @@ def batches(
 ) -> Iterator[tuple[Crops, Allowed]]:
     """Endless augmented batches: uint8 RGB ``(batch, s, s, 3)``, s = `size_px`; allowed types ``(batch, labels)``."""
     cumulated = np.cumsum(real.odds)
+    of_source = {s: np.flatnonzero(np.array(real.sources) == s) for s in sorted(set(real.sources))}
+    names = list(of_source)
     while True:
         views, allowed = [], []
         for _ in range(batch):
@@ -135,6 +151,32 @@ def batches(
                 pool, i = drawn, int(rng.integers(len(drawn.crops)))
             else:
                 pool, i = real, min(int(np.searchsorted(cumulated, rng.random())), len(real.crops) - 1)
-            views.append(augment(pool.crops[i], rng, field_px=field_px, size_px=size_px, strength=strength))
+            # Any source alike: the small ones bring the stains that are rare.
+            members = of_source[names[int(rng.integers(len(names)))]]
+            other = real.colours[int(members[int(rng.integers(len(members)))])]
+            view = augment(
+                pool.crops[i], rng, field_px=field_px, size_px=size_px, strength=strength,
+                colours=(pool.colours[i], other),
+            )  # fmt: skip
+            views.append(view)
             allowed.append(pool.allowed[i])
         yield np.stack(views), np.stack(allowed)
+
+
+def ahead(source: Iterator[tuple[Crops, Allowed]], count: int) -> Iterator[tuple[Crops, Allowed]]:
+    """The next `count` batches, prepared two ahead in a thread (OpenCV works outside the interpreter's lock)."""
+    ready: queue.Queue[tuple[Crops, Allowed] | Exception] = queue.Queue(maxsize=2)
+
+    def fill() -> None:
+        try:
+            for _ in range(count):
+                ready.put(next(source))
+        except Exception as error:  # noqa: BLE001 - handed to the consumer, which raises it
+            ready.put(error)
+
+    threading.Thread(target=fill, daemon=True).start()
+    for _ in range(count):
+        item = ready.get()
+        if isinstance(item, Exception):
+            raise item
+        yield item

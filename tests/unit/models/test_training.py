@@ -1,5 +1,6 @@
 """The training loop on a handful of drawn cells: it learns, ends on time, and goes on where it stopped."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -7,8 +8,8 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="the train extra is not installed")
 
-from models.augment import Augmentation, augment, centre_crop  # noqa: E402
-from models.corpus import CellRecord, read_corpus  # noqa: E402
+from models.augment import Augmentation, augment, centre_crop, colours_of, restain  # noqa: E402
+from models.corpus import CellRecord, CorpusError, read_corpus  # noqa: E402
 from models.labels import CELL_TYPES  # noqa: E402
 from models.networks import build_network  # noqa: E402
 from models.parallel import Team  # noqa: E402
@@ -117,7 +118,7 @@ def test_augmentation_changes_a_cell_but_keeps_its_shape() -> None:
 
 def test_without_strength_the_middle_of_a_cell_stays_in_the_middle() -> None:
     still = Augmentation(
-        shift_px=0, zoom=0, shear=0, stain_gain=0, stain_mix=0, light=0, blur_share=0, jpeg_share=0, noise=0
+        shift_px=0, zoom=0, shear=0, stain_gain=0, stain_mix=0, gamma=0, blur_share=0, jpeg_share=0, noise=0
     )
     crop = draw_cell("lymphoblast", np.random.default_rng(1))
     plain = centre_crop(crop, field_px=128, size_px=64)
@@ -125,6 +126,30 @@ def test_without_strength_the_middle_of_a_cell_stays_in_the_middle() -> None:
         view = augment(crop, np.random.default_rng(seed), field_px=128, size_px=64, strength=still)
         middle = np.s_[24:40, 24:40]
         assert abs(int(view[middle].mean()) - int(plain[middle].mean())) < 25
+
+
+def test_a_cell_is_given_the_colours_of_another() -> None:
+    own = draw_cell("lymphocyte", np.random.default_rng(0))
+    other = (255 * (own / 255) ** np.array([0.6, 1.3, 1.0])).astype(np.uint8)  # a redder stain
+    target = colours_of(other)
+    before = np.abs(colours_of(own).mean - target.mean).max()
+    restained = restain(own, colours_of(own), target, share=1.0)
+    assert np.abs(colours_of(restained).mean - target.mean).max() < 0.5 * before
+    # Empty glass is no stain.
+    glass = own[..., 1] > 235
+    assert glass.any()
+    assert restained[glass].min() > 200
+
+
+def test_weak_cells_are_learnt_and_sources_left_out(records: list[CellRecord], tmp_path: Path) -> None:
+    taught = [r for r in records if r.split == "train"]
+    weak = [replace(r, source="fields", group=f"w-{r.group}", sha256=f"w{r.sha256}") for r in taught[:3]]
+    crops = np.stack([draw_cell("lymphoblast", np.random.default_rng(i)) for i in range(3)])
+    config = replace(TINY, epochs=1, epoch_cells=16, left_out=("lisc",))
+    run = train(records, config, tmp_path, weak=[(weak, crops)])
+    assert run.steps == 1
+    with pytest.raises(CorpusError, match="no cell to train on"):
+        train(records, config, tmp_path)
 
 
 def test_crops_without_a_cell_have_no_nucleus_in_the_middle(tmp_path: Path) -> None:

@@ -1,0 +1,139 @@
+"""Cells whose label is known only for the field that they lie in, or only by the box about them.
+
+Fields of `fields/taleqani` are labelled as a whole: B-ALL, or benign hematogone controls. Cells are found in them and
+given the label that the field allows: in ALL a large cell is a lymphoblast, a small one a lymphoblast or a lymphocyte;
+in a benign field a cell is anything but a blast. Boxes of `detection/txl-pbc` come from healthy donors: a red cell is
+no nucleated cell, a platelet is a platelet, a white cell is one of the types of healthy blood. They bring stains and
+cameras that no source of labelled cells has.
+"""
+
+import csv
+import hashlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from models.classifier import crop_about
+from models.corpus import CROP_PX, CROP_UM_PER_PX, CellRecord, CorpusError, with_validation
+from models.finding import find_cells
+from models.labels import SOURCE_LABELS
+
+Crops = npt.NDArray[np.uint8]
+
+#: Scale of `fields/taleqani` (its README: about 0.4 µm/px, a red cell is 16 to 20 px across).
+TALEQANI_UM_PER_PX = 0.4
+#: Nucleus from which a cell in an ALL field is taken for a lymphoblast: a small lymphocyte's has about 40 µm².
+_LARGE_NUCLEUS_UM2 = 55.0
+#: Cells taken from one field, so that a crowded one does not outweigh ten others.
+_CELLS_A_FIELD = 4
+#: Diameter of a red cell on a smear, to give each boxed image its scale.
+_RED_CELL_UM = 7.5
+_RED_CELLS_AN_IMAGE, _BOX_KINDS = 3, ("white", "red", "platelet")
+
+_HEALTHY_WHITE = SOURCE_LABELS["non_blast"]
+_NO_BLAST = (*_HEALTHY_WHITE, "metamyelocyte", "myelocyte", "erythroblast", "smudge_cell")
+
+
+def weak_cells(data: Path) -> list[tuple[list[CellRecord], Crops]]:
+    """What the corpus has besides labelled cells: cells of labelled fields and boxed cells, where there are any."""
+    found = []
+    if (data / "fields" / "taleqani").is_dir():
+        cells, crops = field_cells(data, "train")
+        found.append((with_validation(cells), crops))
+    if (data / "detection" / "txl-pbc").is_dir():
+        found.append(boxed_cells(data))
+    return found
+
+
+def field_cells(folder: Path, split: str) -> tuple[list[CellRecord], Crops]:
+    """Cells found in the fields of `folder` ``/fields/taleqani`` of one split, with weak labels and crops
+    uint8 RGB ``(n, 160, 160, 3)`` at 0.167 µm/px.
+
+    Raises CorpusError when a field cannot be read.
+    """
+    records: list[CellRecord] = []
+    crops: list[Crops] = []
+    with (folder / "manifest.csv").open(newline="", encoding="utf-8") as stream:
+        rows = [r for r in csv.DictReader(stream) if r["source"] == "taleqani" and r["split"] == split]
+    for row in rows:
+        pixels = _read(folder / row["file"])
+        rng = np.random.default_rng(int(row["sha256"][:8], 16))
+        found = list(find_cells(pixels, TALEQANI_UM_PER_PX).cells)
+        for i in rng.permutation(len(found))[:_CELLS_A_FIELD]:
+            large = found[i].area_um2 >= _LARGE_NUCLEUS_UM2
+            if row["disease"] != "ALL":
+                allowed: tuple[str, ...] = _NO_BLAST
+            else:
+                allowed = ("lymphoblast",) if large else ("lymphoblast", "lymphocyte")
+            crops.append(_cut(pixels, found[i].row, found[i].column, TALEQANI_UM_PER_PX))
+            records.append(
+                CellRecord(
+                    path=folder / row["file"], source="taleqani", source_label=f"field_{row['disease']}",
+                    allowed=allowed, disease=row["disease"], group=row["group"], split=split,
+                    sha256=row["sha256"],
+                )
+            )  # fmt: skip
+    return records, _stack(crops)
+
+
+def boxed_cells(folder: Path) -> tuple[list[CellRecord], Crops]:
+    """White cells, red cells and platelets of half the images of `folder` ``/detection/txl-pbc``, split "train".
+
+    The other half is left for measuring cell finding together with the network. Crops as in `field_cells`.
+    """
+    records: list[CellRecord] = []
+    crops: list[Crops] = []
+    for image, boxes in _boxed_images(folder / "detection" / "txl-pbc"):
+        if int(hashlib.sha256(image.name.encode()).hexdigest(), 16) % 2:
+            continue
+        pixels = _read(image)
+        height, width = pixels.shape[:2]
+        reds = [b for b in boxes if b[0] == 1]
+        if not reds:
+            continue
+        um_per_px = _RED_CELL_UM / float(np.median([(b[3] * width + b[4] * height) / 2 for b in reds]))
+        rng = np.random.default_rng(int(hashlib.sha256(image.name.encode()).hexdigest()[:8], 16))
+        some_reds = [reds[i] for i in rng.permutation(len(reds))[:_RED_CELLS_AN_IMAGE]]
+        for kind, x, y, _, _ in [b for b in boxes if b[0] != 1] + some_reds:
+            name = _BOX_KINDS[int(kind)]
+            allowed = {
+                "white": _HEALTHY_WHITE, "red": ("not_a_cell",), "platelet": ("platelet_or_artifact",),
+            }[name]  # fmt: skip
+            crops.append(_cut(pixels, y * height, x * width, um_per_px))
+            records.append(
+                CellRecord(
+                    path=image, source="txl_pbc", source_label=f"box_{name}", allowed=allowed, disease="none",
+                    group=f"txl_pbc-{image.stem}", split="train", sha256=f"{image.name}:{len(records)}",
+                )
+            )  # fmt: skip
+    return records, _stack(crops)
+
+
+def _boxed_images(folder: Path) -> Iterator[tuple[Path, list[tuple[float, float, float, float, float]]]]:
+    """Each image with its boxes: kind, centre x, centre y, width, height as fractions (the YOLO form)."""
+    for label in sorted(folder.rglob("*.txt")):
+        candidates = [p for s in (".png", ".jpg") for p in folder.rglob(label.stem + s)]
+        if candidates:
+            lines = [line.split() for line in label.read_text().splitlines() if line.strip()]
+            yield (
+                candidates[0],
+                [(float(a), float(b), float(c), float(d), float(e)) for a, b, c, d, e in lines],
+            )
+
+
+def _cut(pixels: Crops, row: float, column: float, um_per_px: float) -> Crops:
+    return crop_about(pixels, row, column, um_per_px, size_px=CROP_PX, scale=CROP_UM_PER_PX)
+
+
+def _read(path: Path) -> Crops:
+    image = cv2.imread(str(path), cv2.IMREAD_COLOR)
+    if image is None:
+        raise CorpusError(f"{path} cannot be read as an image")
+    return np.ascontiguousarray(image[:, :, ::-1]).astype(np.uint8)
+
+
+def _stack(crops: list[Crops]) -> Crops:
+    return np.stack(crops) if crops else np.empty((0, CROP_PX, CROP_PX, 3), np.uint8)
