@@ -12,6 +12,11 @@ CML_NEVER_VALIDATED = (
     "BCR::ABL1 decides."
 )
 
+_BELOW_20 = (
+    "Below 20 % blasts an acute leukemia is named only with defining genetics (WHO 2022, ICC 2022); "
+    "10 to 19 % without them are MDS/AML."
+)
+
 
 def evidence_sentences(
     differential: Differential, pattern: Pattern, reason: str | None, *, possible_apl: bool
@@ -50,7 +55,8 @@ def _of_pattern(differential: Differential, pattern: Pattern) -> list[str]:
         )
         of_mine, of_theirs = differential.count(mine), differential.count(theirs)
         lineage = f"Of the blasts {of_mine} look like {mine}s, {of_theirs} like {theirs}s."
-        return [blasts, lineage, *_where_present(differential, "promyelocytes", "monocytes")]
+        below = [_BELOW_20] if differential.fraction(*GROUPS["blasts"], "promyelocyte") < 0.2 else []
+        return [blasts, lineage, *below, *_where_present(differential, "promyelocytes", "monocytes")]
     if pattern is Pattern.CLL:
         return [
             _sentence(differential, "cll_lymphocytes", "are lymphocytes of the CLL kind"),

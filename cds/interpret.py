@@ -1,7 +1,8 @@
 """From classified cells to a finding: the differential, the probability of each pattern, and the rules of safety.
 
-The pattern model proposes; the rules dispose. They are those of any laboratory: acute leukemia is not named below 20 %
-blasts (WHO, ICC), healthy not with blasts in the blood, and what lies between goes to a pathologist.
+The pattern model proposes; the rules dispose. They are those of any laboratory: acute leukemia is not named below a
+share of blasts (the package's card says which; ICC 2022 starts at 10 %, WHO 2022 in general at 20 %), healthy not with
+blasts in the blood, and what lies between goes to a pathologist.
 """
 
 import math
@@ -64,6 +65,16 @@ def interpret(reading: SmearReading, model: PatternModel) -> Finding | NotAnalys
     )
 
 
+def leukemic_types(differential: Differential) -> tuple[str, ...]:
+    """The types that count as blasts in this differential.
+
+    Promyelocytes are blast equivalents where maturation stops at them (in APL above all): where they outnumber the
+    myelocytes and metamyelocytes that a left shift would bring along.
+    """
+    arrested = differential.count("promyelocyte") > differential.count(*GROUPS["later_precursors"])
+    return (*GROUPS["blasts"], "promyelocyte") if arrested else GROUPS["blasts"]
+
+
 def class_probabilities(differential: Differential, model: PatternModel) -> dict[Pattern, float]:
     """Softmax of the pattern model over the differential's features."""
     features = [feature(name, differential) for name in model.features]
@@ -95,7 +106,8 @@ def decide(
 ) -> tuple[Pattern, str | None]:
     """The pattern that the rules allow, and why it is indeterminate (None when it is not)."""
     review = "pathologist smear review advised"
-    blasts, count = differential.fraction(*GROUPS["blasts"]), differential.count(*GROUPS["blasts"])
+    kinds = leukemic_types(differential)
+    blasts, count = differential.fraction(*kinds), differential.count(*kinds)
     top = max(CLASSES, key=lambda c: probabilities[c])
     sure = probabilities[top] >= model.min_probability
     acute = probabilities[Pattern.ALL] + probabilities[Pattern.AML]
@@ -106,7 +118,7 @@ def decide(
             f"many promyelocytes ({_share(differential, 'promyelocytes')}): {review} at once"
         )
     if blasts >= model.blasts_acute:
-        rarer = min(differential.count("myeloblast"), differential.count("lymphoblast"))
+        rarer = min(differential.count("lymphoblast"), count - differential.count("lymphoblast"))
         if acute >= model.min_probability and (not sure or rarer >= _MIXED_LINEAGE * count):
             return _indeterminate(
                 f"{percent(blasts)} blasts, an acute leukemia pattern, but their lineage cannot be told: {review}"
@@ -124,7 +136,7 @@ def decide(
             f"{percent(blasts)} blasts, short of the {percent(model.blasts_acute)} of an acute leukemia: {review}"
         )
     if top is Pattern.HEALTHY:
-        if count >= 2 and blasts >= model.blasts_abnormal:
+        if count >= 2 and wilson_interval(count, differential.total)[0] > model.blasts_abnormal:
             return _indeterminate(f"{count} of {differential.total} white cells look like blasts: {review}")
         for group, upper in model.healthy_upper:
             if _beyond(differential, group, upper):

@@ -287,9 +287,10 @@ class PatternModel:
     bias: tuple[float, ...]
     min_cells: int
     min_probability: float
-    #: Share of blasts (0 to 1) from which an acute pattern may be named, and from which healthy may not.
+    #: Share of blasts (0 to 1) from which an acute pattern may be named; and the share beyond which, chance allowed for
+    #: (lower end of the 95 % interval), no smear is healthy: what the network sees in healthy blood by mistake.
     blasts_acute: float = 0.20
-    blasts_abnormal: float = 0.05
+    blasts_abnormal: float = 0.015
     #: Fewest blasts that an acute pattern is named upon, however large their share of a small study.
     min_blasts: int = 5
     #: Share of promyelocytes (0 to 1) from which APL must be considered.

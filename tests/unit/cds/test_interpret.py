@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 
 from cds.interpret import class_probabilities, feature, interpret
@@ -104,6 +106,27 @@ def test_acute_is_not_named_below_its_threshold_however_sure_the_model():
     assert found.probabilities[Pattern.AML] > 0.6
     assert found.pattern is Pattern.INDETERMINATE
     assert "18 % blasts, short of the 20 %" in str(found.reason)
+
+
+def test_promyelocytes_count_as_blasts_where_maturation_stops_at_them():
+    arrested = finding(myeloblast=12, promyelocyte=12, myelocyte=2, segmented_neutrophil=74)
+    assert arrested.pattern is Pattern.AML
+    shifted = finding(myeloblast=12, promyelocyte=12, myelocyte=14, segmented_neutrophil=62)
+    assert shifted.pattern is Pattern.INDETERMINATE
+
+
+def test_an_acute_pattern_below_20_percent_says_what_that_means():
+    model = replace(MODEL, blasts_acute=0.1)
+    found = finding(model, myeloblast=18, segmented_neutrophil=82)
+    assert found.pattern is Pattern.AML
+    assert any("only with defining genetics" in sentence for sentence in found.evidence)
+    more = finding(model, myeloblast=30, segmented_neutrophil=70)
+    assert not any("defining genetics" in sentence for sentence in more.evidence)
+
+
+def test_healthy_allows_for_the_blasts_that_chance_and_misreading_bring():
+    assert finding(**HEALTHY, myeloblast=2).pattern is Pattern.HEALTHY
+    assert finding(**HEALTHY, myeloblast=5).pattern is Pattern.INDETERMINATE
 
 
 def test_a_few_blasts_of_a_small_study_do_not_name_an_acute_leukemia():
