@@ -109,9 +109,9 @@ def test_acute_is_not_named_below_its_threshold_however_sure_the_model():
 
 
 def test_promyelocytes_count_as_blasts_where_maturation_stops_at_them():
-    arrested = finding(myeloblast=12, promyelocyte=12, myelocyte=2, segmented_neutrophil=74)
+    arrested = finding(myeloblast=18, promyelocyte=5, myelocyte=1, segmented_neutrophil=76)
     assert arrested.pattern is Pattern.AML
-    shifted = finding(myeloblast=12, promyelocyte=12, myelocyte=14, segmented_neutrophil=62)
+    shifted = finding(myeloblast=18, promyelocyte=5, myelocyte=6, segmented_neutrophil=71)
     assert shifted.pattern is Pattern.INDETERMINATE
 
 
