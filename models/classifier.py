@@ -11,11 +11,13 @@ import onnxruntime
 
 from cds.errors import PackageError
 from models.package import ModelCard
+from models.white_balance import neutral
 
 #: Crops classified at once: enough to keep two cores busy, little enough memory on a large machine's eight.
 BATCH = 16
 
 Crops = npt.NDArray[np.uint8]
+Floats = npt.NDArray[np.float32]
 
 
 class CropClassifier:
@@ -37,33 +39,59 @@ class CropClassifier:
             raise PackageError(
                 f"{card.weights_file} is no network that ONNX Runtime can load: {error}"
             ) from error
+        self._explains = "activation" in {output.name for output in self._session.get_outputs()}
+        self._features = 0
         self._check()
 
-    def classify(self, crops: Crops) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+    @property
+    def features(self) -> int:
+        """Length of an embedding."""
+        return self._features
+
+    def classify(self, crops: Crops) -> tuple[Floats, Floats]:
         """Calibrated probabilities ``(n, labels)`` and embeddings ``(n, d)`` of uint8 RGB `crops` ``(n, s, s, 3)``.
 
-        Each crop is seen as it is and turned by 180°, and the two are averaged: a cell has no right way up. Raises
-        PackageError when the network answers with numbers that are not finite.
+        Each crop is seen as it is and, where the card says so, turned by 180°, and the two are averaged: a cell has no
+        right way up. Raises PackageError when the network answers with numbers that are not finite.
         """
         probabilities, embeddings = [], []
         for start in range(0, len(crops), BATCH):
-            batch = crops[start : start + BATCH]
-            views = [self._run(batch), self._run(np.ascontiguousarray(batch[:, ::-1, ::-1]))]
+            views = [self._run(view) for view in self._views(crops[start : start + BATCH])]
             probabilities.append(np.mean([self._softmax(logits) for logits, _ in views], axis=0))
             embeddings.append(np.mean([embedding for _, embedding in views], axis=0))
         return np.concatenate(probabilities), np.concatenate(embeddings)
 
-    def _run(self, crops: Crops) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+    def activations(self, crops: Crops) -> Floats:
+        """Class-activation maps ``(n, labels, h, w)`` of `crops` as for `classify`, upright, mean of the views.
+
+        The mean over a map is its label's logit before temperature. Raises PackageError for a network without the
+        output `activation`, as packages of before it have.
+        """
+        if not self._explains:
+            raise PackageError("this package's network has no output `activation`: it cannot explain itself")
+        views = [self._run(view, "activation")[0] for view in self._views(crops)]
+        upright = [views[0], *(turned[:, :, ::-1, ::-1] for turned in views[1:])]
+        return np.asarray(np.mean(upright, axis=0), np.float32)
+
+    def _views(self, crops: Crops) -> list[Crops]:
+        """The ways in which the network sees the crops: the one place for white balance and flips in serving."""
+        if self._card.white_balance:
+            crops = neutral(crops)
+        return [crops, np.ascontiguousarray(crops[:, ::-1, ::-1])][: self._card.flips]
+
+    def _run(self, views: Crops, *outputs: str) -> list[Floats]:
         mean = np.array(self._card.mean, np.float32) * 255.0
         std = np.array(self._card.std, np.float32) * 255.0
-        cells = ((crops.astype(np.float32) - mean) / std).transpose(0, 3, 1, 2)
-        logits, embedding = self._session.run(["logits", "embedding"], {"cells": np.ascontiguousarray(cells)})
-        if not (np.isfinite(logits).all() and np.isfinite(embedding).all()):
+        cells = ((views.astype(np.float32) - mean) / std).transpose(0, 3, 1, 2)
+        answers: list[Floats] = self._session.run(
+            list(outputs or ("logits", "embedding")), {"cells": np.ascontiguousarray(cells)}
+        )
+        if not all(np.isfinite(answer).all() for answer in answers):
             # The first label would win, and broken weights would look like healthy blood.
             raise PackageError("the network answers with numbers that are not finite")
-        return logits, embedding
+        return answers
 
-    def _softmax(self, logits: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    def _softmax(self, logits: Floats) -> Floats:
         scaled = logits / self._card.temperature
         scaled -= scaled.max(axis=1, keepdims=True)
         exponents = np.exp(scaled)
@@ -74,15 +102,21 @@ class CropClassifier:
         inputs: list[Any] = self._session.get_inputs()
         if [i.name for i in inputs] != ["cells"] or not {"logits", "embedding"} <= names:
             raise PackageError("the network's input must be `cells`, its outputs `logits` and `embedding`")
-        side = self._card.input_px
+        side, labels = self._card.input_px, len(self._card.labels)
+        outputs = ("logits", "embedding", "activation") if self._explains else ("logits", "embedding")
         try:
-            logits, _ = self._run(np.zeros((1, side, side, 3), np.uint8))
+            answers = self._run(np.zeros((1, side, side, 3), np.uint8), *outputs)
+        except PackageError:
+            raise
         except Exception as error:
             raise PackageError(f"the network does not take crops of {side} px: {error}") from error
-        if logits.shape != (1, len(self._card.labels)):
+        if answers[0].shape != (1, labels):
             raise PackageError(
-                f"the network tells {logits.shape[-1]} types apart, the card names {len(self._card.labels)}"
+                f"the network tells {answers[0].shape[-1]} types apart, the card names {labels}"
             )
+        if answers[1].ndim != 2 or any(a.ndim != 4 or a.shape[1] != labels for a in answers[2:]):
+            raise PackageError("the network's `embedding` must be (n, d), its `activation` (n, labels, h, w)")
+        self._features = answers[1].shape[1]
 
 
 def crop_about(

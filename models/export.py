@@ -14,7 +14,9 @@ import numpy.typing as npt
 import onnx
 import torch
 from onnx import numpy_helper
+from torch import nn
 
+from cds.errors import PackageError
 from models import ood
 from models.augment import augment
 from models.corpus import (
@@ -29,7 +31,7 @@ from models.corpus import (
 )
 from models.labels import CELL_TYPES
 from models.networks import CellClassifier, build_network
-from models.package import file_digest
+from models.package import file_digest, new_package, write_card
 from models.packaged import PackagedNetwork
 from models.statistics import fit_temperature
 from models.synthetic.cells import draw_cell
@@ -76,73 +78,104 @@ def export_package(
     *,
     version: str,
     pattern_model: Mapping[str, Any] | None = None,
+    flips: int = 2,
     fitted_on: int = 1600,
     drawn_per_type: int = 20,
 ) -> Path:
-    """Write card.json, weights.onnx and ood.npz to the folder `out`; returns it.
+    """Write card.json, weights.onnx and ood.npz to the folder `out`, all or nothing; returns it.
 
     Temperature and the out-of-distribution threshold come from "validation", the embedding's model from "train";
-    "test" is not looked at. The card's metrics start empty, `models.evaluation` measures and fills them.
+    "test" is not looked at. The card's metrics start empty, `models.evaluation` measures and fills them. flips: 2 to
+    see each cell turned by 180° too. Raises PackageError as `models.package.new_package` does.
     """
     state = torch.load(checkpoint, map_location="cpu", weights_only=True)
     config = config_of(state)
     network = build_network(config.architecture, len(CELL_TYPES))
     network.load_state_dict(state["average"])
-    out.mkdir(parents=True, exist_ok=True)
-    write_onnx(network, out / "weights.onnx", size_px=config.size_px)
-    packaged = PackagedNetwork(
-        out / "weights.onnx", size_px=config.size_px, field_px=config.field_px, mean=MEAN, std=STD
-    )
-    watched = [r for r in records if r.split == "validation"]
-    crops = load_crops(watched)
-    logits, _ = packaged(crops)
-    embedding_model = _fit_embeddings(packaged, records, crops, config, fitted_on, drawn_per_type)
-    embedding_model.save(out / "ood.npz")
-    files = {name: file_digest(out / name) for name in ("ood.npz", "weights.onnx")}
-    card = {
-        "name": f"leukocds-cells-{config.architecture}",
-        "version": version,
-        "task": "cells",
-        "architecture": config.architecture,
-        "labels": list(CELL_TYPES),
-        "input": {
-            "size_px": config.size_px,
-            "um_per_px": round(CROP_UM_PER_PX * config.field_px / config.size_px, 6),
-            "mean": list(MEAN),
-            "std": list(STD),
-            "border": "reflect_101",
-        },
-        "temperature": round(fit_temperature(logits, label_matrix(watched)), 4),
-        "weights": {
-            "file": "weights.onnx",
-            "sha256": files["weights.onnx"],
-            "precision": "stored float16, computed float32",
-        },
-        "ood": {"file": "ood.npz", "threshold": round(embedding_model.threshold, 3), "rule": ood.RULE},
-        "files": files,
-        "training": _training_section(records, config, state),
-        "metrics": {},
-        "intended_use": INTENDED_USE,
-        "limitations": list(LIMITATIONS),
-        "pattern_model": dict(pattern_model or {}),
-    }
-    (out / "card.json").write_text(json.dumps(card, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    with new_package(out) as folder:
+        write_onnx(network, folder / "weights.onnx", size_px=config.size_px)
+        packaged = PackagedNetwork(
+            folder / "weights.onnx", size_px=config.size_px, field_px=config.field_px, mean=MEAN, std=STD,
+            white_balance=True, flips=flips,
+        )  # fmt: skip
+        watched = [r for r in records if r.split == "validation"]
+        crops = load_crops(watched)
+        logits, _ = packaged(crops)
+        embedding_model = fit_embeddings(
+            packaged, records, crops, field_px=config.field_px, size_px=config.size_px, seed=config.seed,
+            count=fitted_on, drawn_per_type=drawn_per_type,
+        )  # fmt: skip
+        embedding_model.save(folder / "ood.npz")
+        files = {name: file_digest(folder / name) for name in ("ood.npz", "weights.onnx")}
+        card = {
+            "name": f"leukocds-cells-{config.architecture}",
+            "version": version,
+            "task": "cells",
+            "architecture": config.architecture,
+            "labels": list(CELL_TYPES),
+            "input": {
+                "size_px": config.size_px,
+                "um_per_px": round(CROP_UM_PER_PX * config.field_px / config.size_px, 6),
+                "mean": list(MEAN),
+                "std": list(STD),
+                "border": "reflect_101",
+                "white_balance": True,
+                "flips": flips,
+            },
+            "temperature": round(fit_temperature(logits, label_matrix(watched)), 4),
+            "weights": {
+                "file": "weights.onnx",
+                "sha256": files["weights.onnx"],
+                "precision": "stored float16, computed float32",
+            },
+            "ood": {"file": "ood.npz", "threshold": round(embedding_model.threshold, 3), "rule": ood.RULE},
+            "files": files,
+            "training": _training_section(records, config, state),
+            "metrics": {},
+            "intended_use": INTENDED_USE,
+            "limitations": list(LIMITATIONS),
+            "pattern_model": dict(pattern_model or {}),
+        }
+        write_card(folder, card)
     return out
 
 
+class _Explained(nn.Module):
+    """The network with the class-activation maps of Zhou et al. (2016) beside its answers.
+
+    Pooling is a mean and the head is linear, so the head may as well be applied at each place of the last feature maps;
+    the mean over a label's map is its logit.
+    """
+
+    def __init__(self, network: CellClassifier) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, cells: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        head = self.network.head
+        maps = self.network.backbone(cells)  # (n, features, h, w)
+        embedding = torch.flatten(self.network.pool(maps), 1)  # (n, features)
+        activation = nn.functional.conv2d(maps, head.weight[:, :, None, None], head.bias)  # (n, labels, h, w)
+        return head(embedding), embedding, activation
+
+
 def write_onnx(network: CellClassifier, path: Path, *, size_px: int) -> None:
-    """Export with input `cells` (n, 3, h, w) and outputs `logits`, `embedding`; weights kept in float16.
+    """Export with input `cells` (n, 3, h, w) and outputs `logits`, `embedding` and `activation`; weights in float16.
+
+    `activation` (n, labels, h / 32, w / 32) are the class-activation maps: smaller than the feature maps that they come
+    from, and all that is needed of them.
 
     Each large float32 initialiser becomes a float16 one and a Cast, which ONNX Runtime folds while loading: half the
     size on disk, float32 arithmetic. The rounding is part of the package: figures are measured after it.
     """
-    dynamic = {name: {0: "n"} for name in ("cells", "logits", "embedding")}
+    outputs = ["logits", "embedding", "activation"]
+    dynamic = {name: {0: "n"} for name in ("cells", *outputs)}
     with warnings.catch_warnings():
         # The exporter by torch.export needs onnxscript; this one traces, which suits networks without branches.
         warnings.simplefilter("ignore", DeprecationWarning)
         torch.onnx.export(
-            network.eval(), (torch.zeros(2, 3, size_px, size_px),), str(path), dynamo=False, opset_version=17,
-            input_names=["cells"], output_names=["logits", "embedding"], dynamic_axes=dynamic,
+            _Explained(network).eval(), (torch.zeros(2, 3, size_px, size_px),), str(path), dynamo=False,
+            opset_version=17, input_names=["cells"], output_names=outputs, dynamic_axes=dynamic,
         )  # fmt: skip
     model = onnx.load(str(path))
     casts = []
@@ -174,16 +207,22 @@ def config_of(state: Mapping[str, Any]) -> TrainingConfig:
     return TrainingConfig(**stored)
 
 
-def _fit_embeddings(
+def fit_embeddings(
     packaged: PackagedNetwork,
     records: Sequence[CellRecord],
     watched: npt.NDArray[np.uint8],
-    config: TrainingConfig,
-    count: int,
-    drawn_per_type: int,
+    *,
+    field_px: int,
+    size_px: int,
+    seed: int,
+    count: int = 1600,
+    drawn_per_type: int = 20,
 ) -> ood.EmbeddingModel:
-    """Training cells as they are and augmented, and drawn ones: other stains and the demo are no strangers."""
-    rng = np.random.default_rng(config.seed)
+    """Training cells as they are and augmented, and drawn ones: other stains and the demo are no strangers.
+
+    watched: the validation cells' crops, for the threshold; count: training cells that are looked at.
+    """
+    rng = np.random.default_rng(seed)
     taught = [r for r in records if r.split == "train"]
     chosen = rng.choice(len(taught), size=min(count, len(taught)), replace=False)
     crops = load_crops([taught[i] for i in chosen])
@@ -199,12 +238,8 @@ def _fit_embeddings(
         changed = rng.random(len(cells)) < share
         views = packaged.cut(cells)
         for i in np.flatnonzero(changed):
-            views[i] = augment(cells[i], rng, field_px=config.field_px, size_px=config.size_px)
-        # As it is and turned by 180°, averaged: as serving looks at a cell.
-        both = (views, np.ascontiguousarray(views[:, ::-1, ::-1]))
-        embeddings = [[packaged.views(v[i : i + 64])[1] for i in range(0, len(v), 64)] for v in both]
-        mean: npt.NDArray[np.float32] = np.mean([np.concatenate(e) for e in embeddings], axis=0)
-        return mean
+            views[i] = augment(cells[i], rng, field_px=field_px, size_px=size_px)
+        return packaged.embed(views)
 
     if len(watched) > count // 2:
         watched = watched[np.sort(rng.choice(len(watched), size=count // 2, replace=False))]
@@ -256,13 +291,21 @@ def _training_section(
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder of the package.")
 @click.option("--version", required=True)
 @click.option(
+    "--flips", type=click.IntRange(1, 2), default=2, help="2: each cell is also seen turned by 180°."
+)
+@click.option(
     "--pattern-model", type=click.Path(path_type=Path, exists=True), help="JSON for the card's pattern_model."
 )
-def main(checkpoint: Path, data: Path, out: Path, version: str, pattern_model: Path | None) -> None:
+def main(
+    checkpoint: Path, data: Path, out: Path, version: str, flips: int, pattern_model: Path | None
+) -> None:
     """Write a model package from a checkpoint."""
     records = with_validation(read_corpus(data))
     section = json.loads(pattern_model.read_text()) if pattern_model else None
-    export_package(checkpoint, records, out, version=version, pattern_model=section)
+    try:
+        export_package(checkpoint, records, out, version=version, pattern_model=section, flips=flips)
+    except PackageError as error:
+        raise click.ClickException(str(error)) from None
 
 
 if __name__ == "__main__":

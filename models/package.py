@@ -5,7 +5,9 @@ The label set, the scale, every threshold and the pattern model come from the ca
 
 import hashlib
 import json
-from collections.abc import Mapping
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -37,6 +39,10 @@ class ModelCard:
     input_um_per_px: float
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
+    #: Whether the background of crops is made neutral first (see `models.white_balance`).
+    white_balance: bool
+    #: Ways round in which each crop is seen: 1 as it is, 2 also turned by 180°, and averaged.
+    flips: int
     temperature: float
     weights_file: str
     #: Statistics of the training cells' embedding; None where the package has none.
@@ -92,6 +98,11 @@ def load_card(folder: Path, *, fitted: bool = True) -> ModelCard:
         raise PackageError("labels must be different names")
     if temperature <= 0 or size_px <= 0 or scale <= 0:
         raise PackageError("temperature, input.size_px and input.um_per_px must be above zero")
+    white_balance, flips = crop.get("white_balance", False), crop.get("flips", 2)
+    if not isinstance(white_balance, bool):
+        raise PackageError("the card's input.white_balance must be true or false")
+    if isinstance(flips, bool) or flips not in (1, 2):
+        raise PackageError("the card's input.flips must be 1 or 2")
     weights_file = _get(_get(document, "weights", dict), "file", str)
     ood_file = _get(document["ood"], "file", str) if document.get("ood") else None
     if absent := {weights_file, ood_file} - {None, *document["files"]}:
@@ -99,10 +110,39 @@ def load_card(folder: Path, *, fitted: bool = True) -> ModelCard:
     return ModelCard(
         name=_get(document, "name", str), version=_get(document, "version", str), labels=tuple(labels),
         input_px=size_px, input_um_per_px=scale, mean=_three(crop, "mean"), std=_three(crop, "std"),
+        white_balance=white_balance, flips=flips,
         temperature=temperature, weights_file=weights_file, ood_file=ood_file,
         pattern_model=pattern_model_from(_get(document, "pattern_model", dict)) if fitted else _UNFITTED,
         document=MappingProxyType(document),
     )  # fmt: skip
+
+
+@contextmanager
+def new_package(out: Path) -> Iterator[Path]:
+    """An empty folder beside `out` to write a package into; it becomes `out` when the block ends well.
+
+    So a run that is interrupted, or that meets a full disk, leaves nothing that could be loaded, and whatever package
+    stood at `out` stays. Raises PackageError when something else than a package stands there, or writing fails.
+    """
+    if out.exists() and not (out / CARD).is_file() and (not out.is_dir() or any(out.iterdir())):
+        raise PackageError(f"{out} exists and is no model package: it is left as it is")
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=f".{out.name}-", dir=out.parent) as name:
+            made = Path(name) / "new"
+            made.mkdir()
+            yield made
+            if out.exists():
+                out.rename(Path(name) / "old")
+            made.rename(out)
+    except OSError as error:
+        raise PackageError(f"the package {out} cannot be written: {error}") from error
+
+
+def write_card(folder: Path, document: Mapping[str, Any]) -> None:
+    """The card of the package in `folder`; written last, since a folder without it is no package."""
+    text = json.dumps(dict(document), indent=2, ensure_ascii=False) + "\n"
+    (folder / CARD).write_text(text, encoding="utf-8")
 
 
 def package_digest(document: Mapping[str, Any]) -> str:

@@ -7,12 +7,16 @@ import numpy.typing as npt
 import onnxruntime
 
 from models.augment import centre_crop
+from models.white_balance import neutral
 
 Floats = npt.NDArray[np.float32]
 
 
 class PackagedNetwork:
-    """Runs stored crops through ``weights.onnx``. mean and std of RGB values 0 to 1; field_px of the stored crops."""
+    """Runs stored crops through ``weights.onnx``.
+
+    mean and std of RGB values 0 to 1; field_px of the stored crops; white_balance and flips as in the card's input.
+    """
 
     def __init__(
         self,
@@ -22,6 +26,8 @@ class PackagedNetwork:
         field_px: int,
         mean: tuple[float, ...],
         std: tuple[float, ...],
+        white_balance: bool,
+        flips: int = 2,
         threads: int = 2,
     ) -> None:
         options = onnxruntime.SessionOptions()
@@ -30,6 +36,7 @@ class PackagedNetwork:
             str(weights), options, providers=["CPUExecutionProvider"]
         )
         self._size_px, self._field_px = size_px, field_px
+        self._white_balance, self._flips = white_balance, flips
         self._mean, self._std = np.array(mean, np.float32), np.array(std, np.float32)
 
     def __call__(self, crops: npt.NDArray[np.uint8], batch: int = 64) -> tuple[Floats, Floats]:
@@ -38,8 +45,9 @@ class PackagedNetwork:
         return np.concatenate([r[0] for r in results]), np.concatenate([r[1] for r in results])
 
     def cut(self, crops: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
-        """The network's views ``(n, s, s, 3)`` of crops, not yet normalised."""
-        return np.stack([centre_crop(c, field_px=self._field_px, size_px=self._size_px) for c in crops])
+        """The network's views ``(n, s, s, 3)`` of crops, white balance included, not yet normalised."""
+        views = np.stack([centre_crop(c, field_px=self._field_px, size_px=self._size_px) for c in crops])
+        return neutral(views) if self._white_balance else views
 
     def views(self, views: npt.NDArray[np.uint8]) -> tuple[Floats, Floats]:
         """Logits and embeddings of views uint8 RGB ``(n, s, s, 3)``."""
@@ -48,3 +56,11 @@ class PackagedNetwork:
             ["logits", "embedding"], {"cells": scaled.transpose(0, 3, 1, 2)}
         )
         return np.asarray(logits, np.float32), np.asarray(embedding, np.float32)
+
+    def embed(self, views: npt.NDArray[np.uint8], batch: int = 64) -> Floats:
+        """Embeddings ``(n, features)`` of views as serving sees them: with two flips, also turned by 180°."""
+        ways = [views, np.ascontiguousarray(views[:, ::-1, ::-1])][: self._flips]
+        seen = [
+            np.concatenate([self.views(v[i : i + batch])[1] for i in range(0, len(v), batch)]) for v in ways
+        ]
+        return np.asarray(np.mean(seen, axis=0), np.float32)

@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from cds.cell_types import NOT_A_CELL, informative
 from cds.deadline import Deadline
+from cds.errors import PackageError
 from cds.values import (
     Cell,
     ImageReading,
@@ -46,7 +47,13 @@ def open_reader(folder: Path) -> "PackageReader":
     """The reader of the package in `folder`. Raises PackageError when it is incomplete, altered or of another kind."""
     card = load_card(folder)
     distribution = ood.load(folder / card.ood_file) if card.ood_file else None
-    return PackageReader(card, CropClassifier(card, folder), distribution)
+    classifier = CropClassifier(card, folder)
+    if distribution is not None and distribution.mean.size != classifier.features:
+        raise PackageError(
+            f"{card.ood_file} is about embeddings of {distribution.mean.size} numbers, the network gives "
+            f"{classifier.features}"
+        )
+    return PackageReader(card, classifier, distribution)
 
 
 class PackageReader:

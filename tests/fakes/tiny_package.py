@@ -10,6 +10,8 @@ import numpy as np
 #: Built once with `onnx.helper`: GlobalAveragePool -> Flatten (`embedding`) -> Gemm (`logits`). With d the mean of red
 #: and green (0 to 1) over the crop: lymphocyte, from d below 0.6 on myeloblast, from d above 0.85 on not_a_cell.
 NETWORK = Path(__file__).resolve().parent.parent / "fixtures" / "tiny_network.onnx"
+#: The same with `activation`: mean over squares of 16 px before the pooling, and the Gemm applied in each square.
+EXPLAINING_NETWORK = NETWORK.with_name("tiny_explaining_network.onnx")
 LABELS = ["lymphocyte", "myeloblast", "not_a_cell"]
 
 PATTERN_MODEL: dict[str, Any] = {
@@ -25,10 +27,17 @@ PATTERN_MODEL: dict[str, Any] = {
 }
 
 
-def write_tiny_package(folder: Path, *, ood_threshold: float = 100.0, **changes: Any) -> Path:
+def write_explaining_package(folder: Path, **changes: Any) -> Path:
+    """The same package with class-activation maps."""
+    return write_tiny_package(folder, network=EXPLAINING_NETWORK, **changes)
+
+
+def write_tiny_package(
+    folder: Path, *, ood_threshold: float = 100.0, network: Path = NETWORK, **changes: Any
+) -> Path:
     """The package in `folder`, its card changed by `changes`; digests are those of what was written."""
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "weights.onnx").write_bytes(NETWORK.read_bytes())
+    (folder / "weights.onnx").write_bytes(network.read_bytes())
     np.savez(
         folder / "ood.npz", mean=np.array([0.8, 0.7, 0.8], np.float32), components=np.eye(3, dtype=np.float32)[:2],
         variances=np.array([0.02, 0.02], np.float32), residual_variance=np.float32(0.02),

@@ -1,3 +1,5 @@
+from types import SimpleNamespace
+
 import cv2
 import numpy as np
 import pytest
@@ -5,7 +7,8 @@ import pytest
 from cds.errors import PackageError
 from models.classifier import BATCH, CropClassifier, crop_about
 from models.package import load_card
-from tests.fakes.tiny_package import write_tiny_package
+from models.white_balance import WHITE
+from tests.fakes.tiny_package import write_explaining_package, write_tiny_package
 
 
 @pytest.fixture
@@ -44,6 +47,43 @@ def test_normalisation_comes_from_the_card(tmp_path):
     folder = write_tiny_package(tmp_path, input=crop)
     _, embeddings = CropClassifier(load_card(folder), folder, threads=1).classify(grey(102))
     assert embeddings[0] == pytest.approx((0.4 - 0.2) / 0.5, abs=1e-5)
+
+
+def test_flips_and_white_balance_come_from_the_card(tmp_path):
+    crop = {"size_px": 48, "um_per_px": 0.25, "mean": [0.0] * 3, "std": [1.0] * 3}
+    seen = {}
+    for name, more in {"plain": {}, "once": {"flips": 1}, "balanced": {"white_balance": True}}.items():
+        folder = write_tiny_package(tmp_path / name, input={**crop, **more})
+        classifier = CropClassifier(load_card(folder), folder, threads=1)
+        runs = []
+        run = classifier._session.run
+        classifier._session = SimpleNamespace(run=lambda *a, run=run, runs=runs: runs.append(1) or run(*a))
+        _, embeddings = classifier.classify(grey(102))
+        seen[name] = (len(runs), float(embeddings[0, 0]))
+    assert seen["plain"] == (2, pytest.approx(102 / 255, abs=1e-5))
+    assert seen["once"] == (1, pytest.approx(102 / 255, abs=1e-5))
+    # A grey this dark all over is taken for the lamp's, and made empty glass.
+    assert seen["balanced"] == (2, pytest.approx(WHITE / 255, abs=1e-2))
+
+
+def test_maps_of_a_turned_view_are_turned_back_and_average_to_the_logits(tmp_path):
+    folder = write_explaining_package(tmp_path)
+    crops = np.full((2, 48, 48, 3), 230, np.uint8)
+    crops[0, :24, :24] = 30  # dark above on the left: the myeloblast's logit comes from there
+    classifier = CropClassifier(load_card(folder), folder, threads=1)
+    maps = classifier.activations(crops)
+    assert maps.shape == (2, 3, 3, 3)
+    assert np.unravel_index(maps[0, 1].argmax(), (3, 3)) == (0, 0)
+    probabilities, _ = classifier.classify(crops)
+    logits = maps.mean(axis=(2, 3))
+    assert np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True) == pytest.approx(
+        probabilities, abs=1e-4
+    )
+
+
+def test_a_network_without_maps_classifies_and_does_not_explain(classifier):
+    with pytest.raises(PackageError, match="activation"):
+        classifier.activations(grey(100))
 
 
 def test_a_network_with_another_number_of_labels_is_refused(tmp_path):

@@ -11,12 +11,15 @@ import pytest
 torch = pytest.importorskip("torch", reason="the train extra is not installed")
 pytest.importorskip("onnx", reason="the train extra is not installed")
 
+from cds.errors import PackageError  # noqa: E402
 from models import ood  # noqa: E402
+from models.classifier import CropClassifier  # noqa: E402
 from models.corpus import CellRecord, load_crops, read_corpus  # noqa: E402
 from models.evaluation import Predictions, evaluate, figures, read_predictions, write_predictions  # noqa: E402
 from models.export import config_of, export_package, write_onnx  # noqa: E402
 from models.labels import CELL_TYPES  # noqa: E402
 from models.networks import build_network  # noqa: E402
+from models.package import file_digest, load_card, write_card  # noqa: E402
 from models.packaged import PackagedNetwork  # noqa: E402
 from models.statistics import softmax  # noqa: E402
 from models.training import MEAN, STD, TrainingConfig, infer, train  # noqa: E402
@@ -30,14 +33,28 @@ def test_torch_and_onnx_agree(architecture: str, tmp_path: Path) -> None:
     network = build_network(architecture, len(CELL_TYPES)).eval()
     path = tmp_path / "weights.onnx"
     write_onnx(network, path, size_px=64)
-    config = TrainingConfig(architecture=architecture, stages=((0.0, 64),))
+    config = TrainingConfig(architecture=architecture, stages=((0.0, 64),), bfloat16=False)
     crops = np.random.default_rng(0).integers(0, 256, (5, 160, 160, 3), dtype=np.uint8)
     logits, embedding = infer(network, crops, config)
-    packaged = PackagedNetwork(path, size_px=64, field_px=128, mean=MEAN, std=STD, threads=1)
+    packaged = PackagedNetwork(
+        path, size_px=64, field_px=128, mean=MEAN, std=STD, white_balance=True, threads=1
+    )
     said, embedded = packaged(crops, batch=3)
     # Untrained logits are large; float16 rounds them by parts in a thousand.
     assert softmax(said) == pytest.approx(softmax(logits), abs=1e-2)
     assert np.corrcoef(embedded.ravel(), embedding.ravel())[0, 1] > 0.9999
+    document = {
+        "task": "cells", "name": "drawn", "version": "0", "labels": list(CELL_TYPES), "temperature": 1.0,
+        "input": {"size_px": 64, "um_per_px": 0.3, "mean": list(MEAN), "std": list(STD), "flips": 1},
+        "weights": {"file": path.name}, "files": {path.name: file_digest(path)},
+    }  # fmt: skip
+    write_card(tmp_path, document)
+    maps = CropClassifier(load_card(tmp_path, fitted=False), tmp_path, threads=1).activations(
+        packaged.cut(crops)
+    )
+    assert maps.shape == (5, len(CELL_TYPES), 2, 2)
+    # Zhou 2016: the mean over a label's map is its logit.
+    assert maps.mean(axis=(2, 3)) == pytest.approx(said, rel=1e-3, abs=1e-2)
     stored = 2 * sum(p.numel() for p in network.parameters())
     assert path.stat().st_size < 1.1 * stored + 500_000
 
@@ -84,12 +101,29 @@ def test_the_card_says_what_is_in_the_package(package: tuple[Path, list[CellReco
     assert card["labels"] == list(CELL_TYPES)
     assert card["input"]["size_px"] == 32
     assert card["input"]["um_per_px"] == pytest.approx(0.167 * 128 / 32)
+    assert (card["input"]["white_balance"], card["input"]["flips"]) == (True, 2)
     assert card["training"]["pretrained"] is False
     assert card["training"]["sources"]["lyon"]["licence"]
     assert card["pattern_model"] == {"features": []}
     for name, digest in card["files"].items():
         assert hashlib.sha256((folder / name).read_bytes()).hexdigest() == digest
     assert card["weights"]["sha256"] == card["files"]["weights.onnx"]
+
+
+def test_an_export_that_ends_early_leaves_no_package(
+    package: tuple[Path, list[CellRecord]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, records = package
+
+    def full(self: ood.EmbeddingModel, path: Path) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(ood.EmbeddingModel, "save", full)
+    with pytest.raises(PackageError, match="No space left"):
+        export_package(
+            folder.parent / "run/checkpoint.pt", records, tmp_path / "out", version="1", drawn_per_type=2
+        )
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_figures_can_be_computed_again_from_the_predictions(package: tuple[Path, list[CellRecord]]) -> None:
@@ -153,7 +187,7 @@ def test_strange_embeddings_lie_beyond_the_threshold() -> None:
 def test_the_onnx_file_checks_out_with_dynamic_batch(package: tuple[Path, list[CellRecord]]) -> None:
     folder, records = package
     network = PackagedNetwork(
-        folder / "weights.onnx", size_px=32, field_px=128, mean=MEAN, std=STD, threads=1
+        folder / "weights.onnx", size_px=32, field_px=128, mean=MEAN, std=STD, white_balance=True, threads=1
     )
     crops = load_crops(records[:3])
     together, _ = network(crops)

@@ -3,8 +3,10 @@ import json
 import pytest
 
 from cds.errors import PackageError
-from models.package import file_digest, load_card, load_identity
+from models.package import file_digest, load_card, load_identity, new_package, write_card
 from tests.fakes.tiny_package import LABELS, PATTERN_MODEL, write_tiny_package
+
+INPUT = {"size_px": 48, "um_per_px": 0.25, "mean": [0.0] * 3, "std": [1.0] * 3}
 
 
 def test_a_card_gives_labels_scale_and_thresholds(tmp_path):
@@ -67,6 +69,9 @@ def test_a_missing_file_is_refused(tmp_path):
         ({"labels": ["a", "a"]}, "different names"),
         ({"labels": None}, "labels"),
         ({"input": {"size_px": 48, "um_per_px": 0.2, "mean": [0, 0], "std": [1, 1, 1]}}, "mean"),
+        ({"input": {**INPUT, "white_balance": "yes"}}, "white_balance"),
+        ({"input": {**INPUT, "flips": 3}}, "flips"),
+        ({"input": {**INPUT, "flips": True}}, "flips"),
         ({"weights": {"file": "other.onnx"}}, "not among"),
         ({"files": {"../weights.onnx": "0" * 64}}, "plain file name"),
         ({"files": {"report/../weights.onnx": "0" * 64}}, "plain file name"),
@@ -97,3 +102,48 @@ def test_what_is_no_card_is_refused(tmp_path, text):
 def test_a_folder_without_card_is_refused(tmp_path):
     with pytest.raises(PackageError, match="no model package"):
         load_identity(tmp_path)
+
+
+def test_cards_of_before_do_without_white_balance_and_with_two_flips(tmp_path):
+    card = load_card(write_tiny_package(tmp_path / "before"))
+    assert (card.white_balance, card.flips) == (False, 2)
+    card = load_card(write_tiny_package(tmp_path / "now", input={**INPUT, "white_balance": True, "flips": 1}))
+    assert (card.white_balance, card.flips) == (True, 1)
+
+
+def test_a_new_package_is_there_whole_and_takes_the_place_of_an_older_one(tmp_path):
+    out = write_tiny_package(tmp_path / "out", version="old")
+    with new_package(out) as folder:
+        write_tiny_package(folder, version="new")
+        assert load_card(out).version == "old"
+    assert load_card(out).version == "new"
+    assert [p.name for p in tmp_path.iterdir()] == ["out"]
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, OSError(28, "No space left on device")])
+def test_writing_that_ends_early_leaves_nothing_behind_and_the_older_one_whole(tmp_path, error):
+    old = write_tiny_package(tmp_path / "old")
+    for out in (tmp_path / "fresh", old):
+        with pytest.raises((KeyboardInterrupt, PackageError)):
+            with new_package(out) as folder:
+                write_tiny_package(folder, version="half")
+                raise error
+    assert [p.name for p in tmp_path.iterdir()] == ["old"]
+    assert load_card(old).version == "1"
+
+
+def test_what_is_no_package_is_never_replaced(tmp_path):
+    (tmp_path / "letters").mkdir()
+    (tmp_path / "letters" / "dear.txt").write_text("Dear")
+    for out in (tmp_path / "letters", tmp_path / "letters" / "dear.txt"):
+        with pytest.raises(PackageError, match="no model package"):
+            with new_package(out):
+                raise AssertionError("not reached")
+    assert (tmp_path / "letters" / "dear.txt").read_text() == "Dear"
+
+
+def test_the_card_can_be_read_back(tmp_path):
+    folder = write_tiny_package(tmp_path)
+    document = {**load_card(folder).document, "name": "µ"}
+    write_card(folder, document)
+    assert load_card(folder).document == document
