@@ -28,8 +28,13 @@ _LOOK_AHEAD_PX = 40_000_000
 _ENOUGH_RED_CELLS = 6
 _ENOUGH_IMAGES = 24
 
+#: Images are brought to no more than this size, and small ones are doubled: outlines of 16 pixels are no outlines.
 _LONGEST_SIDE_PX = 900
+_DOUBLED_BELOW_PX = 300
 _MIN_DIAMETER_PX = 7.0
+#: Densities in green (above the glass) at which outlines are sought: one level joins the dense cells of a smear, or
+#: leaves crescents of the pale ones.
+_LEVELS = (0.03, 0.045, 0.065, 0.095, 0.14, 0.2)
 #: Round objects that make up less than this share of all that is stained and not nucleus are platelets or dirt.
 _MIN_SHARE = 0.06
 
@@ -113,17 +118,19 @@ class _Ruler:
 
 def measure_red_cells(pixels: npt.NDArray[np.uint8]) -> RedCells | None:
     """Diameter of the red cells that stand alone in ``(r, c, 3)`` RGB `pixels`; None when there are none."""
-    factor = min(1.0, _LONGEST_SIDE_PX / max(pixels.shape[:2]))
-    if factor < 1:
-        pixels = cv2.resize(pixels, None, fx=factor, fy=factor, interpolation=cv2.INTER_AREA).astype(np.uint8)
-    mask = cv2.medianBlur((~background_mask(pixels)).astype(np.uint8), 3).astype(np.uint8)
+    longest = max(pixels.shape[:2])
+    factor = 2.0 if longest < _DOUBLED_BELOW_PX else min(1.0, _LONGEST_SIDE_PX / longest)
+    if factor != 1:
+        interpolation = cv2.INTER_AREA if factor < 1 else cv2.INTER_LINEAR
+        pixels = cv2.resize(pixels, None, fx=factor, fy=factor, interpolation=interpolation).astype(np.uint8)
+    density = cv2.medianBlur(green_density(pixels), 3).astype(np.float32)
+    stained = ~background_mask(pixels)
     nuclear = nuclear_signal(pixels)
-    chromatin = max(0.6 * float(np.quantile(nuclear, 0.995)), CHROMATIN_FLOOR)
-    diameters = _round_objects(mask, nuclear > chromatin, green_density(pixels))
+    chromatin = nuclear > max(0.6 * float(np.quantile(nuclear, 0.995)), CHROMATIN_FLOOR)
+    diameters = _round_objects(density, chromatin, _MIN_DIAMETER_PX * max(1.0, factor))
     if not diameters:
         return None
-    red_px = np.count_nonzero(mask[nuclear <= chromatin])
-    if sum(np.pi / 4 * d * d for d in diameters) < _MIN_SHARE * red_px:
+    if sum(np.pi / 4 * d * d for d in diameters) < _MIN_SHARE * np.count_nonzero(stained & ~chromatin):
         return None
     typical = _area_weighted_median(np.array(diameters))
     alike = [d for d in diameters if 0.75 <= d / typical <= 1.33]
@@ -144,29 +151,43 @@ def assumed_scale(shape: tuple[int, ...]) -> float:
     return SINGLE_CELL_IMAGE_UM / longest if longest <= SINGLE_CELL_IMAGE_PX else FIELD_UM_PER_PX
 
 
-def _round_objects(
-    mask: npt.NDArray[np.uint8], nuclear: npt.NDArray[np.bool_], density: Signal
-) -> list[float]:
-    """Diameters in pixels of separate, round, whole objects without a nucleus."""
-    height, width = mask.shape
-    contours, _ = cv2.findContours(mask, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+def _round_objects(density: Signal, chromatin: npt.NDArray[np.bool_], smallest_px: float) -> list[float]:
+    """Diameters in pixels of separate, round, whole objects without a nucleus, each measured once.
+
+    An object counts at the lowest of the levels at which its outline is that of one cell.
+    """
+    taken = np.zeros(density.shape, np.uint8)
     found = []
-    for contour in contours:
-        left, top, w, h = cv2.boundingRect(contour)
-        if min(w, h) < _MIN_DIAMETER_PX or max(w, h) > 0.5 * max(height, width):
-            continue
-        if left <= 1 or top <= 1 or left + w >= width - 1 or top + h >= height - 1:
-            continue
-        area, hull = cv2.contourArea(contour), cv2.contourArea(cv2.convexHull(contour))
-        _, (minor, major), _ = cv2.minAreaRect(contour)
-        if area < 0.92 * hull or min(minor, major) < 0.72 * max(minor, major):
-            continue
-        filled = np.zeros((h, w), np.uint8)
-        cv2.drawContours(filled, [contour - np.array([[left, top]])], -1, 1, cv2.FILLED)
-        if np.mean(nuclear[top : top + h, left : left + w][filled > 0]) > 0.1:
-            continue
-        found.append(_diameter(density[top : top + h, left : left + w], filled > 0))
+    for level in _LEVELS:
+        mask = cv2.medianBlur((density > level).astype(np.uint8), 3)
+        contours, _ = cv2.findContours(mask, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+        for contour in contours:
+            left, top, w, h = cv2.boundingRect(contour)
+            if not _may_be_one_cell(contour, density.shape, smallest_px):
+                continue
+            window = np.s_[top : top + h, left : left + w]
+            filled = np.zeros((h, w), np.uint8)
+            cv2.drawContours(filled, [contour - np.array([[left, top]])], -1, 1, cv2.FILLED)
+            inside = filled > 0
+            if np.any(taken[window][inside]) or np.mean(chromatin[window][inside]) > 0.1:
+                continue
+            taken[window][inside] = 1
+            found.append(_diameter(density[window], inside))
     return found
+
+
+def _may_be_one_cell(contour: npt.NDArray[np.int32], shape: tuple[int, ...], smallest_px: float) -> bool:
+    """Whether an outline is whole, convex and about round, and of a size that can be."""
+    height, width = shape[:2]
+    left, top, w, h = cv2.boundingRect(contour)
+    if min(w, h) < smallest_px or max(w, h) > 0.5 * max(height, width):
+        return False
+    if left <= 1 or top <= 1 or left + w >= width - 1 or top + h >= height - 1:
+        return False
+    _, (minor, major), _ = cv2.minAreaRect(contour)
+    if min(minor, major) < 0.72 * max(minor, major):
+        return False
+    return bool(cv2.contourArea(contour) >= 0.92 * cv2.contourArea(cv2.convexHull(contour)))
 
 
 def _area_weighted_median(diameters: npt.NDArray[np.float64]) -> float:
