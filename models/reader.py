@@ -5,10 +5,13 @@ Images are taken one by one and let go again; only crops of the cells stay, and 
 
 import time
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Generator, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, contextmanager
+from contextvars import copy_context
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from threading import Event
 
 import cv2
 import numpy as np
@@ -30,6 +33,7 @@ from cds.values import (
 )
 from models import ood
 from models.classifier import BATCH, CropClassifier, crop_about
+from models.explanation import Explanation, activation_map
 from models.finding import find_cells
 from models.package import ModelCard, load_card, package_digest
 from models.quality import check_quality
@@ -78,21 +82,75 @@ class PackageReader:
     def read(
         self, images: Iterable[SmearImage | RefusedImage], deadline: Deadline | None = None
     ) -> SmearReading:
-        """See `cds.ports.SmearReader`. Raises DeadlineExceeded when the time is up."""
-        study = _Study()
+        """See `cds.ports.SmearReader`. Raises DeadlineExceeded when the time is up.
+
+        One thread takes the images and cuts out their cells, this one classifies the batch before: the two overlap,
+        as decoders, OpenCV and ONNX Runtime let go of the interpreter. Batches are the same as without, and so are
+        the answers. `images` are iterated in that thread alone, which has ended when this returns or raises.
+        """
+        study, stop = _Study(), Event()
+        with (
+            closing(self._batches(images, study, deadline, stop)) as batches,
+            ThreadPoolExecutor(1, thread_name_prefix="smear") as thread,
+        ):
+            try:
+                ahead = thread.submit(copy_context().run, _next, batches)
+                while (batch := ahead.result()) is not None:
+                    ahead = thread.submit(copy_context().run, _next, batches)
+                    self._classify(batch, study)
+                    if deadline is not None:
+                        deadline.check()
+            finally:
+                stop.set()  # what is still being made is not waited for to its end
+        return study.reading(self._distribution)
+
+    def explain(self, crop: npt.NDArray[np.uint8], cell_type: str | None = None) -> Explanation:
+        """Where a cell's square crop ``(s, s, 3)`` of any size speaks for `cell_type`, by default the likeliest.
+
+        The probability is that type's. Raises PackageError when the package has no activation maps or not that type.
+        """
+        side = self._card.input_px
+        if crop.shape[0] != side:
+            crop = cv2.resize(crop, (side, side), interpolation=cv2.INTER_AREA).astype(np.uint8)
+        if cell_type is not None and cell_type not in self._card.labels:
+            raise PackageError(f"{self._card.name} knows no {cell_type}")
+        activation = self._classifier.activations(crop[None])[0]
+        probabilities = self._classifier.classify(crop[None])[0][0]
+        label = int(probabilities.argmax()) if cell_type is None else self._card.labels.index(cell_type)
+        return Explanation(
+            cell_type=self._card.labels[label], probability=round(float(probabilities[label]), 4), crop=crop,
+            map=activation_map(activation, label, size_px=side),
+        )  # fmt: skip
+
+    def _batches(
+        self,
+        images: Iterable[SmearImage | RefusedImage],
+        study: "_Study",
+        deadline: Deadline | None,
+        stop: Event,
+    ) -> Generator["_Batch", None, None]:
+        """Crops of the images' cells, BATCH at a time however few or many an image holds; ends early on `stop`."""
+        batch = _Batch()
         for scaled in study.timed_each("retrieve", with_scale(images)):
+            if stop.is_set():
+                return
             if deadline is not None:
                 deadline.check()
             if isinstance(scaled, RefusedImage):
                 study.readings.append(ImageReading(source=scaled.source, refused=scaled.reason))
                 study.undecoded += 1
                 continue
-            self._look_at(scaled, study, deadline)
-        self._classify(study)
-        return study.reading(self._distribution)
+            for cell in self._look_at(scaled, study):
+                batch.add(len(study.readings) - 1, cell)
+                if len(batch.cells) >= BATCH:
+                    yield batch
+                    batch = _Batch()
+            del scaled  # while the next image is awaited this one must not stay alive
+        if batch.cells:
+            yield batch
 
-    def _look_at(self, scaled: ScaledImage, study: "_Study", deadline: Deadline | None) -> None:
-        """Gate one image and cut out its cells; classify whenever a batch is full, as one image may hold thousands."""
+    def _look_at(self, scaled: ScaledImage, study: "_Study") -> Iterator["_CutOut"]:
+        """Gate one image, find its cells and cut them out one by one."""
         image, um_per_px = scaled.image, scaled.um_per_px
         reading = ImageReading(source=image.source, um_per_px=round(um_per_px, 5), scale_origin=scaled.origin)
         with study.timed("quality"):
@@ -104,58 +162,74 @@ class PackageReader:
             found = find_cells(image.pixels, um_per_px)
         study.set_aside[len(study.readings) - 1] += found.set_aside
         for cell in found.cells:
-            study.crops.append(
-                crop_about(
-                    image.pixels, cell.row, cell.column, um_per_px,
-                    size_px=self._card.input_px, scale=self._card.input_um_per_px,
-                )
+            crop = crop_about(
+                image.pixels, cell.row, cell.column, um_per_px,
+                size_px=self._card.input_px, scale=self._card.input_um_per_px,
             )  # fmt: skip
-            study.waiting.append((len(study.readings) - 1, cell.row, cell.column))
-            if len(study.crops) >= BATCH:
-                self._classify(study)
-                if deadline is not None:
-                    deadline.check()
+            yield _CutOut(image.source, cell.row, cell.column, crop)
 
-    def _classify(self, study: "_Study") -> None:
-        """Classify the crops that wait."""
-        if not study.crops:
-            return
+    def _classify(self, batch: "_Batch", study: "_Study") -> None:
         with study.timed("classify"):
-            probabilities, embeddings = self._classifier.classify(np.stack(study.crops))
+            probabilities, embeddings = self._classifier.classify(np.stack([c.crop for c in batch.cells]))
             if self._distribution is not None:
                 study.distances.extend(self._distribution.distance(embeddings).tolist())
-        for crop, (image, row, column), p in zip(study.crops, study.waiting, probabilities, strict=True):
+        for image, cell, p in zip(batch.images, batch.cells, probabilities, strict=True):
             label = self._card.labels[int(p.argmax())]
             if label == NOT_A_CELL:
-                study.set_aside[image] += 1
-                study.not_cells += 1
+                study.not_cells[image] += 1
                 continue
             study.counted[image] += 1
             study.add(
                 Cell(
-                    source=study.readings[image].source, row=round(row, 1), column=round(column, 1),
+                    source=cell.source, row=round(cell.row, 1), column=round(cell.column, 1),
                     cell_type=label, probability=round(float(p.max()), 4),
                 ),
-                crop,
+                cell.crop,
             )  # fmt: skip
-        study.crops.clear()
-        study.waiting.clear()
+
+
+def _next(batches: Iterator["_Batch"]) -> "_Batch | None":
+    return next(batches, None)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _CutOut:
+    """A cell found: its image's name, its centre there in pixels, and its crop."""
+
+    source: str
+    row: float
+    column: float
+    crop: npt.NDArray[np.uint8]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Batch:
+    """Cells to classify together, each with the index of its image's reading."""
+
+    images: list[int] = field(default_factory=list)
+    cells: list[_CutOut] = field(default_factory=list)
+
+    def add(self, image: int, cell: _CutOut) -> None:
+        self.images.append(image)
+        self.cells.append(cell)
 
 
 @dataclass(slots=True)
 class _Study:
-    """What has been seen so far in one study."""
+    """What has been seen so far in one study.
 
+    One thread writes what comes of looking, another what comes of classifying; it is read when both have ended.
+    """
+
+    # Looking.
     readings: list[ImageReading] = field(default_factory=list)
     undecoded: int = 0
-    #: Crops not classified yet, and where each is: index of its reading, row, column.
-    crops: list[npt.NDArray[np.uint8]] = field(default_factory=list)
-    waiting: list[tuple[int, float, float]] = field(default_factory=list)
+    set_aside: Counter[int] = field(default_factory=Counter)
+    # Classifying.
     cells: list[Cell] = field(default_factory=list)
     thumbnails: dict[int, bytes] = field(default_factory=dict)
     counted: Counter[int] = field(default_factory=Counter)
-    set_aside: Counter[int] = field(default_factory=Counter)
-    not_cells: int = 0
+    not_cells: Counter[int] = field(default_factory=Counter)
     distances: list[float] = field(default_factory=list)
     seconds: dict[str, float] = field(default_factory=lambda: defaultdict(float))
 
@@ -168,7 +242,7 @@ class _Study:
     def reading(self, distribution: ood.EmbeddingModel | None) -> SmearReading:
         self._prune()
         images = tuple(
-            replace(reading, cells=self.counted[i], cells_refused=self.set_aside[i])
+            replace(reading, cells=self.counted[i], cells_refused=self.set_aside[i] + self.not_cells[i])
             for i, reading in enumerate(self.readings)
         )
         return SmearReading(
@@ -194,7 +268,7 @@ class _Study:
                 reason=NotAnalysedReason.POOR_QUALITY if decoded else NotAnalysedReason.UNREADABLE,
                 detail=f"None of the study's {total} images can be read: {_most_frequent(refused)}.",
             )
-        candidates = len(self.cells) + self.not_cells
+        candidates = len(self.cells) + self.not_cells.total()
         if candidates >= _ENOUGH_TO_JUDGE and len(self.cells) < _MIN_CELL_SHARE * candidates:
             return NotAnalysed(
                 reason=NotAnalysedReason.OUT_OF_DISTRIBUTION,

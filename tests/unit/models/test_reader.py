@@ -1,21 +1,26 @@
 import io
+import json
 import re
+import threading
+import time
 import weakref
+from concurrent.futures import Future
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from cds.deadline import Deadline
-from cds.errors import DeadlineExceeded
+from cds.errors import DeadlineExceeded, PackageError, UpstreamUnavailable
 from cds.interpret import interpret
 from cds.values import Finding, NotAnalysedReason, Pattern, RefusedImage, SmearImage
 from models import reader as reader_module
 from models.classifier import BATCH
-from models.package import load_identity
+from models.package import file_digest, load_identity
 from models.reader import THUMBNAIL_PX, open_reader
 from tests.fakes.drawn_smears import draw_smear
-from tests.fakes.tiny_package import write_tiny_package
+from tests.fakes.tiny_package import write_explaining_package, write_tiny_package
 
 DARK = (70, 20, 90)
 
@@ -192,3 +197,153 @@ def test_only_a_few_images_are_held_at_a_time(reader):
     reading = reader.read(stream())
     assert len(reading.cells) == 40
     assert most <= 4
+
+
+class InTurn:
+    """An executor that does its work at once, in the thread that asks: the reader without any overlap."""
+
+    def __init__(self, *_, **__):
+        pass
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        return False
+
+    def submit(self, work, *arguments):
+        future = Future()
+        try:
+            future.set_result(work(*arguments))
+        except Exception as error:  # noqa: BLE001 - handed to whoever asks for the result
+            future.set_exception(error)
+        return future
+
+
+def test_overlapping_changes_no_answer(reader, monkeypatch):
+    nuclei = [(15.0 + 25 * row, 15.0 + 25 * column, 3.5) for row in range(5) for column in range(4)]
+    field = draw_smear(shape=(860, 760), um_per_px=0.15, nuclei=nuclei, red_cells=6)
+    images = [
+        *(single_cell(n) for n in range(9)),
+        SmearImage(source="field", pixels=field, um_per_px=0.15),
+        RefusedImage(source="torn", reason="truncated JPEG"),
+        *(blast(n) for n in range(9, 30)),
+    ]
+    overlapped = reader.read(images)
+    monkeypatch.setattr(reader_module, "ThreadPoolExecutor", InTurn)
+    in_turn = reader.read(images)
+    assert len(in_turn.cells) > 3 * BATCH
+    assert replace(overlapped, seconds={}) == replace(in_turn, seconds={})
+
+
+def test_images_are_looked_at_while_cells_are_classified_and_not_many_ahead(reader, monkeypatch):
+    taken, classified, ahead = [], [], []
+    looked_on = threading.Event()
+    classify = reader._classifier.classify
+
+    def stream():
+        for n in range(6 * BATCH):
+            taken.append(n)
+            if n > BATCH:
+                looked_on.set()
+            yield single_cell(n % 4)
+
+    def slowly(crops):
+        assert looked_on.wait(20), "nobody looks at images while cells are classified"
+        time.sleep(0.05)
+        ahead.append(len(taken) - sum(classified))
+        classified.append(len(crops))
+        return classify(crops)
+
+    monkeypatch.setattr(reader._classifier, "classify", slowly)
+    assert len(reader.read(stream()).cells) == 6 * BATCH
+    assert max(ahead) <= 2 * BATCH + 1
+
+
+@pytest.mark.parametrize("error", [UpstreamUnavailable("the archive is down"), MemoryError()])
+def test_an_error_of_the_images_ends_the_reading_and_its_thread(reader, error):
+    def stream():
+        for n in range(2 * BATCH):
+            yield single_cell(n % 4)
+        raise error
+
+    with pytest.raises(type(error)):
+        reader.read(stream())
+    assert no_thread_is_left()
+
+
+def test_an_error_of_the_classifier_ends_the_reading_before_all_images_are_taken(reader, monkeypatch):
+    taken = []
+
+    def stream():
+        for n in range(50 * BATCH):
+            taken.append(n)
+            yield single_cell(n % 4)
+
+    def broken(crops):
+        raise PackageError("not finite")
+
+    monkeypatch.setattr(reader._classifier, "classify", broken)
+    images = stream()
+    with pytest.raises(PackageError, match="not finite"):
+        reader.read(images)
+    assert no_thread_is_left()
+    assert len(taken) <= 3 * BATCH
+    images.close()  # as the pipeline does; an iterator that a thread is still in could not be closed
+
+
+def test_a_deadline_that_passes_half_way_ends_the_thread(reader, monkeypatch):
+    deadline = Deadline(60)
+    classify = reader._classifier.classify
+
+    def late(crops):
+        object.__setattr__(deadline, "_ends", 0.0)
+        return classify(crops)
+
+    monkeypatch.setattr(reader._classifier, "classify", late)
+    with pytest.raises(DeadlineExceeded):
+        reader.read((single_cell(n % 4) for n in range(4 * BATCH)), deadline)
+    assert no_thread_is_left()
+
+
+def no_thread_is_left():
+    return not [t.name for t in threading.enumerate() if t.name.startswith("smear")]
+
+
+def test_a_thumbnail_is_enough_to_explain_its_cell(tmp_path):
+    reader = open_reader(write_explaining_package(tmp_path))
+    cell = reader.read([blast(0)]).cells[0]
+    crop = np.array(Image.open(io.BytesIO(cell.thumbnail)))
+    explained = reader.explain(crop, cell.cell_type)
+    assert (explained.cell_type, explained.probability) == (
+        "myeloblast",
+        pytest.approx(cell.probability, abs=0.05),
+    )
+    assert explained.map.shape == (48, 48)
+    assert explained.map.max() == 1
+    assert explained.map.min() >= 0
+    # Darkness is what speaks for a myeloblast here, and a small nucleus is dark in the middle alone.
+    small = np.array(Image.open(io.BytesIO(reader.read([single_cell(0)]).cells[0].thumbnail)))
+    heat = reader.explain(small, "myeloblast").map
+    assert heat[16:32, 16:32].mean() > 2 * heat[:8].mean()
+    assert reader.explain(crop).cell_type == "myeloblast"
+    with pytest.raises(PackageError, match="no hairy_cell"):
+        reader.explain(crop, "hairy_cell")
+
+
+def test_a_package_without_maps_reads_and_does_not_explain(reader):
+    with pytest.raises(PackageError, match="activation"):
+        reader.explain(np.full((96, 96, 3), 200, np.uint8))
+
+
+def test_statistics_of_another_network_are_refused(tmp_path):
+    folder = write_tiny_package(tmp_path)
+    np.savez(
+        folder / "ood.npz", mean=np.zeros(4, np.float32), components=np.eye(4, dtype=np.float32)[:2],
+        variances=np.ones(2, np.float32), residual_variance=np.float32(1), threshold=np.float32(1),
+    )  # fmt: skip
+    card = json.loads((folder / "card.json").read_text())
+    card["files"]["ood.npz"] = file_digest(folder / "ood.npz")
+    (folder / "card.json").write_text(json.dumps(card))
+    with pytest.raises(PackageError, match="4 numbers, the network gives 3"):
+        open_reader(folder)
