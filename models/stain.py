@@ -34,12 +34,23 @@ def green_density(pixels: Rgb) -> Signal:
 
 
 def nuclear_signal(pixels: Rgb, sigma_px: float = 1.0) -> Signal:
-    """Purple-ness of ``(r, c, 3)`` RGB `pixels` in units of optical density, 0 in the background; shape ``(r, c)``."""
+    """Purple-ness of ``(r, c, 3)`` RGB `pixels` in units of optical density, 0 in the background; shape ``(r, c)``.
+
+    The background is that of the neighbourhood: a lamp may be pink in one corner and green in another.
+    """
     smooth = cv2.GaussianBlur(pixels, (0, 0), sigma_px).astype(np.float32) + 6.0
     signal = np.log10(smooth[..., 2] / smooth[..., 1])
-    empty = background_mask(pixels)
-    level = float(np.median(signal[empty] if empty.any() else signal))
-    return np.asarray(signal - level, np.float32)
+    return np.asarray(signal - _level_of_glass(signal, background_mask(pixels)), np.float32)
+
+
+def _level_of_glass(signal: Signal, empty: npt.NDArray[np.bool_]) -> Signal | float:
+    """What `signal` would be without the smear: its mean over the empty glass about, its median where none is near."""
+    overall = float(np.median(signal[empty] if empty.any() else signal))
+    share = cv2.resize(empty.astype(np.float32), (64, 64), interpolation=cv2.INTER_AREA)
+    total = cv2.resize(np.where(empty, signal - overall, 0.0), (64, 64), interpolation=cv2.INTER_AREA)
+    share, total = cv2.GaussianBlur(share, (0, 0), 8), cv2.GaussianBlur(total, (0, 0), 8)
+    local = (total / (share + 0.1)).astype(np.float32)
+    return overall + cv2.resize(local, signal.shape[::-1], interpolation=cv2.INTER_LINEAR).astype(np.float32)
 
 
 def chromatin_threshold(signal: Signal, empty: npt.NDArray[np.bool_], nucleus_px: float) -> float | None:
