@@ -2,7 +2,7 @@
 
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import cv2
 import numpy as np
@@ -10,7 +10,6 @@ import numpy.typing as npt
 import onnxruntime
 
 from cds.errors import PackageError
-from models.package import ModelCard
 from models.white_balance import neutral
 
 #: Crops classified at once: enough to keep two cores busy, little enough memory on a large machine's eight.
@@ -20,11 +19,32 @@ Crops = npt.NDArray[np.uint8]
 Floats = npt.NDArray[np.float32]
 
 
+class NetworkCard(Protocol):
+    """What of a card the network's answers depend on; both tasks' cards have it (see `models.package.ModelCard`)."""
+
+    @property
+    def labels(self) -> tuple[str, ...]: ...
+    @property
+    def input_px(self) -> int: ...
+    @property
+    def mean(self) -> tuple[float, float, float]: ...
+    @property
+    def std(self) -> tuple[float, float, float]: ...
+    @property
+    def white_balance(self) -> bool: ...
+    @property
+    def flips(self) -> int: ...
+    @property
+    def temperature(self) -> float: ...
+    @property
+    def weights_file(self) -> str: ...
+
+
 class CropClassifier:
     """Float32 on the CPU, on all cores that this process may use. Raises PackageError when the weights do not fit the
     card."""
 
-    def __init__(self, card: ModelCard, folder: Path, *, threads: int | None = None) -> None:
+    def __init__(self, card: NetworkCard, folder: Path, *, threads: int | None = None) -> None:
         self._card = card
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads or len(os.sched_getaffinity(0))

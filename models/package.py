@@ -19,6 +19,7 @@ from cds.values import CLASSES, ModelIdentity, PatternModel
 CARD = "card.json"
 #: Where the measured figures, their page and the predictions behind them stand, below the package's folder.
 REPORT = "report/"
+_TASKS = {"cells": "the one that reads smears", "image": "the one that names whole images"}
 #: The package that is used when no other is configured, below `models/bundled`.
 BUNDLED = "leukocds-cells-resnet34"
 
@@ -66,8 +67,8 @@ def load_identity(folder: Path) -> ModelIdentity:
     document = _read_card(folder)
     _listed_files(document)
     return ModelIdentity(
-        name=_get(document, "name", str),
-        version=_get(document, "version", str),
+        name=value_of(document, "name", str),
+        version=value_of(document, "version", str),
         digest=package_digest(document),
     )
 
@@ -77,23 +78,11 @@ def load_card(folder: Path, *, fitted: bool = True) -> ModelCard:
 
     fitted: False for a package whose pattern model is still to be fitted; it answers nothing then.
     """
-    document = _read_card(folder)
-    for name, expected in _listed_files(document).items():
-        path = folder / name
-        if not path.is_file():
-            raise PackageError(f"{folder.name}: {name} is missing")
-        if (found := file_digest(path)) != expected:
-            raise PackageError(
-                f"{folder.name}: {name} was altered (sha256 {found[:12]}…, the card says {expected[:12]}…)"
-            )
-    if _get(document, "task", str) != "cells":
-        raise PackageError(
-            f"{folder.name}: task {document['task']!r} is not 'cells', the one that reads smears"
-        )
-    crop = _get(document, "input", dict)
-    labels = _get(document, "labels", list)
-    temperature = float(_get(document, "temperature", (int, float)))
-    size_px, scale = int(_get(crop, "size_px", int)), float(_get(crop, "um_per_px", (int, float)))
+    document = verified_document(folder, task="cells")
+    crop = value_of(document, "input", dict)
+    labels = value_of(document, "labels", list)
+    temperature = float(value_of(document, "temperature", (int, float)))
+    size_px, scale = int(value_of(crop, "size_px", int)), float(value_of(crop, "um_per_px", (int, float)))
     if len(set(labels)) != len(labels) or not all(isinstance(label, str) and label for label in labels):
         raise PackageError("labels must be different names")
     if temperature <= 0 or size_px <= 0 or scale <= 0:
@@ -103,18 +92,37 @@ def load_card(folder: Path, *, fitted: bool = True) -> ModelCard:
         raise PackageError("the card's input.white_balance must be true or false")
     if isinstance(flips, bool) or flips not in (1, 2):
         raise PackageError("the card's input.flips must be 1 or 2")
-    weights_file = _get(_get(document, "weights", dict), "file", str)
-    ood_file = _get(document["ood"], "file", str) if document.get("ood") else None
+    weights_file = value_of(value_of(document, "weights", dict), "file", str)
+    ood_file = value_of(document["ood"], "file", str) if document.get("ood") else None
     if absent := {weights_file, ood_file} - {None, *document["files"]}:
         raise PackageError(f"not among the card's files: {absent}")
     return ModelCard(
-        name=_get(document, "name", str), version=_get(document, "version", str), labels=tuple(labels),
-        input_px=size_px, input_um_per_px=scale, mean=_three(crop, "mean"), std=_three(crop, "std"),
+        name=value_of(document, "name", str), version=value_of(document, "version", str), labels=tuple(labels),
+        input_px=size_px, input_um_per_px=scale, mean=three_of(crop, "mean"), std=three_of(crop, "std"),
         white_balance=white_balance, flips=flips,
         temperature=temperature, weights_file=weights_file, ood_file=ood_file,
-        pattern_model=pattern_model_from(_get(document, "pattern_model", dict)) if fitted else _UNFITTED,
+        pattern_model=pattern_model_from(value_of(document, "pattern_model", dict)) if fitted else _UNFITTED,
         document=MappingProxyType(document),
     )  # fmt: skip
+
+
+def verified_document(folder: Path, *, task: str) -> dict[str, Any]:
+    """A package's whole card, once every file that it lists was found unaltered and its task is `task`.
+
+    Raises PackageError saying what is wrong.
+    """
+    document = _read_card(folder)
+    for name, expected in _listed_files(document).items():
+        path = folder / name
+        if not path.is_file():
+            raise PackageError(f"{folder.name}: {name} is missing")
+        if (digest := file_digest(path)) != expected:
+            raise PackageError(
+                f"{folder.name}: {name} was altered (sha256 {digest[:12]}…, the card says {expected[:12]}…)"
+            )
+    if (found := value_of(document, "task", str)) != task:
+        raise PackageError(f"{folder.name}: task {found!r} is not {task!r}, {_TASKS[task]}")
+    return document
 
 
 @contextmanager
@@ -194,7 +202,7 @@ def _read_card(folder: Path) -> dict[str, Any]:
 
 
 def _listed_files(document: Mapping[str, Any]) -> dict[str, str]:
-    files = _get(document, "files", dict)
+    files = value_of(document, "files", dict)
     for name, digest in files.items():
         plain = Path(name).name == name.removeprefix(REPORT) != ".."
         if not plain or not isinstance(digest, str) or len(digest) != 64:
@@ -204,15 +212,17 @@ def _listed_files(document: Mapping[str, Any]) -> dict[str, str]:
     return dict(files)
 
 
-def _get(document: Mapping[str, Any], name: str, kind: Any) -> Any:
+def value_of(document: Mapping[str, Any], name: str, kind: Any) -> Any:
+    """A card's value of that kind. Raises PackageError when there is none."""
     value = document.get(name)
     if not isinstance(value, kind) or isinstance(value, bool):
         raise PackageError(f"the card's {name!r} is missing or of the wrong kind")
     return value
 
 
-def _three(document: Mapping[str, Any], name: str) -> tuple[float, float, float]:
-    values = _get(document, name, list)
+def three_of(document: Mapping[str, Any], name: str) -> tuple[float, float, float]:
+    """Three numbers of a card's `input`, one a channel. Raises PackageError when they are not."""
+    values = value_of(document, name, list)
     if len(values) != 3 or not all(isinstance(v, int | float) for v in values):
         raise PackageError(f"the card's input.{name} must be three numbers")
     return float(values[0]), float(values[1]), float(values[2])
