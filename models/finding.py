@@ -12,6 +12,10 @@ from models.stain import Rgb
 #: Areas of whole nuclei: a platelet is smaller, a clump that cannot be divided or a whole tissue is larger.
 MIN_NUCLEUS_UM2 = 14.0
 MAX_NUCLEUS_UM2 = 420.0
+#: What is smaller than this and paler than that share of the image's larger nuclei is a giant platelet or debris: small
+#: nuclei (of erythroblasts and lymphocytes) are the dense ones.
+_SMALL_NUCLEUS_UM2 = 35.0
+_PALE_FOR_SMALL = 0.75
 #: An image no wider or higher than this may be one cell's own image, as cell imagers export them.
 SINGLE_CELL_IMAGE_UM = 45.0
 #: From this close to the middle of its own image, a cell is taken where the imager put it.
@@ -54,7 +58,7 @@ def find_cells(pixels: Rgb, um_per_px: float) -> FoundCells:
     whole: list[FoundCell] = []
     cut_off: list[FoundCell] = []
     clumps = 0
-    for nucleus in segment_nuclei(work):
+    for nucleus in _without_debris(segment_nuclei(work)):
         if nucleus.area_um2 > MAX_NUCLEUS_UM2:
             clumps += 1
         elif nucleus.area_um2 >= MIN_NUCLEUS_UM2:
@@ -69,6 +73,12 @@ def find_cells(pixels: Rgb, um_per_px: float) -> FoundCells:
     if middle is not None:
         return FoundCells((middle,), clumps + len(whole) + len(cut_off) - 1)
     return FoundCells(tuple(whole), clumps + len(cut_off))
+
+
+def _without_debris(nuclei: list[Nucleus]) -> list[Nucleus]:
+    large = [n.signal for n in nuclei if _SMALL_NUCLEUS_UM2 <= n.area_um2 <= MAX_NUCLEUS_UM2]
+    least = _PALE_FOR_SMALL * float(np.median(large)) if large else 0.0
+    return [n for n in nuclei if n.area_um2 >= _SMALL_NUCLEUS_UM2 or n.signal >= least]
 
 
 def _touches_border(nucleus: Nucleus, shape: tuple[int, ...]) -> bool:

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from models.stain import Rgb, Signal, background_mask, chromatin_threshold, nuclear_signal
+from models.stain import Rgb, Signal, chromatin_threshold, green_density, nuclear_signal
 
 #: Nuclei are sought at this scale (a red cell is 25 px across), whatever the image's own.
 WORK_UM_PER_PX = 0.3
@@ -58,7 +58,7 @@ class _Piece:
 def segment_nuclei(pixels: Rgb) -> list[Nucleus]:
     """Nuclei in ``(r, c, 3)`` RGB `pixels` at WORK_UM_PER_PX, of any size down to single lobes, top to bottom."""
     signal = nuclear_signal(pixels, sigma_px=1.2)
-    threshold = chromatin_threshold(signal, background_mask(pixels), _NUCLEUS_UM2 / WORK_UM_PER_PX**2)
+    threshold = chromatin_threshold(signal, green_density(pixels), _NUCLEUS_UM2 / WORK_UM_PER_PX**2)
     if threshold is None:
         return []
     pieces, waists = _divide(_own_thresholds(signal, threshold), signal)

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 import cv2
 import numpy as np
 import numpy.typing as npt
+from cv2.typing import MatLike
 
 from cds.values import RefusedImage, SmearImage
 from models.stain import CHROMATIN_FLOOR, Signal, background_mask, green_density, nuclear_signal
@@ -176,7 +177,7 @@ def _round_objects(density: Signal, chromatin: npt.NDArray[np.bool_], smallest_p
     return found
 
 
-def _may_be_one_cell(contour: npt.NDArray[np.int32], shape: tuple[int, ...], smallest_px: float) -> bool:
+def _may_be_one_cell(contour: MatLike, shape: tuple[int, ...], smallest_px: float) -> bool:
     """Whether an outline is whole, convex and about round, and of a size that can be."""
     height, width = shape[:2]
     left, top, w, h = cv2.boundingRect(contour)

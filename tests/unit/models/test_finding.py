@@ -52,6 +52,31 @@ def test_a_pale_nucleus_beside_a_dark_one_is_found():
     assert len(find_cells(np.hstack([dark, pale]), 0.2).cells) == 2
 
 
+@pytest.mark.parametrize("tint", [(1.0, 1.0, 1.0), (0.7, 0.7, 0.68), (0.95, 0.8, 0.9)])
+def test_the_nucleus_is_measured_without_its_cytoplasm_under_any_lamp(tint):
+    image = draw_smear(shape=(300, 300), um_per_px=0.2, nuclei=[(30, 30, 5)])
+    (cell,) = find_cells((image * np.array(tint)).astype(np.uint8), 0.2).cells
+    assert cell.area_um2 == pytest.approx(np.pi * 25, rel=0.25)
+
+
+def test_pale_nuclei_are_found_among_very_dark_ones():
+    dark = draw_smear(
+        shape=(400, 200), um_per_px=0.2, nuclei=[(20, 20, 4), (60, 20, 4)], nucleus=(60, 15, 130)
+    )
+    pale = draw_smear(
+        shape=(400, 200), um_per_px=0.2, nuclei=[(20, 20, 5), (60, 20, 5)], nucleus=(155, 115, 195)
+    )
+    assert len(find_cells(np.hstack([dark, pale]), 0.2).cells) == 4
+
+
+def test_what_is_small_and_pale_beside_nuclei_is_no_cell():
+    nuclei = draw_smear(shape=(400, 200), um_per_px=0.2, nuclei=[(20, 20, 5), (60, 20, 5)])
+    debris = draw_smear(shape=(400, 200), um_per_px=0.2, nuclei=[(40, 20, 2.0)], nucleus=(155, 115, 195))
+    dense = draw_smear(shape=(400, 200), um_per_px=0.2, nuclei=[(40, 20, 2.6)])
+    assert len(find_cells(np.hstack([nuclei, debris]), 0.2).cells) == 2
+    assert len(find_cells(np.hstack([nuclei, dense]), 0.2).cells) == 3
+
+
 def test_a_cell_cut_by_the_border_of_a_field_is_set_aside():
     image = draw_smear(shape=(400, 400), um_per_px=0.2, nuclei=[(40, 40, 4.5), (1, 20, 4.5)])
     found = find_cells(image, 0.2)

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from models.stain import background_mask, chromatin_threshold, nuclear_signal
+from models.stain import background_mask, chromatin_threshold, green_density, nuclear_signal
 from tests.fakes.drawn_smears import draw_smear
 
 
@@ -21,10 +21,31 @@ def test_the_lamp_does_not_matter(tint):
         np.uint8
     )
     signal = nuclear_signal(image)
-    threshold = chromatin_threshold(signal, background_mask(image), 500)
+    threshold = chromatin_threshold(signal, green_density(image), 500)
     assert threshold is not None
     area = np.count_nonzero(signal > threshold) * 0.04
-    assert area == pytest.approx(np.pi * 25, rel=0.25)
+    # No red cell, all of the nucleus, at most the cytoplasm about it (1.2 um).
+    assert np.pi * 25 * 0.95 < area < np.pi * 6.2**2 * 1.05
+
+
+def test_a_lamp_of_two_colours_makes_no_chromatin():
+    image = draw_smear(shape=(300, 300), um_per_px=0.2, nuclei=[(45, 45, 5)])
+    pink = np.array([1.0, 0.75, 0.95])
+    across = np.linspace(1, 0, 300)[None, :, None]
+    lit = (image * (across * pink + (1 - across))).astype(np.uint8)
+    signal = nuclear_signal(lit)
+    assert np.abs(np.median(signal[:, :50])) < 0.05
+    assert signal[225, 225] > 0.3
+
+
+def test_blue_red_cells_are_no_chromatin():
+    """As some stains leave them: blue over green like a pale nucleus, but with less red than green."""
+    image = draw_smear(shape=(300, 300), um_per_px=0.2, nuclei=[(30, 30, 5)])
+    blue = image.copy()
+    red_cells = (image[..., 1] < 190) & (image[..., 0] > 190)
+    blue[red_cells] = (120, 145, 190)
+    assert np.median(nuclear_signal(blue)[red_cells]) < 0.08
+    assert nuclear_signal(blue)[150, 150] > 0.3
 
 
 def test_a_vignette_is_no_object():
@@ -37,4 +58,4 @@ def test_a_vignette_is_no_object():
 
 def test_without_anything_purple_there_is_no_threshold():
     image = draw_smear(shape=(300, 300), um_per_px=0.2)
-    assert chromatin_threshold(nuclear_signal(image), background_mask(image), 500) is None
+    assert chromatin_threshold(nuclear_signal(image), green_density(image), 500) is None
