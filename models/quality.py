@@ -42,8 +42,8 @@ _MAX_GRAIN = 0.3
 _MAX_UNSTAINED_HUE = 0.035
 #: Mean excess of blue over green absorption in the stained matter; at most -0.008 in smears, 0 in anything grey.
 _MAX_BLUE_EXCESS = -0.004
-#: Darkest channel of empty glass as a share of the brightest, 0.79 at least in real images, 0.5 at most under a dye; and
-#: its green as a share of the mean of red and blue, 1.07 at most in real images: no lamp is green.
+#: Darkest channel of empty glass as a share of the brightest (0.79 at least in real images, 0.5 at most under a dye)
+#: and its green as a share of the mean of red and blue (1.07 at most in real images): no lamp is green.
 _MIN_GLASS_BALANCE = 0.6
 _MAX_GLASS_GREEN = 1.15
 #: Chromatin takes out most of the green and least of the blue, in every Romanowsky stain: how much of the red for the
