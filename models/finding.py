@@ -45,12 +45,32 @@ class FoundCells:
     set_aside: int
 
 
+@dataclass(frozen=True, slots=True)
+class Candidates:
+    """Every nucleus of a cell's size in an image, whatever kind of image it is: whole, or cut off by the border."""
+
+    whole: tuple[FoundCell, ...]
+    cut_off: tuple[FoundCell, ...]
+    #: Objects too large for one nucleus that nothing divides.
+    clumps: int
+
+
 def find_cells(pixels: Rgb, um_per_px: float) -> FoundCells:
     """Nucleated cells of ``(r, c, 3)`` RGB `pixels`.
 
     A cell cut by the border is set aside. In an image of one cell's size with a cell in its middle, that cell is found
     once (even when it reaches the border) and its neighbours are set aside: they have images of their own.
     """
+    candidates = find_candidates(pixels, um_per_px)
+    cut_off = len(candidates.cut_off)
+    middle = _centred([*candidates.whole, *candidates.cut_off], pixels.shape, um_per_px)
+    if middle is not None:
+        return FoundCells((middle,), candidates.clumps + len(candidates.whole) + cut_off - 1)
+    return FoundCells(candidates.whole, candidates.clumps + cut_off)
+
+
+def find_candidates(pixels: Rgb, um_per_px: float) -> Candidates:
+    """Nuclei of ``(r, c, 3)`` RGB `pixels`, each where it lies, before what the kind of image says about them."""
     factor = um_per_px / WORK_UM_PER_PX
     size = (max(8, round(pixels.shape[1] * factor)), max(8, round(pixels.shape[0] * factor)))
     interpolation = cv2.INTER_AREA if factor < 1 else cv2.INTER_LINEAR
@@ -69,10 +89,7 @@ def find_cells(pixels: Rgb, um_per_px: float) -> FoundCells:
                 signal=nucleus.signal,
             )
             (cut_off if _touches_border(nucleus, work.shape) else whole).append(cell)
-    middle = _centred(whole + cut_off, pixels.shape, um_per_px)
-    if middle is not None:
-        return FoundCells((middle,), clumps + len(whole) + len(cut_off) - 1)
-    return FoundCells(tuple(whole), clumps + len(cut_off))
+    return Candidates(tuple(whole), tuple(cut_off), clumps)
 
 
 def _without_debris(nuclei: list[Nucleus]) -> list[Nucleus]:
