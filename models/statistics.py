@@ -1,10 +1,13 @@
 """Figures and their intervals, in numpy: macro-F1, AUROC, calibration error, bootstrap over groups."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+
+from cds.values import wilson_interval
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -17,6 +20,14 @@ class Figure:
     value: float
     interval: tuple[float, float] | None
     n: int
+    #: What is counted in `n`: "cells", "patients", "fields", "blocks" or "studies".
+    unit: str = "cells"
+
+    def as_json(self) -> dict[str, Any]:
+        """Rounded to four decimals; a value that is undefined (nan) becomes None."""
+        value = None if np.isnan(self.value) else round(self.value, 4)
+        interval = [round(v, 4) for v in self.interval] if self.interval else None
+        return {"value": value, "interval": interval, "n": self.n, "unit": self.unit}
 
 
 def confusion(truth: Ints, predicted: Ints, labels: int) -> Ints:
@@ -63,6 +74,42 @@ def calibration_error(confidence: Floats, correct: npt.NDArray[np.bool_], bins: 
     return float(sum(gaps))
 
 
+def brier_score(probabilities: Floats, allowed: npt.NDArray[np.bool_]) -> Floats:
+    """Brier score of each row (Brier 1950): squared distance of probabilities ``(n, labels)`` to the truth, 0 to 2.
+
+    Where a label allows several types, to the nearest distribution over them.
+    """
+    outside = np.where(allowed, 0.0, probabilities)
+    # The mass that the allowed types lack is shared among them alike: the least squared distance.
+    lack = outside.sum(axis=1) ** 2 / np.maximum(allowed.sum(axis=1), 1)
+    scores: Floats = (outside**2).sum(axis=1) + lack
+    return scores
+
+
+def reliability(
+    confidence: Floats, correct: npt.NDArray[np.bool_], bins: int = 10
+) -> list[tuple[float, float, int]]:
+    """Mean confidence, share correct and count of each equal-width bin that holds anything."""
+    place = np.minimum((confidence * bins).astype(int), bins - 1)
+    return [
+        (float(confidence[place == b].mean()), float(correct[place == b].mean()), int((place == b).sum()))
+        for b in range(bins)
+        if (place == b).any()
+    ]
+
+
+def risk_coverage(confidence: Floats, correct: npt.NDArray[np.bool_]) -> tuple[Floats, Floats]:
+    """Coverage ``(n,)`` and the share wrong among the surest cells at that coverage (El-Yaniv and Wiener 2010)."""
+    order = np.argsort(-confidence, kind="stable")
+    count = np.arange(1, len(order) + 1)
+    return count / len(order), np.cumsum(~correct[order]) / count
+
+
+def area_under_risk_coverage(confidence: Floats, correct: npt.NDArray[np.bool_]) -> float:
+    """Mean risk over all coverages (AURC; Geifman 2019); 0 is best, the error rate is what chance order gives."""
+    return float(risk_coverage(confidence, correct)[1].mean())
+
+
 def by_groups(
     statistic: Callable[[npt.NDArray[np.intp]], float],
     groups: Sequence[str],
@@ -70,11 +117,15 @@ def by_groups(
     draws: int = 1000,
     seed: int = 0,
     n: int | None = None,
+    unit: str = "cells",
 ) -> Figure:
     """`statistic` of all rows, with the percentile interval over `draws` bootstrap samples of whole groups.
 
-    statistic: takes row numbers (with repeats), gives a value; draws where it is undefined (nan) do not count.
+    statistic: takes row numbers (with repeats), gives a value; draws where it is undefined (nan) do not count. Without
+    rows the value is nan.
     """
+    if not len(groups):
+        return Figure(value=float("nan"), interval=None, n=0, unit=unit)
     names, membership = np.unique(np.array(groups), return_inverse=True)
     rows = [np.flatnonzero(membership == g) for g in range(len(names))]
     rng = np.random.default_rng(seed)
@@ -88,7 +139,24 @@ def by_groups(
     if len(names) > 1 and len(values) > draws // 2:
         low, high = np.percentile(values, [2.5, 97.5])
         interval = (float(low), float(high))
-    return Figure(value=statistic(np.arange(len(groups))), interval=interval, n=n or len(groups))
+    return Figure(value=statistic(np.arange(len(groups))), interval=interval, n=n or len(groups), unit=unit)
+
+
+def share_by_groups(values: Floats, groups: Sequence[str], *, unit: str = "cells") -> Figure:
+    """Mean of values from 0 to 1, with an interval by bootstrap over groups.
+
+    Where every value is 0, or every one 1, no draw differs from another: the interval is then Wilson's for as many
+    trials as there are groups, so that five of five patients do not look like certainty.
+    """
+    figure = by_groups(lambda rows: float(values[rows].mean()), groups, unit=unit)
+    if figure.interval is not None and figure.interval[0] == figure.interval[1] in (0.0, 1.0):
+        return replace(figure, interval=all_or_none(figure.value, len(set(groups))))
+    return figure
+
+
+def all_or_none(share: float, trials: int) -> tuple[float, float]:
+    """Wilson's 95 % interval of 0 or 1 by so many independent trials."""
+    return wilson_interval(round(share * trials), trials)
 
 
 def softmax(logits: npt.NDArray[np.floating], temperature: float = 1.0) -> Floats:

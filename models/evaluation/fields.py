@@ -1,0 +1,104 @@
+"""Fields that are labelled as a whole (taleqani): their cells found and read, and ALL told from benign by field."""
+
+import csv
+from pathlib import Path
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from models.classifier import CropClassifier, crop_about
+from models.corpus import CorpusError
+from models.evaluation.predictions import FieldReading
+from models.finding import find_cells
+from models.labels import CELL_TYPES
+from models.package import ModelCard
+from models.statistics import Figure, auroc, by_groups
+
+SOURCE = "taleqani"
+#: The source states no scale; a red cell is 16 to 20 px across, so 0.39 to 0.41.
+UM_PER_PX = 0.4
+
+Rgb = npt.NDArray[np.uint8]
+
+
+def labelled_fields(data: Path, split: str) -> list[dict[str, str]]:
+    """Rows of ``data/manifest.csv`` that are fields of that split; none where the corpus has no fields."""
+    with (data / "manifest.csv").open(newline="", encoding="utf-8") as stream:
+        return [r for r in csv.DictReader(stream) if r["source"] == SOURCE and r["split"] == split]
+
+
+def load_field(path: Path) -> Rgb:
+    """RGB ``(r, c, 3)``. Raises CorpusError when the file is no image."""
+    pixels = cv2.imread(str(path), cv2.IMREAD_COLOR)
+    if pixels is None:
+        raise CorpusError(f"{path} cannot be read as an image")
+    return np.ascontiguousarray(pixels[:, :, ::-1]).astype(np.uint8)
+
+
+def read_test_fields(
+    data: Path, card: ModelCard, classifier: CropClassifier
+) -> tuple[list[FieldReading], npt.NDArray[np.float32]]:
+    """Every test field as the reader reads it, and the embeddings ``(n, d)`` of all cells found."""
+    readings, embeddings = [], []
+    for row in labelled_fields(data, "test"):
+        pixels = load_field(data / row["file"])
+        crops = [
+            crop_about(
+                pixels, c.row, c.column, UM_PER_PX, size_px=card.input_px, scale=card.input_um_per_px
+            )
+            for c in find_cells(pixels, UM_PER_PX).cells
+        ]  # fmt: skip
+        probabilities = np.zeros((0, len(CELL_TYPES)))
+        if crops:
+            found, embedding = classifier.classify(np.stack(crops))
+            probabilities = found.astype(np.float64)
+            embeddings.append(embedding)
+        readings.append(_reading(row, probabilities))
+    return readings, np.concatenate(embeddings) if embeddings else np.zeros((0, 0), np.float32)
+
+
+def field_figures(fields: list[FieldReading]) -> dict[str, Figure]:
+    """AUROC of ALL against benign by the mean probability of a blast: by field, and by block of fields."""
+    if not fields:
+        return {}
+    score = np.array([f.mean_blast for f in fields])
+    lymphoid = np.array([f.mean_lymphoblast for f in fields])
+    cells = np.array([sum(f.counts) for f in fields])
+    disease = np.array([f.disease == "ALL" for f in fields])
+    groups = np.array([f.group for f in fields])
+    blocks = sorted(set(groups.tolist()))
+    # A block's fields weigh by the cells found in them.
+    by_block = np.array([np.average(score[groups == b], weights=cells[groups == b] + 1e-9) for b in blocks])
+    block_disease = np.array([bool(disease[groups == b].all()) for b in blocks])
+    empty = cells == 0
+    return {
+        "taleqani_field_auroc": by_groups(
+            lambda r: auroc(score[r], disease[r]), groups.tolist(), unit="fields"
+        ),
+        "taleqani_field_auroc_lymphoblast": by_groups(
+            lambda r: auroc(lymphoid[r], disease[r]), groups.tolist(), unit="fields"
+        ),
+        "taleqani_block_auroc": by_groups(
+            lambda r: auroc(by_block[r], block_disease[r]), blocks, unit="blocks"
+        ),
+        "taleqani_fields_without_a_cell": by_groups(
+            lambda r: float(empty[r].mean()), groups.tolist(), unit="fields"
+        ),
+    }
+
+
+def _reading(row: dict[str, str], probabilities: npt.NDArray[np.float64]) -> FieldReading:
+    """probabilities: of the cells found in the field ``(n, labels)``, n may be 0."""
+    blast = probabilities[:, [CELL_TYPES.index("myeloblast"), CELL_TYPES.index("lymphoblast")]].sum(axis=1)
+    lymphoid = probabilities[:, CELL_TYPES.index("lymphoblast")]
+    counts = np.zeros(len(CELL_TYPES), np.int64)
+    np.add.at(counts, probabilities.argmax(axis=1), 1)
+    return FieldReading(
+        field=Path(row["file"]).name,
+        group=row["group"],
+        disease=row["disease"],
+        mean_blast=round(float(blast.mean()), 5) if len(blast) else 0.0,
+        mean_lymphoblast=round(float(lymphoid.mean()), 5) if len(blast) else 0.0,
+        counts=tuple(int(n) for n in counts),
+    )
