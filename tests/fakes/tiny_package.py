@@ -33,13 +33,22 @@ def write_explaining_package(folder: Path, **changes: Any) -> Path:
 
 
 def write_tiny_package(
-    folder: Path, *, ood_threshold: float = 100.0, network: Path = NETWORK, **changes: Any
+    folder: Path,
+    *,
+    ood_threshold: float = 100.0,
+    network: Path = NETWORK,
+    embedding: int = 3,
+    **changes: Any,
 ) -> Path:
-    """The package in `folder`, its card changed by `changes`; digests are those of what was written."""
+    """The package in `folder`, its card changed by `changes`; digests are those of what was written.
+
+    embedding: length of the embeddings of `network`.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "weights.onnx").write_bytes(network.read_bytes())
     np.savez(
-        folder / "ood.npz", mean=np.array([0.8, 0.7, 0.8], np.float32), components=np.eye(3, dtype=np.float32)[:2],
+        folder / "ood.npz", mean=np.resize(np.array([0.8, 0.7, 0.8], np.float32), embedding),
+        components=np.eye(embedding, dtype=np.float32)[:2],
         variances=np.array([0.02, 0.02], np.float32), residual_variance=np.float32(0.02),
         threshold=np.float32(ood_threshold),
     )  # fmt: skip
