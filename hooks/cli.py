@@ -9,8 +9,11 @@ from cds.errors import ConfigurationError, LeukoError
 from hooks.commands.assess import assess
 from hooks.commands.check import check
 from hooks.commands.demo import demo
+from hooks.commands.evaluate import evaluate
 from hooks.commands.ingest import ingest
+from hooks.commands.predict import predict
 from hooks.commands.serve import serve, worker
+from hooks.commands.train import train
 
 
 class _Misused(click.ClickException):
@@ -42,7 +45,7 @@ def cli(debug: bool) -> None:
     """
 
 
-for _command in (serve, worker, demo, assess, ingest, check):
+for _command in (serve, worker, demo, assess, ingest, check, train, evaluate, predict):
     cli.add_command(_command)
 
 

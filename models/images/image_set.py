@@ -71,6 +71,12 @@ def read_image_set(
     return ImageSet(images=tuple(images), labels=_ordered({image.label for image in images}))
 
 
+def is_image(path: Path, folder: Path) -> bool:
+    """Whether a path below `folder` is taken for an image, by its ending; hidden ones are not."""
+    hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
+    return path.suffix.lower() in _ENDINGS and not hidden and path.is_file()
+
+
 @dataclass(frozen=True, slots=True)
 class _Naming:
     free: bool
@@ -120,7 +126,7 @@ class _Naming:
 
 
 def _from_folder(folder: Path, naming: _Naming) -> Iterator[LabelledImage]:
-    files = [path for path in sorted(folder.rglob("*")) if _is_image(path, folder)]
+    files = [path for path in sorted(folder.rglob("*")) if is_image(path, folder)]
     groups = _groups_table(folder, {path.relative_to(folder).as_posix() for path in files})
     if not naming.free:
         empty = [
@@ -253,11 +259,6 @@ def _check_groups(images: Sequence[LabelledImage]) -> None:
 def _ordered(labels: set[str]) -> tuple[str, ...]:
     known = [name for name in (*CLASSES, *SUBTYPES) if name in labels]
     return (*known, *sorted(labels.difference(known)))
-
-
-def _is_image(path: Path, folder: Path) -> bool:
-    hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
-    return path.suffix.lower() in _ENDINGS and not hidden and path.is_file()
 
 
 def _digest(path: Path) -> str:
