@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import structlog
 
 from cds.errors import PackageError
 from models import ood
@@ -28,11 +29,13 @@ from models.evaluation.predictions import (
     write_predictions,
 )
 from models.evaluation.studies import ExpertDifferential, read_differentials, write_studies
-from models.evaluation.study_figures import bootstrap_five_classes, compose_all, five_class_values
+from models.evaluation.study_figures import bootstrap_five_classes, compose_all, five_class_figures
 from models.evaluation.tables import tables_of
 from models.labels import CELL_TYPES
 from models.package import CARD, REPORT, ModelCard, file_digest, load_card
 from models.statistics import Figure
+
+log = structlog.get_logger()
 
 COMMAND = "python -m models.evaluation --package PACKAGE --data FOLDER"
 BASELINE = "border_colour_baseline"
@@ -73,8 +76,11 @@ def evaluate(
         raise CorpusError("no image is of split test")
     classifier = CropClassifier(card, package)
     distribution = ood.load(package / card.ood_file) if card.ood_file else None
+    log.info("cells", count=len(tested))
     cells = _read_cells(tested, card, classifier, distribution)
+    log.info("fields")
     fields, field_embeddings = read_test_fields(data, card, classifier)
+    log.info("figures")
     patients = _patients(data)
     fitted = bool(card.pattern_model.features)
     answers = Answers(
@@ -88,7 +94,8 @@ def evaluate(
         for name, interval in bootstrap_five_classes(cells, patients, card.pattern_model).items():
             if name in found:
                 found[name] = replace(found[name], interval=interval)
-    found |= _baselines(records, tested, data, answers, patients, card)
+    found |= _baselines(records, tested, data, cells, patients, card)
+    log.info("strain")
     found |= _strain(tested, card, classifier)
     if distribution is not None and cells.distance is not None:
         found |= strain.stranger_figures(
@@ -185,7 +192,7 @@ def _baselines(
     records: Sequence[CellRecord],
     tested: Sequence[CellRecord],
     data: Path,
-    answers: Answers,
+    cells: Predictions,
     patients: Sequence[ExpertDifferential],
     card: ModelCard,
 ) -> dict[str, Figure]:
@@ -193,18 +200,16 @@ def _baselines(
     if not taught:
         return {}
     features, asked = baselines.features_of(taught), baselines.features_of(tested)
-    guessed = baselines.baseline_predictions(taught, features, answers.cells, asked)
+    guessed = baselines.baseline_predictions(taught, features, cells, asked)
     found = {
         name: figure
         for name, figure in cell_figures(guessed).items()
         if name.startswith(("accuracy", "macro_f1")) and not name.endswith("_strict")
     }
-    found |= baselines.within_source_figures(taught, features, answers.cells, asked)
+    found |= baselines.within_source_figures(taught, features, cells, asked)
     found |= baselines.field_figures(data)
     if card.pattern_model.features:
-        five = [s for s in compose_all(guessed, patients) if s.of == "five_class"]
-        for name, value in five_class_values(five, card.pattern_model).items():
-            found[name] = Figure(value=value, interval=None, n=len(five), unit="studies")
+        found |= five_class_figures(compose_all(guessed, patients), card.pattern_model)
     return {f"{BASELINE}.{name}": figure for name, figure in found.items()}
 
 
@@ -258,7 +263,9 @@ def _write(package: Path, card: ModelCard, answers: Answers | None, report: dict
         write_page(folder / PAGE, document, report)
         target = package / REPORT
         shutil.rmtree(target, ignore_errors=True)
-        shutil.copytree(folder, target)
+        target.mkdir()
+        for path in folder.iterdir():
+            shutil.copy(path, target / path.name)
     files = {n: d for n, d in document["files"].items() if not n.startswith(REPORT)}
     written = sorted(p.name for p in (package / REPORT).iterdir())
     document["files"] = files | {f"{REPORT}{name}": file_digest(package / REPORT / name) for name in written}

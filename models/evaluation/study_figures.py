@@ -40,11 +40,7 @@ def compose_all(predictions: Predictions, patients: Sequence[ExpertDifferential]
 
 def study_figures(studies: Sequence[ComposedStudy], model: PatternModel) -> dict[str, Figure]:
     """Values over composed studies, without the five classes' intervals (see `bootstrap_five_classes`)."""
-    five = [s for s in studies if s.of == "five_class"]
-    found = {
-        name: Figure(value=value, interval=None, n=_rests_on(name, five), unit="studies")
-        for name, value in five_class_values(five, model).items()
-    }
+    found = five_class_figures(studies, model)
     hopkins = [(s, named(s, model)) for s in studies if s.of == "hopkins"]
     if hopkins:
         found |= _hopkins(hopkins)
@@ -60,6 +56,15 @@ def study_figures(studies: Sequence[ComposedStudy], model: PatternModel) -> dict
             ),
         }
     return found
+
+
+def five_class_figures(studies: Sequence[ComposedStudy], model: PatternModel) -> dict[str, Figure]:
+    """`five_class_values` of the five-class studies among `studies`, with how many each rests on; no intervals."""
+    five = [s for s in studies if s.of == "five_class"]
+    return {
+        name: Figure(value=value, interval=None, n=_rests_on(name, five), unit="studies")
+        for name, value in five_class_values(five, model).items()
+    }
 
 
 def five_class_values(studies: Sequence[ComposedStudy], model: PatternModel) -> dict[str, float]:
@@ -99,6 +104,9 @@ def bootstrap_five_classes(
     """95 % intervals of `five_class_values`: groups are drawn with replacement within each source, and all studies are
     composed anew of what was drawn, so both few patients and the luck of composing count."""
     rng = np.random.default_rng(_SEED)
+    measured = five_class_values(
+        [s for s in compose_all(predictions, patients) if s.of == "five_class"], model
+    )
     groups: dict[str, list[str]] = {}
     for source, group in sorted(set(zip(predictions.source, predictions.group, strict=True))):
         groups.setdefault(source, []).append(group)
@@ -117,12 +125,14 @@ def bootstrap_five_classes(
             values.setdefault(name, []).append(value)
     intervals = {}
     for name, drawn in values.items():
-        low, high = np.percentile(drawn, [2.5, 97.5])
-        if len(drawn) > draws // 2:
-            behind = sum(len(names) for source, names in groups.items() if _rests_on_source(name, source))
-            # No draw differed: as many trials as there are groups behind it (see `share_by_groups`).
-            same = low == high in (0.0, 1.0)
-            intervals[name] = all_or_none(float(low), behind) if same else (float(low), float(high))
+        if name in measured and len(drawn) > draws // 2:
+            low, high = (float(v) for v in np.percentile(drawn, [2.5, 97.5]))
+            # Nothing in all studies, or all of them: no surer than as many trials as there are groups behind it.
+            if measured[name] in (0.0, 1.0):
+                behind = sum(len(names) for s, names in groups.items() if _rests_on_source(name, s))
+                wide = all_or_none(measured[name], behind)
+                low, high = min(low, wide[0]), max(high, wide[1])
+            intervals[name] = (low, high)
     return intervals
 
 

@@ -75,8 +75,8 @@ STRAINS: Mapping[str, tuple[str, str]] = {
 
 BANDS: Sequence[tuple[str, str]] = (
     ("at_least_10_percent", "10 % or more"),
-    ("at_least_20_percent", "of these, 20 % or more: acute leukemia by the count of any laboratory"),
-    ("10_to_20_percent", "of these, 10 to 20 %"),
+    ("at_least_20_percent", "20 % or more, of these"),
+    ("10_to_20_percent", "10 to 20 %, of these"),
     ("below_10_percent", "below 10 %"),
 )
 #: Attached collections of figures: title and how to read them.

@@ -57,10 +57,12 @@ def test_the_readmes_figures_are_the_bundled_cards() -> None:
 
 def test_a_figure_is_shown_with_its_interval_its_number_and_its_command() -> None:
     figure = {"value": 0.91234, "interval": [0.88, 0.93], "n": 77, "command": "python -m measure"}
-    table = figures_table({"name": "m", "version": "1", "metrics": {"accuracy": figure, "unknown": figure}})
+    table = figures_table({"name": "m", "version": "1", "metrics": {"macro_f1": figure, "unknown": figure}})
     assert "| 0.912 | 0.880 to 0.930 | 77 |" in table
     assert "`python -m measure`" in table
     assert table.count("77") == 1
+    patients = {"name": "m", "version": "1", "metrics": {"macro_f1": {**figure, "unit": "patients"}}}
+    assert "| 77 patients |" in figures_table(patients)
 
 
 def test_the_readme_tells_of_every_command() -> None:
