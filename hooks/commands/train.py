@@ -80,8 +80,8 @@ def train(task: str, more: tuple[str, ...], **options: Any) -> None:
     and `predict`. Folders are read as they come: ALL-IDB's file names (Im001_1.tif), a folder for each class, or a
     manifest.csv; groups.csv (file, group) says what must not be divided.
 
-    --task cells trains the network that reads smears, from manifest.csv and cells/, as `python -m models.training` does;
-    options of that command (--stages, --processes, --leave-out) may follow after --.
+    --task cells trains the network that reads smears, from manifest.csv and cells/, as `python -m models.training`
+    does; options of that command (--stages, --processes, --leave-out) may follow after --.
     """
     if task == "cells":
         _train_cells(more, **options)

@@ -197,7 +197,8 @@ def _from_manifest(manifest: Path, folder: Path, naming: _Naming) -> Iterator[La
             label = naming.from_path(name)
         yield LabelledImage(
             path=path,
-            name=name,
+            # A whole path would tell about this machine, in tables that travel with the package.
+            name="/".join(path.parts[-3:]) if Path(name).is_absolute() else name,
             label=label,
             group=row.get("group") or None,
             split=split,
