@@ -325,11 +325,14 @@ def _drawing(pixels: Rgb, um_per_px: float) -> npt.NDArray[np.uint8]:
     drawing = cv2.resize(pixels[..., ::-1], None, fx=zoom, fy=zoom, interpolation=cv2.INTER_CUBIC).astype(
         np.uint8
     )
+    thickness = max(2, min(drawing.shape[:2]) // 300)
     candidates = find_candidates(pixels, um_per_px)
     for cells, colour in ((candidates.whole, (0, 200, 0)), (candidates.cut_off, (0, 0, 230))):
         for cell in cells:
             radius = math.sqrt(cell.area_um2 / math.pi) / um_per_px * zoom
-            cv2.circle(drawing, (round(cell.column * zoom), round(cell.row * zoom)), round(radius), colour, 2)
+            cv2.circle(
+                drawing, (round(cell.column * zoom), round(cell.row * zoom)), round(radius), colour, thickness
+            )
     return drawing
 
 

@@ -1,5 +1,6 @@
 """Nuclei of a smear at the working scale: threshold on the nuclear signal, division at waists, lobes joined again."""
 
+import math
 from dataclasses import dataclass, field
 
 import cv2
@@ -27,6 +28,11 @@ _LOBE_GAP_UM = 2.4
 _LOBED_EXTENT_UM = 16.0
 #: Share of its darkest part's signal from which a pixel of an object belongs to the nucleus.
 _OWN_SHARE = 0.5
+
+#: What is larger than this and longer than wide by that factor is two nuclei, where it has two pieces of that area.
+_TWO_NUCLEI_UM2 = 190.0
+_LONG = 1.35
+_PARTED_NUCLEUS_UM2 = 50.0
 
 _Labels = npt.NDArray[np.int32]
 
@@ -61,8 +67,9 @@ def segment_nuclei(pixels: Rgb) -> list[Nucleus]:
     threshold = chromatin_threshold(signal, green_density(pixels), _NUCLEUS_UM2 / WORK_UM_PER_PX**2)
     if threshold is None:
         return []
-    pieces, waists = _divide(_own_thresholds(signal, threshold), signal)
-    return [_whole(group) for group in _join(pieces, waists)]
+    labels, distance = _divide(_own_thresholds(signal, threshold))
+    groups = _join(_pieces(labels, distance, signal), _waists(labels, distance))
+    return [_whole(part) for group in groups for part in _part(group)]
 
 
 def _own_thresholds(signal: Signal, threshold: float) -> npt.NDArray[np.uint8]:
@@ -93,8 +100,8 @@ def _tidy(mask: npt.NDArray[np.bool_]) -> npt.NDArray[np.uint8]:
     return tidy.astype(np.uint8)
 
 
-def _divide(mask: npt.NDArray[np.uint8], signal: Signal) -> tuple[list[_Piece], dict[tuple[int, int], float]]:
-    """Pieces of `mask` divided by watershed, and half the width of the waist between neighbours, in pixels."""
+def _divide(mask: npt.NDArray[np.uint8]) -> tuple[_Labels, Signal]:
+    """`mask` divided by watershed into numbered basins, and each pixel's distance to what is outside of it."""
     padded = cv2.copyMakeBorder(mask, 1, 1, 1, 1, cv2.BORDER_REPLICATE)
     depth = cv2.distanceTransform(padded, cv2.DIST_L2, 5)[1:-1, 1:-1]
     distance: Signal = cv2.GaussianBlur(depth, (0, 0), 1.0).astype(np.float32)
@@ -102,7 +109,10 @@ def _divide(mask: npt.NDArray[np.uint8], signal: Signal) -> tuple[list[_Piece], 
     tops = cv2.dilate(peaks.astype(np.uint8), np.ones((3, 3), np.uint8)).astype(np.uint8) & mask
     _, seeds = cv2.connectedComponents(tops)
     labels = _watershed(distance, seeds.astype(np.int32), mask)
-    waists = _waists(labels, distance)
+    return labels, distance
+
+
+def _pieces(labels: _Labels, distance: Signal, signal: Signal) -> list[_Piece]:
     pieces = []
     for number, (top, left, bottom, right) in _boxes(labels).items():
         inside = labels[top:bottom, left:right] == number
@@ -119,7 +129,7 @@ def _divide(mask: npt.NDArray[np.uint8], signal: Signal) -> tuple[list[_Piece], 
                 signal=float(signal[top:bottom, left:right][inside].mean()), outline=outline,
             )
         )  # fmt: skip
-    return pieces, waists
+    return pieces
 
 
 def _watershed(distance: Signal, seeds: _Labels, mask: npt.NDArray[np.uint8]) -> _Labels:
@@ -206,6 +216,25 @@ def _join(pieces: list[_Piece], waists: dict[tuple[int, int], float]) -> list[li
     return sorted(unique.values(), key=lambda g: (g[0].box[0], g[0].box[1]))
 
 
+def _part(group: list[_Piece]) -> list[list[_Piece]]:
+    """`group` as it is, or parted into its large pieces where it is too large and too long for one nucleus.
+
+    Nuclei that lie against or over one another have hardly a waist between them.
+    """
+    large = [p for p in group if p.area * WORK_UM_PER_PX**2 >= _PARTED_NUCLEUS_UM2]
+    if len(large) < 2 or sum(p.area for p in group) * WORK_UM_PER_PX**2 < _TWO_NUCLEI_UM2:
+        return [group]
+    _, (width, height), _ = cv2.minAreaRect(np.concatenate([p.outline for p in group]))
+    if max(width, height) < _LONG * min(width, height):
+        return [group]
+    parts = {p.number: [p] for p in large}
+    for piece in group:
+        if piece.number not in parts:
+            nearest = min(large, key=lambda p: math.hypot(p.row - piece.row, p.column - piece.column))
+            parts[nearest.number].append(piece)
+    return list(parts.values())
+
+
 def _near(pieces: list[_Piece]) -> list[tuple[float, _Piece, _Piece]]:
     """Pairs of pieces no further apart than lobes are, with the gap in pixels."""
     limit = _LOBE_GAP_UM / WORK_UM_PER_PX
@@ -239,18 +268,22 @@ def _extent_um(pieces: list[_Piece]) -> float:
     return max(height, width) * WORK_UM_PER_PX
 
 
+def _box(pieces: list[_Piece]) -> tuple[int, int, int, int]:
+    return (
+        min(p.box[0] for p in pieces), min(p.box[1] for p in pieces),
+        max(p.box[2] for p in pieces), max(p.box[3] for p in pieces),
+    )  # fmt: skip
+
+
 def _whole(pieces: list[_Piece]) -> Nucleus:
     area = sum(p.area for p in pieces)
     return Nucleus(
         row=sum(p.row * p.area for p in pieces) / area + 0.5,
         column=sum(p.column * p.area for p in pieces) / area + 0.5,
-        box=(
-            min(p.box[0] for p in pieces), min(p.box[1] for p in pieces),
-            max(p.box[2] for p in pieces), max(p.box[3] for p in pieces),
-        ),
+        box=_box(pieces),
         area_um2=area * WORK_UM_PER_PX**2,
         signal=sum(p.signal * p.area for p in pieces) / area,
-    )  # fmt: skip
+    )
 
 
 def _disc(radius_um: float) -> npt.NDArray[np.uint8]:

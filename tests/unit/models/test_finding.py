@@ -44,6 +44,12 @@ def test_two_round_nuclei_that_touch_are_two_cells():
     assert len(centres) == 2
 
 
+def test_two_large_nuclei_that_lie_into_one_another_are_two_cells():
+    image = draw_smear(shape=(360, 360), um_per_px=0.17, nuclei=[(30, 24, 6.4), (30, 33, 6.4)], red_cells=20)
+    centres, _ = centres_um(image, 0.17)
+    assert len(centres) == 2
+
+
 def test_a_pale_nucleus_beside_a_dark_one_is_found():
     dark = draw_smear(shape=(300, 150), um_per_px=0.2, nuclei=[(20, 15, 4.5)], red_cells=5)
     pale = draw_smear(
