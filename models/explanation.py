@@ -4,11 +4,16 @@ The maps come out of the network's own graph (see `models.export`): no gradient,
 few squares across a crop, as the last feature maps are: they say "the nucleus" or "the neighbour", not "this granule".
 """
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import cv2
 import numpy as np
 import numpy.typing as npt
+
+from cds.cell_types import informative, telling_rank
+from cds.values import Cell
 
 Rgb = npt.NDArray[np.uint8]
 Floats = npt.NDArray[np.float32]
@@ -28,6 +33,36 @@ class Explanation:
     probability: float
     crop: Rgb
     map: Floats
+
+
+def explain_cells(
+    cells: Sequence[Cell], explain: Callable[[Rgb, str], Explanation], folder: Path, *, at_most: int = 24
+) -> list[Path]:
+    """PNG panels of the cells worth showing, the most telling types and the surest cells first, into `folder`.
+
+    What is explained is the thumbnail that the reading kept: the crop as a JPEG. A type's probability in the caption is
+    that of the reading. explain: `models.reader.PackageReader.explain`. Returns the files written. Raises OSError when
+    the folder cannot be written, ValueError for a thumbnail that is no picture, PackageError as `explain` does.
+    """
+    shown = [cell for cell in cells if cell.thumbnail]
+    chosen = sorted(
+        (shown[i] for i in informative(shown, at_most)),
+        key=lambda c: (telling_rank(c.cell_type), -c.probability, c.source, c.row, c.column),
+    )
+    folder.mkdir(parents=True, exist_ok=True)
+    written = []
+    for number, cell in enumerate(chosen, start=1):
+        crop = cv2.imdecode(np.frombuffer(cell.thumbnail or b"", np.uint8), cv2.IMREAD_COLOR)
+        if crop is None:
+            raise ValueError(f"the thumbnail of a cell of {cell.source} is no picture")
+        explained = explain(np.ascontiguousarray(crop[:, :, ::-1], np.uint8), cell.cell_type)
+        caption = f"{cell.cell_type} {cell.probability:.0%}  row {cell.row:.0f} column {cell.column:.0f}"
+        picture = panel(explained, caption)
+        _, encoded = cv2.imencode(".png", np.ascontiguousarray(picture[:, :, ::-1]))
+        path = folder / f"{number:02d}-{cell.cell_type}-{cell.probability:.2f}.png"
+        path.write_bytes(encoded.tobytes())
+        written.append(path)
+    return written
 
 
 def activation_map(activation: Floats, label: int, *, size_px: int) -> Floats:

@@ -33,25 +33,34 @@ if TYPE_CHECKING:
     type=click.Path(exists=True, file_okay=False, path_type=Path),
     help="Folder of the model package; by default LEUKOCDS_MODEL_PACKAGE or the bundled one.",
 )
-def assess(target: str, as_json: bool, um_per_px: float | None, model: Path | None) -> None:
+@click.option(
+    "--explain",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Folder for pictures of the cells that carry the finding, each beside what the network looked at in it.",
+)
+def assess(
+    target: str, as_json: bool, um_per_px: float | None, model: Path | None, explain: Path | None
+) -> None:
     """Read one study: an image or DICOM file, a folder of them, or a study UID at the configured archive.
 
     Exit status 0 when it was read, and when it was found not analysable (the reason is printed); 2 when PATH|STUDY is
     neither; 1 when a server or the model package failed.
     """
     settings = Settings.from_env()
-    path = Path(target)
+    path, package = Path(target), _package(model, settings)
     if path.exists():
-        assessment = _assess_path(path, settings, _package(model, settings), um_per_px)
+        assessment = _assess_path(path, settings, package, um_per_px)
     elif is_uid(target):
         if um_per_px is not None:
             raise click.BadParameter("studies in the archive state their own scale", param_hint="--um-per-px")
-        assessment = _assess_study(target, settings, _package(model, settings))
+        assessment = _assess_study(target, settings, package)
     else:
         raise click.BadParameter(
             f"{target!r} is neither a file or folder that exists nor a DICOM study UID",
             param_hint="PATH|STUDY",
         )
+    if explain is not None:
+        _explain(assessment, package, explain)
     if as_json:
         # ASCII alone: a file name need not be text that this terminal's encoding can say.
         click.echo(json.dumps(to_json(assessment)))
@@ -97,6 +106,20 @@ def _outcome(assessment: Assessment) -> dict[str, Any]:
         "differential": dict(outcome.differential.counts),
         "cells": outcome.differential.total,
     }
+
+
+def _explain(assessment: Assessment, package: Path, folder: Path) -> None:
+    """Write a picture for each telling cell of a finding; says on standard error how many, or why there are none."""
+    from models.explanation import explain_cells
+    from models.reader import open_reader
+
+    outcome = assessment.outcome
+    cells = () if isinstance(outcome, NotAnalysed) else outcome.cells
+    try:
+        written = explain_cells(cells, open_reader(package).explain, folder)
+    except OSError as error:
+        raise click.FileError(str(folder), error.strerror) from None
+    click.echo(f"{len(written)} cells explained in {folder}", err=True)
 
 
 def _package(model: Path | None, settings: Settings) -> Path:

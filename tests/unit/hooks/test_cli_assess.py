@@ -6,12 +6,15 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
+from PIL import Image
 
 from cds.microscopy import to_dicom
 from hooks.cli import cli
 from hooks.demo.hospital import Hospital
+from tests.fakes.drawn_smears import draw_smear
 from tests.fakes.images import SERIES_UID, STUDY_UID, drawing, encoded
 from tests.fakes.smear_reader import FakeSmearReader
+from tests.fakes.tiny_package import write_explaining_package, write_tiny_package
 
 KEYS = ["pattern", "reason", "probabilities", "differential", "cells", "images", "model", "seconds"]
 FIVE = ["healthy", "ALL", "AML", "CLL", "CML"]
@@ -177,3 +180,40 @@ def test_a_folder_that_is_no_model_package_is_status_1(tmp_path: Path) -> None:
     result = assess(tmp_path / "smear", "--model", tmp_path)
     assert (result.exit_code, result.stdout) == (1, "")
     assert "card.json" in result.stderr
+
+
+def test_the_cells_that_carry_the_finding_can_be_explained(tmp_path: Path) -> None:
+    package = write_explaining_package(tmp_path / "package")
+    (tmp_path / "smear").mkdir()
+    for seed in range(12):
+        pixels = draw_smear(
+            shape=(220, 220), um_per_px=0.15, nuclei=[(16.5, 16.5, 3.5)], red_cells=6, seed=seed
+        )
+        Image.fromarray(pixels).save(tmp_path / "smear" / f"{seed:02}.png")
+    arguments = [tmp_path / "smear", "--um-per-px", "0.15", "--model", package, "--explain", tmp_path / "why"]
+    result = assess("--json", *arguments)
+    assert result.exit_code == 0, result.output
+    assert json.loads(result.stdout)["differential"] == {"lymphocyte": 12}
+    assert "12 cells explained" in result.stderr
+    pictures = sorted((tmp_path / "why").iterdir())
+    assert len(pictures) == 12
+    assert pictures[0].name.startswith("01-lymphocyte-")
+    Image.open(pictures[0]).verify()
+
+
+def test_a_package_that_cannot_explain_itself_says_so(tmp_path: Path) -> None:
+    package = write_tiny_package(tmp_path / "package")
+    pixels = draw_smear(shape=(220, 220), um_per_px=0.15, nuclei=[(16.5, 16.5, 3.5)], red_cells=6, seed=1)
+    (tmp_path / "smear").mkdir()
+    for seed in range(12):
+        Image.fromarray(pixels).save(tmp_path / "smear" / f"{seed}.png")
+    result = assess(
+        tmp_path / "smear", "--um-per-px", "0.15", "--model", package, "--explain", tmp_path / "why"
+    )
+    assert result.exit_code == 1
+    assert "activation" in result.stderr
+    (tmp_path / "file").write_text("")
+    explaining = write_explaining_package(tmp_path / "explaining")
+    result = assess(tmp_path / "smear", "--model", explaining, "--explain", tmp_path / "file" / "below")
+    assert result.exit_code == 1
+    assert "Could not open file" in result.stderr

@@ -1,7 +1,9 @@
+import cv2
 import numpy as np
 import pytest
 
-from models.explanation import PANEL_PX, Explanation, activation_map, overlay, panel
+from cds.values import Cell
+from models.explanation import PANEL_PX, Explanation, activation_map, explain_cells, overlay, panel
 
 
 def activation(*maps):
@@ -61,3 +63,33 @@ def test_a_panel_shows_the_crop_the_overlay_and_the_caption():
     assert (caption[:, :8] == 255).all()
     assert (caption[:, -6:] == 255).all()  # shrunk until it fits
     assert (caption < 128).any()
+
+
+def test_the_telling_cells_come_first_and_those_without_a_picture_are_left_out(tmp_path):
+    def cell(cell_type, probability, level):
+        crop = np.full((96, 96, 3), level or 0, np.uint8)
+        thumbnail = cv2.imencode(".jpg", crop)[1].tobytes() if level else None
+        return Cell(
+            source="a/b.jpg", row=10.2, column=20.0, cell_type=cell_type, probability=probability,
+            thumbnail=thumbnail,
+        )  # fmt: skip
+
+    asked = []
+
+    def explain(crop, cell_type):
+        asked.append((cell_type, int(crop[0, 0, 0])))
+        heat = np.zeros(crop.shape[:2], np.float32)
+        return Explanation(cell_type=cell_type, probability=0.5, crop=crop, map=heat)
+
+    cells = [
+        cell("lymphocyte", 0.9, 90), cell("myeloblast", 0.7, 70), cell("myeloblast", 0.8, 80),
+        cell("myeloblast", 0.99, None),
+    ]  # fmt: skip
+    written = explain_cells(cells, explain, tmp_path / "new" / "folder")
+    assert [p.name for p in written] == [
+        "01-myeloblast-0.80.png", "02-myeloblast-0.70.png", "03-lymphocyte-0.90.png",
+    ]  # fmt: skip
+    assert asked == [("myeloblast", 80), ("myeloblast", 70), ("lymphocyte", 90)]
+    assert cv2.imread(str(written[0])).shape[1] == 2 * PANEL_PX
+    assert len(explain_cells(cells, explain, tmp_path / "two", at_most=2)) == 2
+    assert explain_cells([], explain, tmp_path / "none") == []
