@@ -29,7 +29,7 @@ from models.synthetic.canvas import blob, random_stain
 from models.synthetic.fields import draw_field
 
 #: Images of one drawn study, and their usual side in pixels.
-_IMAGES = 3
+_IMAGES = 2
 _SIDES = (320, 480, 640)
 #: Scales that drawn images state; None leaves it to the reader to measure or assume one.
 _SCALES = (None, 0.13, 0.25, 0.4)

@@ -28,11 +28,11 @@ from models.reader import PackageReader, open_reader
 #: Scale of the whole fields of the corpus in µm/px.
 FIELD_UM_PER_PX = 0.4
 #: Studies of one kind of bad input, and studies of one good source at most.
-BAD_STUDIES = 48
-GOOD_STUDIES = 30
+BAD_STUDIES = 40
+GOOD_STUDIES = 24
 #: Images of one study at most: enough cells that none is refused for their number alone; the same for spoilt ones.
-CELL_IMAGES, FIELD_IMAGES = 30, 12
-SPOILT_CELL_IMAGES, SPOILT_FIELD_IMAGES = 16, 8
+CELL_IMAGES, FIELD_IMAGES = 20, 8
+SPOILT_CELL_IMAGES, SPOILT_FIELD_IMAGES = 14, 6
 #: Fewer fields make no study: some groups of the corpus are two fields left over.
 _FEWEST_FIELDS = 6
 _TISSUE_FRAMES = 6

@@ -36,7 +36,7 @@ from models.classifier import BATCH, CropClassifier, crop_about
 from models.explanation import Explanation, activation_map
 from models.finding import find_cells
 from models.package import ModelCard, load_card, package_digest
-from models.quality import check_quality
+from models.quality import DISCREDITING, check_quality
 from models.scale import ScaledImage, with_scale
 
 #: Thumbnails kept of one study, and their side.
@@ -267,6 +267,13 @@ class _Study:
             return NotAnalysed(
                 reason=NotAnalysedReason.POOR_QUALITY if decoded else NotAnalysedReason.UNREADABLE,
                 detail=f"None of the study's {total} images can be read: {_most_frequent(refused)}.",
+            )
+        discredited = sum(reason.split(":")[0] in DISCREDITING for reason in refused)
+        if discredited > total - len(refused):
+            # What slipped through is no better than the rest of the study.
+            return NotAnalysed(
+                reason=NotAnalysedReason.POOR_QUALITY,
+                detail=f"Most of the study's {total} images cannot be read: {_most_frequent(refused)}.",
             )
         candidates = len(self.cells) + self.not_cells.total()
         if candidates >= _ENOUGH_TO_JUDGE and len(self.cells) < _MIN_CELL_SHARE * candidates:
