@@ -12,6 +12,9 @@ from cds.values import wilson_interval
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 
+#: Bootstrap samples behind an interval.
+DRAWS = 1000
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Figure:
@@ -114,18 +117,19 @@ def by_groups(
     statistic: Callable[[npt.NDArray[np.intp]], float],
     groups: Sequence[str],
     *,
-    draws: int = 1000,
+    draws: int | None = None,
     seed: int = 0,
     n: int | None = None,
     unit: str = "cells",
 ) -> Figure:
-    """`statistic` of all rows, with the percentile interval over `draws` bootstrap samples of whole groups.
+    """`statistic` of all rows, with the percentile interval over `draws` (DRAWS) bootstrap samples of whole groups.
 
     statistic: takes row numbers (with repeats), gives a value; draws where it is undefined (nan) do not count. Without
     rows the value is nan.
     """
     if not len(groups):
         return Figure(value=float("nan"), interval=None, n=0, unit=unit)
+    draws = DRAWS if draws is None else draws
     names, membership = np.unique(np.array(groups), return_inverse=True)
     rows = [np.flatnonzero(membership == g) for g in range(len(names))]
     rng = np.random.default_rng(seed)

@@ -37,7 +37,7 @@ def figures_of(answers: Answers, card: ModelCard) -> dict[str, Figure]:
     found = cell_figures(answers.cells)
     found |= lymphocytosis_figures(lymphocytosis_scores(answers.cells), threshold)
     found |= calibration_figures(answers.cells, card.temperature)
-    if document.get("ood"):
+    if "threshold" in (document.get("ood") or {}):
         found |= external_distance_figures(answers.cells, float(document["ood"]["threshold"]))
     found |= field_figures(list(answers.fields))
     if answers.left_out is not None:

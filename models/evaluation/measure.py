@@ -74,6 +74,7 @@ def evaluate(
     tested = [r for r in records if r.split == "test"]
     if not tested:
         raise CorpusError("no image is of split test")
+    left_out = _left_out(options.left_out)
     classifier = CropClassifier(card, package)
     distribution = ood.load(package / card.ood_file) if card.ood_file else None
     log.info("cells", count=len(tested))
@@ -87,7 +88,7 @@ def evaluate(
         cells=cells,
         fields=fields,
         studies=compose_all(cells, patients) if fitted else [],
-        left_out=_left_out(options.left_out),
+        left_out=left_out,
     )
     found = figures_of(answers, card)
     if fitted:

@@ -23,7 +23,8 @@ NAMED = (*CLASSES, Pattern.INDETERMINATE)
 LEUKEMIAS = tuple(c for c in CLASSES if c is not Pattern.HEALTHY)
 
 PER_CLASS = 200
-_BOOTSTRAP_DRAWS, _BOOTSTRAP_PER_CLASS = 200, 100
+#: Of the bootstrap that composes all studies anew: draws, and studies of each class in a draw.
+DRAWS, _DRAWN_PER_CLASS = 200, 100
 _SEED = 5
 
 
@@ -99,10 +100,11 @@ def bootstrap_five_classes(
     patients: Sequence[ExpertDifferential],
     model: PatternModel,
     *,
-    draws: int = _BOOTSTRAP_DRAWS,
+    draws: int | None = None,
 ) -> dict[str, tuple[float, float]]:
     """95 % intervals of `five_class_values`: groups are drawn with replacement within each source, and all studies are
     composed anew of what was drawn, so both few patients and the luck of composing count."""
+    draws = DRAWS if draws is None else draws
     rng = np.random.default_rng(_SEED)
     measured = five_class_values(
         [s for s in compose_all(predictions, patients) if s.of == "five_class"], model
@@ -117,7 +119,7 @@ def bootstrap_five_classes(
             weights.update((source, names[i]) for i in rng.integers(len(names), size=len(names)))
         try:
             studies = compose_five_classes(
-                CellBank(predictions, weights), patients, rng, per_class=_BOOTSTRAP_PER_CLASS
+                CellBank(predictions, weights), patients, rng, per_class=_DRAWN_PER_CLASS
             )
         except ValueError:  # a type's only groups were not drawn
             continue

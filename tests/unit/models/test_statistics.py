@@ -5,13 +5,18 @@ import pytest
 
 from models.baseline import border_features, fit_logistic
 from models.statistics import (
+    area_under_risk_coverage,
     auroc,
     balanced_accuracy,
+    brier_score,
     by_groups,
     calibration_error,
     confusion,
     fit_temperature,
     macro_f1,
+    reliability,
+    risk_coverage,
+    share_by_groups,
     softmax,
 )
 
@@ -50,6 +55,40 @@ def test_the_interval_widens_when_cells_share_a_patient() -> None:
 def test_a_single_group_has_no_interval() -> None:
     figure = by_groups(lambda rows: float(len(rows)), ["only"] * 5)
     assert (figure.value, figure.interval, figure.n) == (5.0, None, 5)
+
+
+def test_all_of_few_groups_is_no_certainty() -> None:
+    figure = share_by_groups(np.ones(5), list("abcde"), unit="patients")
+    assert figure.interval == pytest.approx((0.566, 1.0), abs=0.001)  # Wilson, five of five
+    assert figure.as_json() == {"value": 1.0, "interval": [0.5655, 1.0], "n": 5, "unit": "patients"}
+    mixed = share_by_groups(np.array([0.0, 1.0]), ["a", "b"])
+    assert mixed.interval == (0.0, 1.0)
+
+
+def test_nothing_has_no_value() -> None:
+    figure = by_groups(lambda rows: 1.0, [])
+    assert figure.n == 0
+    assert figure.as_json()["value"] is None
+
+
+def test_brier_score_forgives_within_what_a_label_allows() -> None:
+    probabilities = np.array([[0.6, 0.4, 0.0], [0.6, 0.4, 0.0], [0.2, 0.2, 0.6]])
+    allowed = np.array([[True, False, False], [True, True, False], [True, True, False]])
+    # 0.4² + 0.4²; nothing outside; 0.6² outside and 0.3² lacking in each of two.
+    assert brier_score(probabilities, allowed) == pytest.approx([0.32, 0.0, 0.54])
+
+
+def test_reliability_by_bin() -> None:
+    points = reliability(np.array([0.95, 0.93, 0.41]), np.array([True, False, False]))
+    assert points == [(pytest.approx(0.41), 0.0, 1), (pytest.approx(0.94), 0.5, 2)]
+
+
+def test_risk_rises_with_coverage_when_the_unsure_are_wrong() -> None:
+    confidence, right = np.array([0.5, 0.9, 0.8]), np.array([False, True, True])
+    coverage, risk = risk_coverage(confidence, right)
+    assert coverage.tolist() == pytest.approx([1 / 3, 2 / 3, 1])
+    assert risk.tolist() == pytest.approx([0, 0, 1 / 3])
+    assert area_under_risk_coverage(confidence, right) == pytest.approx(1 / 9)
 
 
 def test_temperature_cools_overconfidence() -> None:
