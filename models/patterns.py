@@ -25,6 +25,7 @@ from models.classifier import CropClassifier, crop_about
 from models.compositions import Shares, aml_patients, draw_shares
 from models.corpus import CROP_PX, CROP_UM_PER_PX, CellRecord, load_crops, read_corpus, with_validation
 from models.package import CARD, ModelCard, load_card
+from models.weak_labels import weak_cells
 
 FEATURES = (
     "root:myeloblasts", "share:myeloblasts", "root:lymphoblasts", "share:lymphoblasts", "root:promyelocytes",
@@ -79,20 +80,29 @@ class FitConfig:
 
 
 def measure_errors(
-    records: Sequence[CellRecord], classifier: CropClassifier, card: ModelCard
+    records: Sequence[CellRecord],
+    classifier: CropClassifier,
+    card: ModelCard,
+    *,
+    weak: Sequence[tuple[Sequence[CellRecord], npt.NDArray[np.uint8]]] = (),
 ) -> ReadingErrors:
-    """Read every single-label validation cell once. `records` are of the validation split."""
-    records = [r for r in records if r.split == "validation" and len(r.allowed) == 1]
+    """Read every validation cell once whose label allows at most two types (the first counts as its type), and the
+    weakly labelled ones of a single type."""
+    taken = [r for r in records if r.split == "validation" and len(r.allowed) <= 2]
+    crops = [load_crops(taken)]
+    for cells, pixels in weak:
+        kept = [i for i, r in enumerate(cells) if r.split == "validation" and len(r.allowed) == 1]
+        taken, crops = [*taken, *(cells[i] for i in kept)], [*crops, pixels[kept]]
     middle = CROP_PX / 2
-    crops = [
+    views = [
         crop_about(
             crop, middle, middle, CROP_UM_PER_PX, size_px=card.input_px, scale=card.input_um_per_px
         )
-        for crop in load_crops(records)
+        for crop in np.concatenate(crops)
     ]  # fmt: skip
-    probabilities, _ = classifier.classify(np.stack(crops))
+    probabilities, _ = classifier.classify(np.stack(views))
     votes = np.eye(len(card.labels))[probabilities.argmax(axis=1)]
-    return tabulate(card.labels, [(r.label, r.group) for r in records], votes)
+    return tabulate(card.labels, [(r.label, r.group) for r in taken], votes)
 
 
 def tabulate(
@@ -190,7 +200,9 @@ def write_pattern_model(folder: Path, corpus: Path, config: FitConfig | None = N
     """
     config = config or FitConfig()
     card = load_card(folder, fitted=False)
-    errors = measure_errors(with_validation(read_corpus(corpus)), CropClassifier(card, folder), card)
+    errors = measure_errors(
+        with_validation(read_corpus(corpus)), CropClassifier(card, folder), card, weak=weak_cells(corpus)
+    )
     aml = aml_patients(corpus / "differentials-hopkins.csv")
     rng = np.random.default_rng(config.seed)
     model = fit(*compose(config, errors, aml, rng), config)
