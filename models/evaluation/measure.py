@@ -28,7 +28,7 @@ from models.evaluation.predictions import (
     write_fields,
     write_predictions,
 )
-from models.evaluation.studies import ExpertDifferential, read_differentials, write_studies
+from models.evaluation.studies import ComposedStudy, ExpertDifferential, read_differentials, write_studies
 from models.evaluation.study_figures import bootstrap_five_classes, compose_all, five_class_figures
 from models.evaluation.tables import tables_of
 from models.labels import CELL_TYPES
@@ -83,15 +83,15 @@ def evaluate(
     fields, field_embeddings = read_test_fields(data, card, classifier)
     log.info("figures")
     patients = _patients(data)
-    fitted = bool(card.pattern_model.features)
+    studies = _studies(cells, patients, card)
     answers = Answers(
         cells=cells,
         fields=fields,
-        studies=compose_all(cells, patients) if fitted else [],
+        studies=studies,
         left_out=left_out,
     )
     found = figures_of(answers, card)
-    if fitted:
+    if studies:
         for name, interval in bootstrap_five_classes(cells, patients, card.pattern_model).items():
             if name in found:
                 found[name] = replace(found[name], interval=interval)
@@ -167,6 +167,19 @@ def _patients(data: Path) -> list[ExpertDifferential]:
     return read_differentials(table, "test") if table.is_file() else []
 
 
+def _studies(
+    cells: Predictions, patients: Sequence[ExpertDifferential], card: ModelCard
+) -> list[ComposedStudy]:
+    """Studies composed of the cells; none without a pattern model to read them, or where the corpus lacks a type."""
+    if not card.pattern_model.features:
+        return []
+    try:
+        return compose_all(cells, patients)
+    except CorpusError as error:
+        log.warning("no studies are composed", reason=str(error))
+        return []
+
+
 def _left_out(packages: Sequence[Path]) -> Predictions | None:
     parts = []
     for package in packages:
@@ -209,8 +222,7 @@ def _baselines(
     }
     found |= baselines.within_source_figures(taught, features, cells, asked)
     found |= baselines.field_figures(data)
-    if card.pattern_model.features:
-        found |= five_class_figures(compose_all(guessed, patients), card.pattern_model)
+    found |= five_class_figures(_studies(guessed, patients, card), card.pattern_model)
     return {f"{BASELINE}.{name}": figure for name, figure in found.items()}
 
 

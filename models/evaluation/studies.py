@@ -19,6 +19,7 @@ import numpy.typing as npt
 from cds.interpret import class_probabilities, decide
 from cds.values import Pattern, PatternModel
 from models.compositions import Shares, draw_shares
+from models.corpus import CorpusError
 from models.evaluation.predictions import EXTERNAL, Predictions, differential_of
 from models.labels import CELL_TYPES, SOURCE_LABELS
 
@@ -122,7 +123,7 @@ class CellBank:
         """Compose a study of `cells` cells in those shares and give how they were read, by CELL_TYPES.
 
         A type's cells come from `group` of `source` where it has them, then from another group of the source, then
-        from a source that stands in. Raises ValueError for a type that no source has.
+        from a source that stands in. Raises CorpusError for a type that no source has.
         """
         types = list(shares)
         truth = rng.multinomial(cells, np.array([shares[t] for t in types]) / sum(shares.values()))
@@ -141,7 +142,7 @@ class CellBank:
                     return own[0]
                 if candidates:
                     return candidates[int(rng.integers(len(candidates)))][1]
-        raise ValueError(f"no source has cells of type {cell_type}")
+        raise CorpusError(f"no source has test cells of type {cell_type} to compose studies of")
 
 
 def compose_five_classes(

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from cds.values import CLASSES, Pattern, PatternModel
+from models.corpus import CorpusError
 from models.evaluation.predictions import EXTERNAL, FieldReading, Predictions
 from models.evaluation.studies import (
     CellBank,
@@ -121,7 +122,7 @@ def bootstrap_five_classes(
             studies = compose_five_classes(
                 CellBank(predictions, weights), patients, rng, per_class=_DRAWN_PER_CLASS
             )
-        except ValueError:  # a type's only groups were not drawn
+        except CorpusError:  # a type's only groups were not drawn
             continue
         for name, value in five_class_values(studies, model).items():
             values.setdefault(name, []).append(value)

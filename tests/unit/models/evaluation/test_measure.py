@@ -179,6 +179,16 @@ def test_a_package_without_pattern_model_is_measured_by_its_cells(package: Path,
     assert 'id="five"' not in (package / "report" / "index.html").read_text()
 
 
+def test_a_corpus_of_few_types_is_measured_by_its_cells(package: Path, tmp_path: Path) -> None:
+    rows = [row for row in ROWS if row[0] == "lisc"] + [("lisc", "monocyte", "none", "l-train", "train")]
+    corpus = write_corpus(tmp_path / "few", rows)
+    report = evaluate(package, corpus, read_corpus(corpus))
+    assert report["images"] == {"test": 3, "fields": 0, "studies": 0}
+    assert "accuracy_five.lisc" in report["metrics"]
+    assert "five_class" not in report["tables"]
+    load_card(package)
+
+
 def test_other_cell_types_and_an_empty_split_are_refused(package: Path, corpus: Path, tmp_path: Path) -> None:
     records = read_corpus(corpus)
     with pytest.raises(PackageError, match="other cell types"):

@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from models.corpus import CorpusError
 from models.evaluation.studies import (
     CellBank,
     compose_external,
@@ -80,7 +81,7 @@ def test_a_group_not_drawn_is_not_used() -> None:
 
 def test_a_type_that_nobody_has_is_named() -> None:
     bank = CellBank(read_as([("lisc", "g", "monocyte", "monocyte")]))
-    with pytest.raises(ValueError, match="no source has cells of type eosinophil"):
+    with pytest.raises(CorpusError, match="no source has test cells of type eosinophil"):
         bank.read({"eosinophil": 1.0}, np.random.default_rng(0), source="lisc")
 
 
