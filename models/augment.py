@@ -37,6 +37,8 @@ class Augmentation:
     restain_share: float = 0.4
     blur_px: float = 1.1
     blur_share: float = 0.4
+    #: Smallest scale that a view is brought down to and up from again, of its own.
+    smallest: float = 0.45
     jpeg_share: float = 0.35
     noise: float = 4.0
 
@@ -151,7 +153,7 @@ def _blur(image: Rgb, rng: np.random.Generator, strength: Augmentation) -> Rgb:
     if rng.random() < 0.5:
         sigma = rng.uniform(0.2, strength.blur_px) * size / 96
         return cv2.GaussianBlur(image, (0, 0), sigma).astype(np.uint8)
-    small = int(size * rng.uniform(0.45, 0.95))
+    small = int(size * rng.uniform(strength.smallest, 0.95))
     low = cv2.resize(image, (small, small), interpolation=cv2.INTER_AREA)
     return cv2.resize(low, (size, size), interpolation=cv2.INTER_LINEAR).astype(np.uint8)
 

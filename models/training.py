@@ -6,7 +6,7 @@ slow or shared machine ends in time with a finished schedule. Checkpoints are we
 
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,7 @@ from models.labels import CELL_TYPES
 from models.networks import ARCHITECTURES, CellClassifier, build_network
 from models.parallel import Team
 from models.sampling import Allowed, Crops, Pool, ahead, batches, drawn_pool, real_pool
+from models.training_run import Run, follow, restore, save_checkpoint
 from models.weak_labels import weak_cells
 from models.white_balance import neutral
 
@@ -68,6 +69,8 @@ class TrainingConfig:
     bfloat16: bool = True
     #: Sources that the run never sees.
     left_out: tuple[str, ...] = ()
+    #: Checkpoint whose averaged weights the run begins with; empty: random ones (or ImageNet's, see `pretrained`).
+    start_from: str = ""
     augmentation: Augmentation = field(default_factory=Augmentation)
     seed: int = 7
     #: Processes that share each batch, and threads of each.
@@ -78,19 +81,6 @@ class TrainingConfig:
     @property
     def size_px(self) -> int:
         return self.stages[-1][1]
-
-
-@dataclass(slots=True)
-class Run:
-    """A run under way: what a checkpoint keeps."""
-
-    network: CellClassifier
-    average: CellClassifier
-    optimiser: torch.optim.Optimizer
-    epoch: int = 0
-    steps: int = 0
-    seconds: float = 0.0
-    history: list[dict[str, float]] = field(default_factory=list)
 
 
 def train(
@@ -155,7 +145,7 @@ def train(
                     progress=round(progress(run, config), 3),
                     **{k: round(v, 3) for k, v in entry.items()},
                 )
-                save_checkpoint(run, config, out / "checkpoint.pt")
+                save_checkpoint(run, asdict(config), out / "checkpoint.pt")
         return run
 
     children = team.start(work)
@@ -168,6 +158,9 @@ def train(
 def start_run(config: TrainingConfig) -> Run:
     """A fresh network, its running average and its optimiser."""
     network = build_network(config.architecture, len(CELL_TYPES), pretrained=config.pretrained)
+    if config.start_from:
+        state = torch.load(config.start_from, map_location="cpu", weights_only=True)
+        network.load_state_dict(state["average"])
     network = network.to(config.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     average = build_network(config.architecture, len(CELL_TYPES))
     average = average.to(config.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -244,30 +237,6 @@ def infer(
     return np.concatenate([o[0] for o in outputs]), np.concatenate([o[1] for o in outputs])
 
 
-def save_checkpoint(run: Run, config: TrainingConfig, path: Path) -> None:
-    """Weights, optimiser and counters; written beside and renamed, so that a killed run leaves the last one whole."""
-    state = {
-        "network": run.network.state_dict(),
-        "average": run.average.state_dict(),
-        "optimiser": run.optimiser.state_dict(),
-        "counters": {"epoch": run.epoch, "steps": run.steps, "seconds": run.seconds},
-        "history": run.history,
-        "config": asdict(config),
-    }
-    partial = path.with_suffix(".partial")
-    torch.save(state, partial)
-    partial.replace(path)
-
-
-def restore(run: Run, state: dict[str, Any]) -> None:
-    """Take up a run where a checkpoint left it."""
-    run.network.load_state_dict(state["network"])
-    run.average.load_state_dict(state["average"])
-    run.optimiser.load_state_dict(state["optimiser"])
-    run.epoch, run.steps = int(state["counters"]["epoch"]), int(state["counters"]["steps"])
-    run.seconds, run.history = float(state["counters"]["seconds"]), list(state["history"])
-
-
 def _epoch(
     run: Run,
     config: TrainingConfig,
@@ -306,7 +275,7 @@ def _epoch(
         run.optimiser.step()
         run.steps += 1
         if rank == 0:
-            _follow(run, config.average_decay)
+            follow(run, config.average_decay)
         if progress(run, config) >= 1:
             break
     return sum(losses) / len(losses)
@@ -326,23 +295,21 @@ def _validate(
     }
 
 
-def _follow(run: Run, decay: float) -> None:
-    """Move the running average towards the network; faster at first, when the network is still far."""
-    decay = min(decay, (1 + run.steps) / (10 + run.steps))
-    with torch.no_grad():
-        for kept, new in zip(
-            run.average.state_dict().values(), run.network.state_dict().values(), strict=True
-        ):
-            if kept.is_floating_point():
-                kept.lerp_(new, 1 - decay)
-            else:
-                kept.copy_(new)
-
-
 def _sample(records: list[CellRecord], count: int, rng: np.random.Generator) -> list[CellRecord]:
     if len(records) <= count:
         return records
     return [records[i] for i in sorted(rng.choice(len(records), size=count, replace=False))]
+
+
+def _augmentation(settings: Sequence[str]) -> Augmentation:
+    known = {f.name for f in fields(Augmentation)}
+    pairs = [setting.partition("=") for setting in settings]
+    if unknown := [name for name, _, _ in pairs if name not in known]:
+        raise click.BadParameter(f"{', '.join(unknown)}: not one of {', '.join(sorted(known))}")
+    try:
+        return Augmentation(**{name: float(value) for name, _, value in pairs})
+    except ValueError as error:
+        raise click.BadParameter(f"an augmentation is NAME=NUMBER: {error}") from error
 
 
 @click.command()
@@ -357,6 +324,13 @@ def _sample(records: list[CellRecord], count: int, rng: np.random.Generator) -> 
 @click.option(
     "--stages", default="0:64,0.35:80,0.7:96", help="Image sizes: share of the run where each begins, and px."
 )
+@click.option(
+    "--start-from", type=click.Path(exists=True), default="", help="Begin with a checkpoint's weights."
+)
+@click.option("--peak-rate", type=float, default=1.5e-3)
+@click.option(
+    "--augment", multiple=True, help="NAME=NUMBER of models/augment.py's Augmentation; may be given again."
+)
 @click.option("--leave-out", multiple=True, help="A source that is not to be seen; may be given again.")
 @click.option("--seed", type=int, default=7)
 @click.option(
@@ -367,12 +341,21 @@ def _sample(records: list[CellRecord], count: int, rng: np.random.Generator) -> 
 @click.option("--bfloat16/--float32", default=True, help="Arithmetic of the matrix products.")
 @click.option("--resume", is_flag=True, help="Go on from OUT/checkpoint.pt.")
 def main(
-    data: Path, out: Path, stages: str, leave_out: tuple[str, ...], resume: bool, **options: Any
+    data: Path,
+    out: Path,
+    stages: str,
+    leave_out: tuple[str, ...],
+    augment: tuple[str, ...],
+    resume: bool,
+    **options: Any,
 ) -> None:
     """Train the cell classifier on DATA (a folder with manifest.csv and cells/)."""
     pairs = [part.split(":") for part in stages.split(",")]
     config = TrainingConfig(
-        stages=tuple((float(begin), int(size)) for begin, size in pairs), left_out=leave_out, **options
+        stages=tuple((float(begin), int(size)) for begin, size in pairs),
+        left_out=leave_out,
+        augmentation=_augmentation(augment),
+        **options,
     )
     records = with_validation(read_corpus(data))
     audit(records, required=[t for t in CELL_TYPES if t != "not_a_cell"])

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 
 torch = pytest.importorskip("torch", reason="the train extra is not installed")
 
@@ -15,7 +16,15 @@ from models.networks import build_network  # noqa: E402
 from models.parallel import Team  # noqa: E402
 from models.sampling import balanced_odds, crops_without_cell, nucleus_mask  # noqa: E402
 from models.synthetic.cells import draw_cell  # noqa: E402
-from models.training import TrainingConfig, partial_loss, rate, stage_size, train  # noqa: E402
+from models.training import (  # noqa: E402
+    TrainingConfig,
+    main,
+    partial_loss,
+    rate,
+    stage_size,
+    start_run,
+    train,
+)
 from tests.fakes.corpus import write_corpus  # noqa: E402
 
 TINY = TrainingConfig(
@@ -150,6 +159,23 @@ def test_weak_cells_are_learnt_and_sources_left_out(records: list[CellRecord], t
     assert run.steps == 1
     with pytest.raises(CorpusError, match="no cell to train on"):
         train(records, config, tmp_path)
+
+
+def test_a_run_may_begin_with_the_weights_of_another(records: list[CellRecord], tmp_path: Path) -> None:
+    first = train(records, replace(TINY, epochs=1, epoch_cells=16), tmp_path / "first")
+    config = replace(TINY, start_from=str(tmp_path / "first" / "checkpoint.pt"))
+    begun = start_run(config)
+    assert begun.steps == 0
+    for mine, theirs in zip(begun.network.parameters(), first.average.parameters(), strict=True):
+        assert torch.equal(mine, theirs)
+
+
+def test_augmentations_are_set_by_name(tmp_path: Path) -> None:
+    data = write_corpus(tmp_path, [("lisc", "eosinophil", "none", "g", "train")])
+    for wrong, message in (("colour=1", "not one of"), ("gamma=much", "NAME=NUMBER")):
+        answer = CliRunner().invoke(main, ["--data", str(data), "--out", str(tmp_path), "--augment", wrong])
+        assert answer.exit_code == 2
+        assert message in answer.output
 
 
 def test_crops_without_a_cell_have_no_nucleus_in_the_middle(tmp_path: Path) -> None:
