@@ -325,8 +325,9 @@ def _augmentation(settings: Sequence[str]) -> Augmentation:
     "--stages", default="0:64,0.35:80,0.7:96", help="Image sizes: share of the run where each begins, and px."
 )
 @click.option(
-    "--start-from", type=click.Path(exists=True), default="", help="Begin with a checkpoint's weights."
-)
+    "--start-from", type=click.Path(exists=True), default=None, callback=lambda _c, _p, value: value or "",
+    help="Begin with a checkpoint's weights.",
+)  # fmt: skip
 @click.option("--peak-rate", type=float, default=1.5e-3)
 @click.option(
     "--augment", multiple=True, help="NAME=NUMBER of models/augment.py's Augmentation; may be given again."
