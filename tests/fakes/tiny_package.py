@@ -21,7 +21,7 @@ PATTERN_MODEL: dict[str, Any] = {
     "min_cells": 10,
     "min_probability": 0.6,
     "blasts_acute": 0.2,
-    "blasts_abnormal": 0.05,
+    "blasts_abnormal": 0.015,
     "promyelocytes_apl": 0.2,
     "healthy_upper": {"monocytes": 0.2},
 }
