@@ -31,6 +31,7 @@ from models.corpus import (
 )
 from models.labels import CELL_TYPES
 from models.networks import CellClassifier, build_network
+from models.outliers import STUDIES, outlier_crops
 from models.package import file_digest, new_package, write_card
 from models.packaged import PackagedNetwork
 from models.statistics import fit_temperature
@@ -220,7 +221,8 @@ def fit_embeddings(
 ) -> ood.EmbeddingModel:
     """Training cells as they are and augmented, and drawn ones: other stains and the demo are no strangers.
 
-    watched: the validation cells' crops, for the threshold; count: training cells that are looked at.
+    watched: the validation cells' crops, for the threshold; count: training cells that are looked at; drawn_per_type:
+    drawn cells of each type, and with 20 of them as many outliers as `models.outliers` draws.
     """
     rng = np.random.default_rng(seed)
     taught = [r for r in records if r.split == "train"]
@@ -246,9 +248,12 @@ def fit_embeddings(
     half = len(drawn) // 2
     order = rng.permutation(len(drawn))
     first, second = drawn[order[:half]], drawn[order[half:]]
+    studies = {kind: -(-n * drawn_per_type // 20) for kind, n in STUDIES.items()}
+    outliers = outlier_crops(seed, studies=studies)
     return ood.fit(
         np.concatenate([embed(crops, 0.5), embed(first, 0.0)]),
         np.concatenate([embed(watched, 0.25), embed(second, 0.0)]),
+        embed(outliers, 0.0) if len(outliers) else None,
     )
 
 

@@ -173,6 +173,7 @@ class PackageReader:
             probabilities, embeddings = self._classifier.classify(np.stack([c.crop for c in batch.cells]))
             if self._distribution is not None:
                 study.distances.extend(self._distribution.distance(embeddings).tolist())
+                study.likenesses.extend(self._distribution.likeness(embeddings).tolist())
         for image, cell, p in zip(batch.images, batch.cells, probabilities, strict=True):
             label = self._card.labels[int(p.argmax())]
             if label == NOT_A_CELL:
@@ -231,6 +232,7 @@ class _Study:
     counted: Counter[int] = field(default_factory=Counter)
     not_cells: Counter[int] = field(default_factory=Counter)
     distances: list[float] = field(default_factory=list)
+    likenesses: list[float] = field(default_factory=list)
     seconds: dict[str, float] = field(default_factory=lambda: defaultdict(float))
 
     def add(self, cell: Cell, crop: npt.NDArray[np.uint8]) -> None:
@@ -292,6 +294,12 @@ class _Study:
             return NotAnalysed(
                 reason=NotAnalysedReason.OUT_OF_DISTRIBUTION,
                 detail=f"{share:.0%} of {len(self.distances)} cells are unlike any that the model was trained on.",
+            )
+        if distribution is not None and float(np.median(self.likenesses)) < 0:
+            share = float(np.mean(np.array(self.likenesses) < 0))
+            return NotAnalysed(
+                reason=NotAnalysedReason.OUT_OF_DISTRIBUTION,
+                detail=f"{share:.0%} of {len(self.likenesses)} cells look like those of tissue, or of no blood smear.",
             )
         return None
 

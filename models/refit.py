@@ -1,0 +1,82 @@
+"""Fit a package's model of the embedding again: the out-of-distribution gate anew, the network as it is."""
+
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+import click
+
+from cds.errors import PackageError
+from models import ood
+from models.corpus import CROP_UM_PER_PX, CellRecord, CorpusError, load_crops, read_corpus, with_validation
+from models.export import fit_embeddings
+from models.package import file_digest, load_card, new_package, write_card
+from models.packaged import PackagedNetwork
+
+
+def refit(
+    package: Path,
+    records: Sequence[CellRecord],
+    out: Path,
+    *,
+    seed: int = 0,
+    fitted_on: int = 1600,
+    drawn_per_type: int = 20,
+) -> ood.EmbeddingModel:
+    """Write `package` to the folder `out`, all or nothing, with its model of the embedding fitted as in exporting.
+
+    `out` may be `package` itself. Figures on the card stay: only those named out_of_distribution are then outdated and
+    left out. Raises PackageError for a package that has no such model, CorpusError without cells to fit on.
+    """
+    card = load_card(package, fitted=False)
+    if card.ood_file is None:
+        raise PackageError(f"{package.name} has no model of its embedding")
+    watched = [r for r in records if r.split == "validation"]
+    if not watched or not any(r.split == "train" for r in records):
+        raise CorpusError("the model of the embedding needs training and validation cells")
+    field_px = round(card.input_um_per_px * card.input_px / CROP_UM_PER_PX)
+    network = PackagedNetwork(
+        package / card.weights_file, size_px=card.input_px, field_px=field_px, mean=card.mean, std=card.std,
+        white_balance=card.white_balance, flips=card.flips, threads=1,
+    )  # fmt: skip
+    model = fit_embeddings(
+        network, records, load_crops(watched), field_px=field_px, size_px=card.input_px, seed=seed, count=fitted_on,
+        drawn_per_type=drawn_per_type,
+    )  # fmt: skip
+    with new_package(out) as folder:
+        shutil.copytree(package, folder, dirs_exist_ok=True)
+        model.save(folder / card.ood_file)
+        files = {**card.document["files"], card.ood_file: file_digest(folder / card.ood_file)}
+        figures = card.document.get("metrics", {})
+        document = {
+            **card.document,
+            "files": files,
+            "ood": {"file": card.ood_file, "threshold": round(model.threshold, 3), "rule": ood.RULE},
+            "metrics": {k: v for k, v in figures.items() if not k.startswith("out_of_distribution.")},
+        }
+        write_card(folder, document)
+    return model
+
+
+@click.command()
+@click.option(
+    "--package", type=click.Path(path_type=Path, exists=True), required=True, help="Folder of the package."
+)
+@click.option(
+    "--data", type=click.Path(path_type=Path, exists=True), required=True, help="Folder of manifest.csv."
+)
+@click.option(
+    "--out", type=click.Path(path_type=Path), required=True, help="Folder to write; may be PACKAGE itself."
+)
+@click.option("--seed", default=0, show_default=True)
+def main(package: Path, data: Path, out: Path, seed: int) -> None:
+    """Write PACKAGE to OUT with its out-of-distribution gate fitted again on the training cells of DATA."""
+    try:
+        model = refit(package, with_validation(read_corpus(data)), out, seed=seed)
+    except (PackageError, CorpusError) as error:
+        raise click.ClickException(str(error)) from error
+    click.echo(f"{out}: threshold {model.threshold:.1f}")
+
+
+if __name__ == "__main__":
+    main()
