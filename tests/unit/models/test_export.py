@@ -15,7 +15,6 @@ from cds.errors import PackageError  # noqa: E402
 from models import ood  # noqa: E402
 from models.classifier import CropClassifier  # noqa: E402
 from models.corpus import CellRecord, load_crops, read_corpus  # noqa: E402
-from models.evaluation import Predictions, evaluate, figures, read_predictions, write_predictions  # noqa: E402
 from models.export import config_of, export_package, write_onnx  # noqa: E402
 from models.labels import CELL_TYPES  # noqa: E402
 from models.networks import build_network  # noqa: E402
@@ -126,47 +125,8 @@ def test_an_export_that_ends_early_leaves_no_package(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_figures_can_be_computed_again_from_the_predictions(package: tuple[Path, list[CellRecord]]) -> None:
-    folder, records = package
-    report = evaluate(folder, records)
-    again = figures(read_predictions(folder / "predictions-test.csv"))
-    for name, figure in again.items():
-        value = report["metrics"][name]["value"]
-        assert value == pytest.approx(figure.value, abs=1e-3, nan_ok=True)
-    card = json.loads((folder / "card.json").read_text())
-    assert card["metrics"]["macro_f1"]["n"] == 10
-    assert (
-        hashlib.sha256((folder / "evaluation.json").read_bytes()).hexdigest()
-        == card["files"]["evaluation.json"]
-    )
-
-
 def _moved(record: CellRecord, split: str) -> CellRecord:
     return CellRecord(**{f: getattr(record, f) for f in record.__dataclass_fields__} | {"split": split})
-
-
-def test_predictions_survive_the_file(tmp_path: Path) -> None:
-    rng = np.random.default_rng(0)
-    p = Predictions(
-        source=("lyon", "lisc"), group=("P1", "l"), source_label=("tumoral_lymphocyte", "neutrophil"),
-        allowed=np.array([[t == "cll_lymphocyte" for t in CELL_TYPES], [t in CELL_TYPES[:2] for t in CELL_TYPES]]),
-        probabilities=rng.dirichlet(np.ones(len(CELL_TYPES)), 2).round(5),
-    )  # fmt: skip
-    write_predictions(p, tmp_path / "p.csv")
-    q = read_predictions(tmp_path / "p.csv")
-    assert (q.source, q.group, q.source_label) == (p.source, p.group, p.source_label)
-    assert np.array_equal(q.allowed, p.allowed)
-    assert q.probabilities == pytest.approx(p.probabilities)
-
-
-def test_a_partial_label_is_right_within_its_set_and_wrong_outside() -> None:
-    allowed = np.array([[t in CELL_TYPES[:2] for t in CELL_TYPES]] * 2)
-    p = Predictions(
-        source=("lisc",) * 2, group=("a", "b"), source_label=("neutrophil",) * 2, allowed=allowed,
-        probabilities=np.eye(len(CELL_TYPES))[[1, 5]],
-    )  # fmt: skip
-    assert p.truth.tolist() == [1, 0]
-    assert (p.truth == p.predicted).tolist() == [True, False]
 
 
 def test_strange_embeddings_lie_beyond_the_threshold() -> None:
