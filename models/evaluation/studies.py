@@ -25,7 +25,7 @@ from models.labels import CELL_TYPES, SOURCE_LABELS
 
 #: White cells and others in a composed study: a laboratory's hundred.
 CELLS = 100
-#: Share of leukemic cells in the experts' differential from which AML can be named by anyone (WHO, ICC).
+#: Share of leukemic cells in the experts' differential from which AML is named whatever the genetics (WHO 2022).
 _LEUKEMIC = 0.20
 #: Where the cells of a type come from when a study's own source has none, in this order.
 _STAND_INS = ("barcelona", "hopkins", "lyon")
