@@ -20,7 +20,7 @@ _GAMMAS = (0.3, 1.0, 3.0)
 _FOLDS = 3
 #: Rows that the search looks at, drawn at random where there are more; the machine itself is fitted on all.
 _SEARCH_ROWS = 1200
-_USUAL = GeneticSettings()
+USUAL = GeneticSettings()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,7 +43,7 @@ def fit_machine(
     labels: int,
     *,
     seed: int,
-    settings: GeneticSettings = _USUAL,
+    settings: GeneticSettings | None = None,
 ) -> tuple[KernelMachine, Selection]:
     """A machine for features ``(n, f)`` and labels ``(n,)``. groups are not divided in cross-validation.
 
@@ -67,7 +67,7 @@ def fit_machine(
 
     penalty, gamma, _ = _settings(searched, known, folds)
     chosen = select_features(
-        _fitness(searched, known, folds, penalty, gamma), x.shape[1], rng, settings, watch
+        _fitness(searched, known, folds, penalty, gamma), x.shape[1], rng, settings or USUAL, watch
     )
     penalty, gamma, score = _settings(searched[:, chosen], known, folds)
     columns = np.flatnonzero(chosen)

@@ -84,12 +84,8 @@ def figures_of(answers: Answers) -> dict[str, Figure]:
     unit = "views" if any(answers.copies) else "images"
     found = _figures(answers.truth, answers.probabilities, answers.groups, answers.labels, unit)
     if answers.baseline is not None:
-        plain = _figures(answers.truth, answers.baseline, answers.groups, answers.labels, unit)
-        found |= {
-            f"{BASELINE}.{name}": plain[name]
-            for name in ("accuracy", "balanced_accuracy", "macro_f1", "auroc", "by_group.auroc")
-            if name in plain
-        }
+        plain = _figures(answers.truth, answers.baseline, answers.groups, answers.labels, unit, in_full=False)
+        found |= {f"{BASELINE}.{name}": figure for name, figure in plain.items()}
     return found
 
 
@@ -103,21 +99,23 @@ def _views(
     card: ImageCard, split: Sequence[SplitRow], image_set: ImageSet
 ) -> tuple[list[View], list[View], list[str], str]:
     """Views to measure, views of training (for the baseline), each image's group, and what is measured in words."""
-    rows: dict[str, list[SplitRow]] = defaultdict(list)
+    # A picture may stand in a set twice: its first file takes the first rows of that digest, the second the next.
+    rows: dict[tuple[str, int], list[SplitRow]] = defaultdict(list)
     for row in split:
-        rows[row.sha256].append(row)
-    views = [
-        View(i, r.copy, r.split)
-        for i, image in enumerate(image_set.images)
-        for r in rows.get(image.sha256, ())
-    ]
-    groups = [
-        rows[image.sha256][0].group if image.sha256 in rows else image.group or image.sha256
-        for image in image_set.images
-    ]
+        rows[row.sha256, row.copy].append(row)
+    copies = sorted({row.copy for row in split})
+    met: Counter[str] = Counter()
+    views, groups, new = [], [], []
+    for i, image in enumerate(image_set.images):
+        place = met[image.sha256]
+        met[image.sha256] += 1
+        own = [r[place] for copy in copies if place < len(r := rows.get((image.sha256, copy), []))]
+        views += [View(i, row.copy, row.split) for row in own]
+        groups.append(own[0].group if own else image.group or image.sha256)
+        if not own and place == 0:
+            new.append(View(i, 0, TEST))
     tested = [view for view in views if view.split == TEST]
     taught = [view for view in views if view.split == TRAIN]
-    new = [View(i, 0, TEST) for i, image in enumerate(image_set.images) if image.sha256 not in rows]
     if tested:
         what = (
             f"{len(tested)} views (images and augmented copies) held back by image, most of whose images have copies "
@@ -136,15 +134,25 @@ def _views(
 
 
 def _figures(
-    truth: Ints, probabilities: Floats, groups: Sequence[str], labels: Sequence[str], unit: str
+    truth: Ints,
+    probabilities: Floats,
+    groups: Sequence[str],
+    labels: Sequence[str],
+    unit: str,
+    *,
+    in_full: bool = True,
 ) -> dict[str, Figure]:
+    """in_full: by class, and calibration, too."""
     named = probabilities.argmax(axis=1)
     right = named == truth
     count = len(labels)
 
+    cell = truth * count + named  # of the confusion matrix, which thousands of resamples count anew
+
     def over(statistic: str, label: int = 0) -> Figure:
         def value(rows: npt.NDArray[np.intp]) -> float:
-            return _class_value(statistic, confusion(truth[rows], named[rows], count), label)
+            matrix = np.bincount(cell[rows], minlength=count * count).reshape(count, count)
+            return _class_value(statistic, matrix, label)
 
         return by_groups(value, groups, unit=unit)
 
@@ -152,16 +160,17 @@ def _figures(
         "accuracy": by_groups(lambda r: float(right[r].mean()), groups, unit=unit),
         "balanced_accuracy": over("balanced_accuracy"),
         "macro_f1": over("macro_f1"),
-        "calibration_error": by_groups(
-            lambda r: calibration_error(probabilities[r].max(axis=1), right[r]), groups, unit=unit
-        ),
     }
     if count == 2:
-        # Of the second label: the disease, where the first is healthy.
+        # Of the second label; with two labels it is the first one's too.
         found["auroc"] = by_groups(lambda r: auroc(probabilities[r, 1], truth[r] == 1), groups, unit=unit)
-    for k, label in enumerate(labels):
-        for statistic in ("accuracy", "precision", "recall", "f1"):
-            found[f"{statistic}.{label}"] = over(statistic, k)
+    if in_full:
+        found["calibration_error"] = by_groups(
+            lambda r: calibration_error(probabilities[r].max(axis=1), right[r]), groups, unit=unit
+        )
+        for k, label in enumerate(labels):
+            for statistic in ("accuracy", "precision", "recall", "f1"):
+                found[f"{statistic}.{label}"] = over(statistic, k)
     return found | _by_group(truth, probabilities, groups, count)
 
 
