@@ -13,7 +13,6 @@ import numpy as np
 import numpy.typing as npt
 import onnx
 import torch
-from onnx import numpy_helper
 from torch import nn
 
 from cds.errors import PackageError
@@ -37,6 +36,8 @@ from models.packaged import PackagedNetwork
 from models.statistics import fit_temperature
 from models.synthetic.cells import draw_cell
 from models.training import MEAN, STD, TrainingConfig
+from models.weak_labels import weak_cells
+from models.weight_storage import PRECISIONS, shrink
 
 #: As the corpus's README states them; no image of any source is part of the package.
 LICENCES = {
@@ -45,6 +46,8 @@ LICENCES = {
     "lyon": "none stated: research use (Sahasrabudhe et al. 2021)",
     "allidb2": "research use on request (Labati, Piuri, Scotti 2011)",
     "lisc": "academic use (Rezatofighi)",
+    "taleqani": "unverified: research use (Taleqani Hospital, Tehran)",
+    "txl_pbc": "MIT",
 }
 
 INTENDED_USE = (
@@ -79,7 +82,9 @@ def export_package(
     *,
     version: str,
     pattern_model: Mapping[str, Any] | None = None,
+    weak: Sequence[CellRecord] = (),
     flips: int = 2,
+    storage: str = "float16",
     fitted_on: int = 1600,
     drawn_per_type: int = 20,
 ) -> Path:
@@ -87,14 +92,15 @@ def export_package(
 
     Temperature and the out-of-distribution threshold come from "validation", the embedding's model from "train";
     "test" is not looked at. The card's metrics start empty, `models.evaluation` measures and fills them. flips: 2 to
-    see each cell turned by 180° too. Raises PackageError as `models.package.new_package` does.
+    see each cell turned by 180° too. storage: of the weights. weak: cells that were
+    learnt from under weak labels, for the card. Raises PackageError as `models.package.new_package` does.
     """
     state = torch.load(checkpoint, map_location="cpu", weights_only=True)
     config = config_of(state)
     network = build_network(config.architecture, len(CELL_TYPES))
     network.load_state_dict(state["average"])
     with new_package(out) as folder:
-        write_onnx(network, folder / "weights.onnx", size_px=config.size_px)
+        write_onnx(network, folder / "weights.onnx", size_px=config.size_px, storage=storage)
         packaged = PackagedNetwork(
             folder / "weights.onnx", size_px=config.size_px, field_px=config.field_px, mean=MEAN, std=STD,
             white_balance=True, flips=flips,
@@ -127,11 +133,11 @@ def export_package(
             "weights": {
                 "file": "weights.onnx",
                 "sha256": files["weights.onnx"],
-                "precision": "stored float16, computed float32",
+                "precision": PRECISIONS[storage],
             },
             "ood": {"file": "ood.npz", "threshold": round(embedding_model.threshold, 3), "rule": ood.RULE},
             "files": files,
-            "training": _training_section(records, config, state),
+            "training": _training_section(records, weak, config, state),
             "metrics": {},
             "intended_use": INTENDED_USE,
             "limitations": list(LIMITATIONS),
@@ -160,14 +166,11 @@ class _Explained(nn.Module):
         return head(embedding), embedding, activation
 
 
-def write_onnx(network: CellClassifier, path: Path, *, size_px: int) -> None:
-    """Export with input `cells` (n, 3, h, w) and outputs `logits`, `embedding` and `activation`; weights in float16.
+def write_onnx(network: CellClassifier, path: Path, *, size_px: int, storage: str = "float16") -> None:
+    """Export with input `cells` (n, 3, h, w) and outputs `logits`, `embedding` and `activation`.
 
     `activation` (n, labels, h / 32, w / 32) are the class-activation maps: smaller than the feature maps that they come
-    from, and all that is needed of them.
-
-    Each large float32 initialiser becomes a float16 one and a Cast, which ONNX Runtime folds while loading: half the
-    size on disk, float32 arithmetic. The rounding is part of the package: figures are measured after it.
+    from, and all that is needed of them. storage: how the weights are kept on disk (see `models.weight_storage`).
     """
     outputs = ["logits", "embedding", "activation"]
     dynamic = {name: {0: "n"} for name in ("cells", *outputs)}
@@ -179,18 +182,7 @@ def write_onnx(network: CellClassifier, path: Path, *, size_px: int) -> None:
             opset_version=17, input_names=["cells"], output_names=outputs, dynamic_axes=dynamic,
         )  # fmt: skip
     model = onnx.load(str(path))
-    casts = []
-    for tensor in model.graph.initializer:
-        values = numpy_helper.to_array(tensor)
-        if values.dtype != np.float32 or values.size < 1024:
-            continue
-        if not np.isfinite(values.astype(np.float16)).all():
-            raise ValueError(f"{tensor.name} does not fit into float16")
-        name = tensor.name
-        tensor.CopyFrom(numpy_helper.from_array(values.astype(np.float16), f"{name}.half"))
-        casts.append(onnx.helper.make_node("Cast", [f"{name}.half"], [name], to=onnx.TensorProto.FLOAT))
-    for cast in reversed(casts):
-        model.graph.node.insert(0, cast)
+    shrink(model, storage)
     onnx.checker.check_model(model)
     onnx.save(model, str(path))
 
@@ -258,16 +250,24 @@ def fit_embeddings(
 
 
 def _training_section(
-    records: Sequence[CellRecord], config: TrainingConfig, state: Mapping[str, Any]
+    records: Sequence[CellRecord],
+    weak: Sequence[CellRecord],
+    config: TrainingConfig,
+    state: Mapping[str, Any],
 ) -> dict[str, Any]:
-    taught = [r for r in records if r.split == "train"]
-    counts = Counter(r.source for r in taught)
-    sizes = " then ".join(str(size) for _, size in config.stages)
-    return {
-        "sources": {
+    def sources(cells: Sequence[CellRecord]) -> dict[str, Any]:
+        taught = [r for r in cells if r.split == "train" and r.source not in config.left_out]
+        counts = Counter(r.source for r in taught)
+        return {
             s: {"cells": n, "groups": len({r.group for r in taught if r.source == s}), "licence": LICENCES[s]}
             for s, n in sorted(counts.items())
-        },
+        }
+
+    sizes = " then ".join(str(size) for _, size in config.stages)
+    return {
+        "sources": sources(records),
+        "weakly_labelled": sources(weak),
+        "left_out": list(config.left_out),
         "synthetic": {
             "cells": config.drawn_per_type * len(CELL_TYPES),
             "share_of_each_epoch": config.drawn_share,
@@ -281,11 +281,22 @@ def _training_section(
         "minutes": round(float(state["counters"]["seconds"]) / 60, 1),
         "progressive_sizes_px": sizes,
         "optimiser": "AdamW, one cycle, label smoothing, running average of the weights",
-        "augmentation": "turn, mirror, shift, zoom, shear, stain gain and mixing, light, blur, noise, JPEG",
+        "began_with": _earlier_run(config.start_from),
+        "augmentation": "turn, mirror, shift, zoom, shear, stain gain and mixing, gamma, another source's colours, "
+        "blur, noise, JPEG; every background made neutral",
         "pretrained": config.pretrained,
         "seed": config.seed,
         "date": datetime.now(UTC).date().isoformat(),
     }
+
+
+def _earlier_run(checkpoint: str) -> dict[str, float] | None:
+    """What the run behind a checkpoint had seen before this one began with its weights."""
+    if not checkpoint:
+        return None
+    state = torch.load(checkpoint, map_location="cpu", weights_only=True)
+    steps, batch = int(state["counters"]["steps"]), int(state["config"]["batch"])
+    return {"cells_seen": steps * batch, "minutes": round(float(state["counters"]["seconds"]) / 60, 1)}
 
 
 @click.command()
@@ -299,16 +310,28 @@ def _training_section(
     "--flips", type=click.IntRange(1, 2), default=2, help="2: each cell is also seen turned by 180°."
 )
 @click.option(
+    "--storage", type=click.Choice(list(PRECISIONS)), default="float16", help="Of the weights on disk."
+)
+@click.option(
     "--pattern-model", type=click.Path(path_type=Path, exists=True), help="JSON for the card's pattern_model."
 )
 def main(
-    checkpoint: Path, data: Path, out: Path, version: str, flips: int, pattern_model: Path | None
+    checkpoint: Path,
+    data: Path,
+    out: Path,
+    version: str,
+    flips: int,
+    storage: str,
+    pattern_model: Path | None,
 ) -> None:
     """Write a model package from a checkpoint."""
     records = with_validation(read_corpus(data))
     section = json.loads(pattern_model.read_text()) if pattern_model else None
     try:
-        export_package(checkpoint, records, out, version=version, pattern_model=section, flips=flips)
+        export_package(
+            checkpoint, records, out, version=version, pattern_model=section, flips=flips, storage=storage,
+            weak=[r for cells, _ in weak_cells(data) for r in cells],
+        )  # fmt: skip
     except PackageError as error:
         raise click.ClickException(str(error)) from None
 

@@ -18,7 +18,6 @@ import click
 import numpy as np
 import numpy.typing as npt
 import onnx
-from onnx import numpy_helper
 from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
 
 from cds.errors import PackageError
@@ -37,6 +36,7 @@ from models.export import fit_embeddings
 from models.package import CARD, ModelCard, file_digest, load_card, new_package, package_digest, write_card
 from models.packaged import PackagedNetwork
 from models.statistics import fit_temperature
+from models.weight_storage import restore
 
 #: Share of validation cells whose likeliest type must be the same.
 MIN_AGREEMENT = 0.99
@@ -152,24 +152,14 @@ def _quantise(source: Path, target: Path, card: ModelCard, views: _Crops, *, red
 
 
 def _in_float32(source: Path, target: Path) -> list[str]:
-    """The network without half-precision storage (see `models.export.write_onnx`), which the quantiser does not see
+    """The network with whole weights (see `models.weight_storage`), which the quantiser does not see
     through; returns the nodes that stay as they are: the class-activation maps and the first convolution, which costs
     little and whose rounding every later layer would carry on."""
     model = onnx.load(str(source))
-    halves = {t.name: t for t in model.graph.initializer if t.data_type == onnx.TensorProto.FLOAT16}
-    kept = []
-    for node in model.graph.node:
-        if node.op_type == "Cast" and node.input[0] in halves:
-            tensor = halves[node.input[0]]
-            values = numpy_helper.to_array(tensor).astype(np.float32)
-            tensor.CopyFrom(numpy_helper.from_array(values, node.output[0]))
-        else:
-            kept.append(node)
-    del model.graph.node[:]
-    model.graph.node.extend(kept)
+    restore(model)
     onnx.save(model, str(target))
-    first = next(node.name for node in kept if node.op_type == "Conv")
-    return [first, *(node.name for node in kept if "activation" in node.output)]
+    first = next(node.name for node in model.graph.node if node.op_type == "Conv")
+    return [first, *(node.name for node in model.graph.node if "activation" in node.output)]
 
 
 class _Calibration(CalibrationDataReader):  # type: ignore[misc]  # ONNX Runtime is not typed
