@@ -33,8 +33,8 @@ FEATURES = (
     "root:basophils", "share:reactive_lymphocytes", "share:lymphocytes", "share:monocytes",
     "share:mature_granulocytes", "smudges",
 )  # fmt: skip
-#: Limits that no fit decides. blasts_acute is where ICC 2022 begins to name AML; min_probability and blasts_abnormal were
-#: chosen on composed studies with the reading errors of validation groups.
+#: Limits that no fit decides. blasts_acute is where ICC 2022 begins to name AML; min_probability and blasts_abnormal
+#: were chosen on composed studies with the reading errors of validation groups.
 LIMITS: dict[str, Any] = {
     "min_cells": 10,
     "min_probability": 0.6,

@@ -1,8 +1,8 @@
 """A neutral background for crops of cells: the colour of a laboratory's light is no property of a cell.
 
-The light passing empty glass is estimated in each crop as its brightest pixels, channel by channel, and divided out. The
-network is trained and asked with the same rule, so that lamps, white balances and tinted mounting media cannot carry
-meaning.
+The light passing empty glass is estimated in each crop as its brightest pixels, channel by channel, and divided out.
+The network is trained and asked with the same rule, so that lamps, white balances and tinted mounting media cannot
+carry meaning.
 """
 
 import numpy as np
