@@ -33,14 +33,16 @@ _MIN_BACKGROUND = 70.0
 #: Share of pixels that may be saturated in all three channels while nothing else is to be seen.
 _MAX_BURNT = 0.97
 #: Share of its steepest slopes that an image keeps when it is blurred once more, by a Gaussian of _PROBE_UM, in the
-#: direction where it keeps most: 0.53 at most in real images in focus (0.4 µm/px), 0.72 to 0.86 in nine of ten at a
-#: blur of 1 µm and at movements of 4 µm. It is the same for pale and dark stains and for one cell and many.
-_MAX_KEPT = 0.6
+#: direction where it keeps most: 0.59 at most in real images in focus (0.4 µm/px), 0.70 at least at a blur of 1 µm and
+#: 0.64 at movements of 4 µm. It is the same for pale and dark stains and for one cell and many.
+_MAX_KEPT = 0.62
 _SHARP_KEPT = 0.3
 _PROBE_UM = 1.0
 _DIRECTIONS = 8
-#: Slopes are looked at where they stay above this share of the steepest when blurred: at edges, however few there are.
+#: Slopes are looked at where they stay above this share of the steepest when blurred, at edges, however few there are;
+#: that percentile of them is the crest of those edges that run across the direction.
 _EDGE_SHARE = 0.2
+_STEEPEST = 99.5
 _SLOPES = 40_000
 #: Detail finer than 0.2 µm as a share of the contrast; 0.10 at most in smears, 0.67 in noise.
 _MAX_GRAIN = 0.3
@@ -138,7 +140,7 @@ def _kept_slopes(grey: npt.NDArray[np.float32]) -> float:
     kept = []
     for angle in np.arange(_DIRECTIONS) * np.pi / _DIRECTIONS:
         cos, sin = np.float32(np.cos(angle)), np.float32(np.sin(angle))
-        was, left = (float(np.percentile(np.abs(cos * x + sin * y), 97)) for x, y in (before, after))
+        was, left = (float(np.percentile(np.abs(cos * x + sin * y), _STEEPEST)) for x, y in (before, after))
         kept.append(left / max(was, 1e-3))
     return max(kept)
 

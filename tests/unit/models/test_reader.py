@@ -16,6 +16,7 @@ from cds.errors import DeadlineExceeded, PackageError, UpstreamUnavailable
 from cds.interpret import interpret
 from cds.values import Finding, NotAnalysedReason, Pattern, RefusedImage, SmearImage
 from models import reader as reader_module
+from models.bad_inputs import gaussian_blur
 from models.classifier import BATCH
 from models.package import file_digest, load_identity
 from models.reader import THUMBNAIL_PX, open_reader
@@ -100,6 +101,21 @@ def test_an_unreadable_image_and_a_blurred_one_do_not_stop_the_others(reader):
         None,
     ]
     assert reading.not_analysed is None
+
+
+def test_a_study_most_of_whose_images_are_out_of_focus_is_not_read_from_the_rest(reader):
+    def soft(number):
+        sharp = single_cell(number)
+        return replace(sharp, pixels=gaussian_blur(1.5, 0.15)(sharp.pixels))
+
+    blank = SmearImage(source="blank", pixels=np.full((200, 200, 3), 210, np.uint8), um_per_px=0.15)
+    empty_places = reader.read([single_cell(n) for n in range(2)] + [blank] * 5)
+    assert empty_places.not_analysed is None
+    reading = reader.read([single_cell(n) for n in range(2)] + [soft(n) for n in range(3)])
+    assert reading.not_analysed is not None
+    assert reading.not_analysed.reason is NotAnalysedReason.POOR_QUALITY
+    assert "Most of the study's 5 images" in reading.not_analysed.detail
+    assert reader.read([single_cell(n) for n in range(3)] + [soft(n) for n in range(3)]).not_analysed is None
 
 
 @pytest.mark.parametrize(
