@@ -28,6 +28,7 @@ def evaluate(packages: tuple[Path, ...], data: Path, manifest: Path | None) -> N
 
     for measured in measure(packages, data, manifest=manifest, say=click.echo):
         figures = measured.report["figures"]
+        click.echo(measured.folder.name)
         for name, figure in figures.items():
             if "." not in name or name.startswith(("by_group", "border_colour_baseline")):
                 click.echo(f"  {name} {_worded(figure)}")

@@ -13,7 +13,6 @@ from models.images.plots import curves, selection
 _TEMPLATE = "report.html"
 #: Figure to how the table of all packages names it.
 _COMPARED = {
-    "accuracy": "accuracy",
     "balanced_accuracy": "balanced accuracy",
     "macro_f1": "macro F1",
     "auroc": "AUROC",
@@ -54,6 +53,7 @@ def page(packages: Sequence[tuple[Mapping[str, Any], Mapping[str, Any]]], title:
     return environment.get_template(_TEMPLATE).render(
         title=title or (shown[0]["title"] if len(shown) == 1 else "Whole images: packages side by side"),
         packages=shown,
+        labels=list(dict.fromkeys(label for _, report in packages for label in report["labels"])),
         compared={
             name: words
             for name, words in _COMPARED.items()
