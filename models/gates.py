@@ -31,7 +31,7 @@ FIELD_UM_PER_PX = 0.4
 BAD_STUDIES = 40
 GOOD_STUDIES = 24
 #: Images of one study at most: enough cells that none is refused for their number alone; the same for spoilt ones.
-CELL_IMAGES, FIELD_IMAGES = 20, 8
+CELL_IMAGES, FIELD_IMAGES = 30, 8
 SPOILT_CELL_IMAGES, SPOILT_FIELD_IMAGES = 14, 6
 #: Fewer fields make no study: some groups of the corpus are two fields left over.
 _FEWEST_FIELDS = 6

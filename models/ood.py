@@ -22,7 +22,7 @@ Embeddings = npt.NDArray[np.float32]
 RULE = (
     "z = (e - mean) @ components.T; r2 = |e - mean|^2 - |z|^2; d2 = sum(z^2 / variances) + r2 / residual_variance; "
     "a cell is out of distribution when d2 > threshold; likeness = e / |e| @ direction + offset; "
-    "a study is out of distribution when the median of d2 is above the threshold or that of likeness below 0"
+    "a study is out of distribution when two thirds of its cells are, or when the median of likeness is below 0"
 )
 
 #: Arrays of an `ood.npz` and their number of dimensions.

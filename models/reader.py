@@ -45,6 +45,8 @@ THUMBNAIL_PX = 96
 #: Share of the found objects that must not be `not_a_cell`, once there are enough to judge by.
 _MIN_CELL_SHARE = 0.25
 _ENOUGH_TO_JUDGE = 12
+#: Share of the cells that may lie beyond the embedding's threshold: in good training studies of the hardest cameras half do.
+_MAX_STRANGE_SHARE = 2 / 3
 
 
 def open_reader(folder: Path) -> "PackageReader":
@@ -289,8 +291,10 @@ class _Study:
                 reason=NotAnalysedReason.TOO_FEW_CELLS,
                 detail=f"No nucleated cell was found in {total - len(refused)} readable images.",
             )
-        if distribution is not None and float(np.median(self.distances)) > distribution.threshold:
-            share = float(np.mean(np.array(self.distances) > distribution.threshold))
+        share = (
+            0.0 if distribution is None else float(np.mean(np.array(self.distances) > distribution.threshold))
+        )
+        if share > _MAX_STRANGE_SHARE:
             return NotAnalysed(
                 reason=NotAnalysedReason.OUT_OF_DISTRIBUTION,
                 detail=f"{share:.0%} of {len(self.distances)} cells are unlike any that the model was trained on.",

@@ -58,7 +58,7 @@ def test_a_drawn_smear_is_read(reader, layout):
 def corpus(tmp_path_factory):
     rows = [("hopkins", "blast", "AML", f"hopkins-{p}", "train") for p in (1, 2) for _ in range(10)]
     rows += [("hopkins", "blast", "AML", "hopkins-3", "train")] * 3
-    rows += [("barcelona", "lymphocyte", "none", f"block-{n}", "train") for n in range(24)]
+    rows += [("barcelona", "lymphocyte", "none", f"block-{n}", "train") for n in range(34)]
     rows += [("lisc", "monocyte", "none", "lisc-1", "test") for _ in range(12)]
     return write_corpus(tmp_path_factory.mktemp("corpus"), rows)
 
