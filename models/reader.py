@@ -45,7 +45,7 @@ THUMBNAIL_PX = 96
 #: Share of the found objects that must not be `not_a_cell`, once there are enough to judge by.
 _MIN_CELL_SHARE = 0.25
 _ENOUGH_TO_JUDGE = 12
-#: Share of the cells that may lie beyond the embedding's threshold: in good training studies of the hardest cameras half do.
+#: Share of the cells that may lie beyond the embedding's threshold: half do in the hardest good studies of training.
 _MAX_STRANGE_SHARE = 2 / 3
 
 
