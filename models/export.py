@@ -56,22 +56,23 @@ INTENDED_USE = (
 )
 
 LIMITATIONS = (
-    "CML was never validated on real CML patients: no image of one was at hand. Its precursors and basophils were "
-    "learnt from donors without CML.",
-    "Disease follows source: lymphoblasts come from one laboratory (ALL-IDB2), CLL-like lymphocytes from another "
-    "(Lyon), AML from a third (Johns Hopkins). Compare figures within a source; see the border-colour baseline.",
-    "Some normal lymphocytes under ALL-IDB's camera are called lymphoblasts: 4 of the 14 white cells in ten healthy "
-    "fields of that source; only the rule on the fewest blasts leaves that study indeterminate.",
-    "CLL-like means lymphocytosis of a lymphoproliferative disorder, mostly but not only CLL; the label was given by "
-    "patient, so single cells of it are partly mislabelled.",
-    "Laboratories, stains and cameras that were not in training lower the accuracy; see accuracy.cellavision_blog, a "
-    "source that was never trained on.",
-    "Reactive lymphocytosis is often called CLL-like: by patient, tumoral and reactive are told apart only a little "
-    "better than by the colour of the image border (lyon_patient_auroc against its baseline).",
-    "Plasma cells and hairy cells have no type of their own and will be called something else. Promonocytes are "
-    "counted as blasts.",
-    "Trained from random weights for about an hour; band and segmented neutrophils, and the stages of granulocytes, "
-    "are often confused with their neighbours.",
+    "CML was never validated on real CML patients: no image of one was at hand. Its precursors and basophils "
+    "were learnt from donors without CML.",
+    "Disease follows source: lymphoblasts come from two laboratories (ALL-IDB2; fields of Taleqani under "
+    "field labels), CLL-like lymphocytes from another (Lyon), AML from a third (Johns Hopkins). Compare "
+    "figures within a source; see the border-colour baselines.",
+    "In a laboratory that was not in training, and under softer cameras above all, many normal monocytes, "
+    "lymphocytes and basophils are called blasts and many lymphoblasts lymphocytes: see the figures with lisc "
+    "and allidb2 left out, and cellavision_blog.",
+    "Reactive lymphocytosis is often called CLL-like: the label was given by patient, and by patient the two "
+    "are told apart little better than by chance; see lyon's figures against their baseline. CLL-like means "
+    "lymphocytosis of a lymphoproliferative disorder, mostly but not only CLL.",
+    "The out-of-distribution gate was fitted on the labelled single cells alone: soft fields at 0.4 um/px, "
+    "Taleqani's among them, are mostly refused as strange though the network learnt from such fields.",
+    "Plasma cells and hairy cells have no type of their own and will be called something else. Promonocytes "
+    "are counted as blasts.",
+    "Trained from random weights for about eighty minutes on two cores; band and segmented neutrophils, and "
+    "the stages of granulocytes, are often confused with their neighbours.",
 )
 
 
