@@ -130,6 +130,14 @@ def load_crops(records: Sequence[CellRecord], *, verify: bool = False) -> npt.ND
     return crops
 
 
+def load_pixels(path: Path) -> npt.NDArray[np.uint8]:
+    """An image of any size, RGB ``(r, c, 3)``. Raises CorpusError when there is none or it cannot be read."""
+    pixels = cv2.imread(str(path), cv2.IMREAD_COLOR) if path.is_file() else None
+    if pixels is None:
+        raise CorpusError(f"{path} cannot be read as an image")
+    return np.ascontiguousarray(pixels[:, :, ::-1]).astype(np.uint8)
+
+
 def label_matrix(records: Sequence[CellRecord]) -> npt.NDArray[np.bool_]:
     """Which types each record's label allows: ``(n, len(CELL_TYPES))``."""
     matrix = np.zeros((len(records), len(CELL_TYPES)), bool)

@@ -23,7 +23,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from models.corpus import CROP_UM_PER_PX, CorpusError
+from models.corpus import CROP_UM_PER_PX, CorpusError, load_pixels
 from models.finding import FoundCell, find_candidates, find_cells
 from models.scale import RED_CELL_UM, RedCells, measure_red_cells, study_scale
 from models.stain import Rgb
@@ -140,11 +140,11 @@ def measure(data: Path) -> dict[str, Figure]:
         figures |= centring_figures(data, rows, source)
     for source, um_per_px in _ORIGINALS_UM_PER_PX.items():
         for folder in sorted(p for p in (data / "originals" / source).glob("*") if p.is_dir()):
-            images = [_read(p) for p in sorted(folder.iterdir())]
+            images = [load_pixels(p) for p in sorted(folder.iterdir())]
             figures |= scale_figures(images, um_per_px, f"originals/{source}/{folder.name}")
     for disease in ("ALL", "none"):
         of_disease = [r for r in rows if (r["source"], r["disease"]) == ("taleqani", disease)]
-        images = [_read(data / r["file"]) for r in _drawn(of_disease, _FIELDS_A_DISEASE)]
+        images = [load_pixels(data / r["file"]) for r in _drawn(of_disease, _FIELDS_A_DISEASE)]
         figures |= scale_figures(images, _TALEQANI_UM_PER_PX, f"taleqani/{disease}")
     return figures
 
@@ -156,7 +156,7 @@ def read_fields(folder: Path) -> list[Field]:
     """
     fields = []
     for path in sorted((folder / "images").glob("*")):
-        pixels = _read(path)
+        pixels = load_pixels(path)
         fields.append(Field(path.name, pixels, _boxes(folder / "labels" / f"{path.stem}.txt", pixels.shape)))
     if not fields:
         raise CorpusError(f"no images in {folder / 'images'}")
@@ -246,7 +246,7 @@ def centring_figures(data: Path, rows: Sequence[dict[str, str]], source: str) ->
     own = _drawn(own, _CELLS_A_SOURCE)
     off, off_shortcut = [], []
     for row in own:
-        pixels = _read(data / row["file"])
+        pixels = load_pixels(data / row["file"])
         candidates = find_candidates(pixels, CROP_UM_PER_PX)
         off.append(_off_centre_um([*candidates.whole, *candidates.cut_off], pixels.shape))
         off_shortcut.append(_off_centre_um(find_cells(pixels, CROP_UM_PER_PX).cells, pixels.shape))
@@ -312,7 +312,7 @@ def draw_fields(data: Path, out: Path) -> None:
     sets |= {name: [data / r["file"] for r in _drawn(rows, 12)] for name, rows in of_taleqani.items()}
     out.mkdir(parents=True, exist_ok=True)
     for name, paths in sets.items():
-        images = [_read(p) for p in paths]
+        images = [load_pixels(p) for p in paths]
         um_per_px = study_scale([m for i in images if (m := measure_red_cells(i)) is not None])
         for number, pixels in enumerate(images if um_per_px is not None else []):
             assert um_per_px is not None
@@ -374,13 +374,6 @@ def _boxes(path: Path, shape: tuple[int, ...]) -> tuple[Box, ...]:
             )
         )  # fmt: skip
     return tuple(boxes)
-
-
-def _read(path: Path) -> Rgb:
-    pixels = cv2.imread(str(path), cv2.IMREAD_COLOR) if path.is_file() else None
-    if pixels is None:
-        raise CorpusError(f"{path} cannot be read as an image")
-    return np.ascontiguousarray(pixels[:, :, ::-1]).astype(np.uint8)
 
 
 if __name__ == "__main__":

@@ -110,7 +110,7 @@ def export_package(
         crops = load_crops(watched)
         logits, _ = packaged(crops)
         embedding_model = fit_embeddings(
-            packaged, records, crops, field_px=config.field_px, size_px=config.size_px, seed=config.seed,
+            packaged, records, crops, seed=config.seed,
             count=fitted_on, drawn_per_type=drawn_per_type,
         )  # fmt: skip
         embedding_model.save(folder / "ood.npz")
@@ -206,8 +206,6 @@ def fit_embeddings(
     records: Sequence[CellRecord],
     watched: npt.NDArray[np.uint8],
     *,
-    field_px: int,
-    size_px: int,
     seed: int,
     count: int = 1600,
     drawn_per_type: int = 20,
@@ -233,7 +231,7 @@ def fit_embeddings(
         changed = rng.random(len(cells)) < share
         views = packaged.cut(cells)
         for i in np.flatnonzero(changed):
-            views[i] = augment(cells[i], rng, field_px=field_px, size_px=size_px)
+            views[i] = augment(cells[i], rng, field_px=packaged.field_px, size_px=packaged.size_px)
         return packaged.embed(views)
 
     if len(watched) > count // 2:

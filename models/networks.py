@@ -27,6 +27,11 @@ class CellClassifier(nn.Module):
         return self.head(embedding), embedding
 
 
+def autocast(device: str, *, bfloat16: bool) -> torch.autocast:
+    """Matrix products in bfloat16 on that device where asked; weights and sums stay float32."""
+    return torch.autocast(device.split(":")[0], torch.bfloat16, enabled=bfloat16)
+
+
 def build_network(architecture: str, labels: int, *, pretrained: bool = False) -> CellClassifier:
     """One of ARCHITECTURES. pretrained: fetch torchvision's ImageNet weights (needs the network; off by default).
 

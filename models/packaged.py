@@ -7,6 +7,8 @@ import numpy.typing as npt
 import onnxruntime
 
 from models.augment import centre_crop
+from models.corpus import CROP_UM_PER_PX
+from models.package import ModelCard
 from models.white_balance import neutral
 
 Floats = npt.NDArray[np.float32]
@@ -38,6 +40,23 @@ class PackagedNetwork:
         self._size_px, self._field_px = size_px, field_px
         self._white_balance, self._flips = white_balance, flips
         self._mean, self._std = np.array(mean, np.float32), np.array(std, np.float32)
+
+    @classmethod
+    def of_card(cls, weights: Path, card: ModelCard, *, threads: int = 2) -> "PackagedNetwork":
+        """The network in the file `weights`, fed as `card` says."""
+        return cls(
+            weights, size_px=card.input_px, field_px=round(card.input_um_per_px * card.input_px / CROP_UM_PER_PX),
+            mean=card.mean, std=card.std, white_balance=card.white_balance, flips=card.flips, threads=threads,
+        )  # fmt: skip
+
+    @property
+    def size_px(self) -> int:
+        return self._size_px
+
+    @property
+    def field_px(self) -> int:
+        """Side of the part of a stored crop that the network sees, in pixels of the crop."""
+        return self._field_px
 
     def __call__(self, crops: npt.NDArray[np.uint8], batch: int = 64) -> tuple[Floats, Floats]:
         """Logits ``(n, labels)`` and embeddings ``(n, features)`` of crops uint8 RGB ``(n, 160, 160, 3)``."""

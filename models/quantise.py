@@ -24,7 +24,6 @@ from cds.errors import PackageError
 from models.augment import centre_crop
 from models.classifier import CropClassifier
 from models.corpus import (
-    CROP_UM_PER_PX,
     CellRecord,
     CorpusError,
     label_matrix,
@@ -88,12 +87,12 @@ def quantise_package(
     chosen = _of_each_source([r for r in records if r.split == "train"], calibration_cells, seed)
     if not watched or not chosen:
         raise CorpusError("quantisation needs training cells to calibrate and validation cells to compare")
-    crops, original = load_crops(watched), _network(package / card.weights_file, card)
+    crops, original = load_crops(watched), PackagedNetwork.of_card(package / card.weights_file, card)
     with new_package(out) as folder:
         weights = folder / card.weights_file
         views = original.cut(load_crops(chosen))
         _quantise(package / card.weights_file, weights, card, views, reduce_range=reduce_range)
-        quantised = _network(weights, card)
+        quantised = PackagedNetwork.of_card(weights, card)
         document: dict[str, Any] = {
             **card.document,
             "name": f"{card.name}-int8",
@@ -108,14 +107,14 @@ def quantise_package(
         }
         if card.ood_file is not None:
             distribution = fit_embeddings(
-                quantised, records, crops, field_px=_field_px(card), size_px=card.input_px, seed=seed,
+                quantised, records, crops, seed=seed,
                 count=fitted_on, drawn_per_type=drawn_per_type,
             )  # fmt: skip
             distribution.save(folder / card.ood_file)
             document["files"][card.ood_file] = file_digest(folder / card.ood_file)
             document["ood"] = {**card.document["ood"], "threshold": round(distribution.threshold, 3)}
         write_card(folder, document)
-        agreement = _compare(package, folder, crops)
+        agreement = _compare(package, folder, crops, original.field_px)
         if agreement.same_type < MIN_AGREEMENT and not allow_disagreement:
             raise PackageError(
                 f"only {agreement.same_type:.2%} of {agreement.cells} validation cells keep their type in int8, "
@@ -190,21 +189,10 @@ def _of_each_source(taught: Sequence[CellRecord], count: int, seed: int) -> list
     return [chosen[i] for i in rng.permutation(len(chosen))]
 
 
-def _network(weights: Path, card: ModelCard) -> PackagedNetwork:
-    return PackagedNetwork(
-        weights, size_px=card.input_px, field_px=_field_px(card), mean=card.mean, std=card.std,
-        white_balance=card.white_balance, flips=card.flips,
-    )  # fmt: skip
-
-
-def _field_px(card: ModelCard) -> int:
-    return round(card.input_um_per_px * card.input_px / CROP_UM_PER_PX)
-
-
-def _compare(package: Path, quantised: Path, crops: _Crops) -> Agreement:
+def _compare(package: Path, quantised: Path, crops: _Crops, field_px: int) -> Agreement:
     """Both as they serve: calibrated, white-balanced, flips averaged."""
     card = load_card(package, fitted=False)
-    views = np.stack([centre_crop(c, field_px=_field_px(card), size_px=card.input_px) for c in crops])
+    views = np.stack([centre_crop(c, field_px=field_px, size_px=card.input_px) for c in crops])
     first, second = (
         CropClassifier(load_card(folder, fitted=False), folder).classify(views)[0]
         for folder in (package, quantised)

@@ -8,7 +8,7 @@ import click
 
 from cds.errors import PackageError
 from models import ood
-from models.corpus import CROP_UM_PER_PX, CellRecord, CorpusError, load_crops, read_corpus, with_validation
+from models.corpus import CellRecord, CorpusError, load_crops, read_corpus, with_validation
 from models.export import fit_embeddings
 from models.package import file_digest, load_card, new_package, write_card
 from models.packaged import PackagedNetwork
@@ -34,13 +34,9 @@ def refit(
     watched = [r for r in records if r.split == "validation"]
     if not watched or not any(r.split == "train" for r in records):
         raise CorpusError("the model of the embedding needs training and validation cells")
-    field_px = round(card.input_um_per_px * card.input_px / CROP_UM_PER_PX)
-    network = PackagedNetwork(
-        package / card.weights_file, size_px=card.input_px, field_px=field_px, mean=card.mean, std=card.std,
-        white_balance=card.white_balance, flips=card.flips, threads=1,
-    )  # fmt: skip
+    network = PackagedNetwork.of_card(package / card.weights_file, card, threads=1)
     model = fit_embeddings(
-        network, records, load_crops(watched), field_px=field_px, size_px=card.input_px, seed=seed, count=fitted_on,
+        network, records, load_crops(watched), seed=seed, count=fitted_on,
         drawn_per_type=drawn_per_type,
     )  # fmt: skip
     with new_package(out) as folder:

@@ -28,7 +28,7 @@ from models.corpus import (
     with_validation,
 )
 from models.labels import CELL_TYPES
-from models.networks import ARCHITECTURES, CellClassifier, build_network
+from models.networks import ARCHITECTURES, CellClassifier, autocast, build_network
 from models.parallel import Team
 from models.sampling import Allowed, Crops, Pool, ahead, batches, drawn_pool, real_pool
 from models.training_run import Run, follow, restore, save_checkpoint
@@ -227,7 +227,7 @@ def infer(
     network.eval()
     size_px = size_px or config.size_px
     outputs = []
-    with torch.inference_mode(), _autocast(config):
+    with torch.inference_mode(), autocast(config.device, bfloat16=config.bfloat16):
         for i in range(0, len(crops), batch):
             views = np.stack(
                 [centre_crop(c, field_px=config.field_px, size_px=size_px) for c in crops[i : i + batch]]
@@ -257,7 +257,7 @@ def _epoch(
     for views, allowed in ahead(source, steps_per_epoch(config)):
         for group in run.optimiser.param_groups:
             group["lr"] = rate(progress(run, config), config.peak_rate)
-        with _autocast(config):
+        with autocast(config.device, bfloat16=config.bfloat16):
             logits, _ = run.network(to_tensor(views, config.device))
         loss = partial_loss(
             logits.float(), torch.from_numpy(allowed).to(config.device), config.label_smoothing
@@ -279,10 +279,6 @@ def _epoch(
         if progress(run, config) >= 1:
             break
     return sum(losses) / len(losses)
-
-
-def _autocast(config: TrainingConfig) -> torch.autocast:
-    return torch.autocast(config.device.split(":")[0], torch.bfloat16, enabled=config.bfloat16)
 
 
 def _validate(

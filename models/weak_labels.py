@@ -12,12 +12,11 @@ import hashlib
 from collections.abc import Iterator
 from pathlib import Path
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 
 from models.classifier import crop_about
-from models.corpus import CROP_PX, CROP_UM_PER_PX, CellRecord, CorpusError, with_validation
+from models.corpus import CROP_PX, CROP_UM_PER_PX, CellRecord, load_pixels, with_validation
 from models.finding import find_cells
 from models.labels import SOURCE_LABELS
 
@@ -59,7 +58,7 @@ def field_cells(folder: Path, split: str) -> tuple[list[CellRecord], Crops]:
     with (folder / "manifest.csv").open(newline="", encoding="utf-8") as stream:
         rows = [r for r in csv.DictReader(stream) if r["source"] == "taleqani" and r["split"] == split]
     for row in rows:
-        pixels = _read(folder / row["file"])
+        pixels = load_pixels(folder / row["file"])
         rng = np.random.default_rng(int(row["sha256"][:8], 16))
         found = list(find_cells(pixels, TALEQANI_UM_PER_PX).cells)
         for i in rng.permutation(len(found))[:_CELLS_A_FIELD]:
@@ -89,7 +88,7 @@ def boxed_cells(folder: Path) -> tuple[list[CellRecord], Crops]:
     for image, boxes in _boxed_images(folder / "detection" / "txl-pbc"):
         if int(hashlib.sha256(image.name.encode()).hexdigest(), 16) % 2:
             continue
-        pixels = _read(image)
+        pixels = load_pixels(image)
         height, width = pixels.shape[:2]
         reds = [b for b in boxes if b[0] == 1]
         if not reds:
@@ -126,13 +125,6 @@ def _boxed_images(folder: Path) -> Iterator[tuple[Path, list[tuple[float, float,
 
 def _cut(pixels: Crops, row: float, column: float, um_per_px: float) -> Crops:
     return crop_about(pixels, row, column, um_per_px, size_px=CROP_PX, scale=CROP_UM_PER_PX)
-
-
-def _read(path: Path) -> Crops:
-    image = cv2.imread(str(path), cv2.IMREAD_COLOR)
-    if image is None:
-        raise CorpusError(f"{path} cannot be read as an image")
-    return np.ascontiguousarray(image[:, :, ::-1]).astype(np.uint8)
 
 
 def _stack(crops: list[Crops]) -> Crops:

@@ -7,9 +7,9 @@ import numpy as np
 import numpy.typing as npt
 
 from models.baseline import border_features, fit_logistic
-from models.corpus import CellRecord, load_crops
+from models.corpus import CellRecord, load_crops, load_pixels
 from models.evaluation.cells import BLAST_AGAINST_OTHER
-from models.evaluation.fields import labelled_fields, load_field
+from models.evaluation.fields import labelled_fields
 from models.evaluation.patients import TUMORAL, by_patient
 from models.evaluation.predictions import Predictions
 from models.labels import CELL_TYPES
@@ -87,7 +87,7 @@ def field_figures(data: Path) -> dict[str, Figure]:
     if not taught or not asked:
         return {}
     features = [
-        np.concatenate([border_features(load_field(data / r["file"])[None]) for r in rows])
+        np.concatenate([border_features(load_pixels(data / r["file"])[None]) for r in rows])
         for rows in (taught, asked)
     ]
     ill = np.array([int(r["disease"] == "ALL") for r in taught])

@@ -3,12 +3,11 @@
 import csv
 from pathlib import Path
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 
 from models.classifier import CropClassifier, crop_about
-from models.corpus import CorpusError
+from models.corpus import load_pixels
 from models.evaluation.predictions import FieldReading
 from models.finding import find_cells
 from models.labels import CELL_TYPES
@@ -28,21 +27,13 @@ def labelled_fields(data: Path, split: str) -> list[dict[str, str]]:
         return [r for r in csv.DictReader(stream) if r["source"] == SOURCE and r["split"] == split]
 
 
-def load_field(path: Path) -> Rgb:
-    """RGB ``(r, c, 3)``. Raises CorpusError when the file is no image."""
-    pixels = cv2.imread(str(path), cv2.IMREAD_COLOR)
-    if pixels is None:
-        raise CorpusError(f"{path} cannot be read as an image")
-    return np.ascontiguousarray(pixels[:, :, ::-1]).astype(np.uint8)
-
-
 def read_test_fields(
     data: Path, card: ModelCard, classifier: CropClassifier
 ) -> tuple[list[FieldReading], npt.NDArray[np.float32]]:
     """Every test field as the reader reads it, and the embeddings ``(n, d)`` of all cells found."""
     readings, embeddings = [], []
     for row in labelled_fields(data, "test"):
-        pixels = load_field(data / row["file"])
+        pixels = load_pixels(data / row["file"])
         crops = [
             crop_about(
                 pixels, c.row, c.column, UM_PER_PX, size_px=card.input_px, scale=card.input_um_per_px

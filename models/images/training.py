@@ -15,7 +15,7 @@ from torch import nn
 from models.images.augmentation import Ranges, augmented
 from models.images.kinds import TrainingStopped
 from models.images.networks import build_image_network
-from models.networks import CellClassifier
+from models.networks import CellClassifier, autocast
 from models.training import rate
 from models.white_balance import neutral
 
@@ -143,7 +143,7 @@ def _epoch(run: _Run, lesson: Lesson, config: NetworkConfig, rng: np.random.Gene
         for group in run.optimiser.param_groups:
             group["lr"] = rate(run.progress(config, within), config.peak_rate)
         target = torch.from_numpy(truth).to(config.device)
-        with _autocast(config):
+        with autocast(config.device, bfloat16=config.bfloat16):
             logits, _ = run.network(_tensor(squares, config))
         loss = criterion(logits.float(), target)
         run.optimiser.zero_grad(set_to_none=True)
@@ -183,7 +183,7 @@ def _look(network: CellClassifier, squares: Squares, truth: Ints, config: Networ
         return {}
     network.eval()
     answers = []
-    with torch.inference_mode(), _autocast(config):
+    with torch.inference_mode(), autocast(config.device, bfloat16=config.bfloat16):
         for start in range(0, len(truth), config.batch):
             answers.append(network(_tensor(squares[start : start + config.batch], config))[0].float().cpu())
     logits, target = torch.cat(answers), torch.from_numpy(truth)
@@ -200,10 +200,6 @@ def _tensor(squares: Squares, config: NetworkConfig) -> torch.Tensor:
         config.std, np.float32
     )
     return torch.from_numpy(scaled).permute(0, 3, 1, 2).to(config.device)
-
-
-def _autocast(config: NetworkConfig) -> torch.autocast:
-    return torch.autocast(config.device.split(":")[0], torch.bfloat16, enabled=config.bfloat16)
 
 
 def _save(run: _Run, history: list[Entry], config: NetworkConfig, lesson: Lesson, path: Path) -> None:

@@ -6,8 +6,8 @@ import cv2
 import numpy as np
 import pytest
 
-from models.corpus import CorpusError
-from models.evaluation.fields import field_figures, load_field
+from models.corpus import CorpusError, load_pixels
+from models.evaluation.fields import field_figures
 from models.evaluation.predictions import FieldReading
 from models.labels import CELL_TYPES
 
@@ -46,7 +46,7 @@ def test_a_field_is_rgb_and_what_is_no_image_is_named(tmp_path: Path) -> None:
     blue = np.zeros((4, 4, 3), np.uint8)
     blue[..., 0] = 200  # OpenCV writes BGR
     cv2.imwrite(str(tmp_path / "blue.png"), blue)
-    assert load_field(tmp_path / "blue.png")[0, 0].tolist() == [0, 0, 200]
+    assert load_pixels(tmp_path / "blue.png")[0, 0].tolist() == [0, 0, 200]
     (tmp_path / "no.png").write_bytes(b"no image")
     with pytest.raises(CorpusError, match=r"no\.png"):
-        load_field(tmp_path / "no.png")
+        load_pixels(tmp_path / "no.png")
