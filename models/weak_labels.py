@@ -9,7 +9,6 @@ cameras that no source of labelled cells has.
 
 import csv
 import hashlib
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +16,7 @@ import numpy.typing as npt
 
 from models.classifier import crop_about
 from models.corpus import CROP_PX, CROP_UM_PER_PX, CellRecord, load_pixels, with_validation
+from models.detection import RED, read_fields
 from models.finding import find_cells
 from models.labels import SOURCE_LABELS
 
@@ -85,23 +85,23 @@ def boxed_cells(folder: Path) -> tuple[list[CellRecord], Crops]:
     """
     records: list[CellRecord] = []
     crops: list[Crops] = []
-    for image, boxes in _boxed_images(folder / "detection" / "txl-pbc"):
-        if int(hashlib.sha256(image.name.encode()).hexdigest(), 16) % 2:
+    for field in read_fields(folder / "detection" / "txl-pbc"):
+        digest = hashlib.sha256(field.name.encode()).hexdigest()
+        reds = [b for b in field.boxes if b.kind == RED]
+        if int(digest, 16) % 2 or not reds:
             continue
-        pixels = load_pixels(image)
-        height, width = pixels.shape[:2]
-        reds = [b for b in boxes if b[0] == 1]
-        if not reds:
-            continue
-        um_per_px = _RED_CELL_UM / float(np.median([(b[3] * width + b[4] * height) / 2 for b in reds]))
-        rng = np.random.default_rng(int(hashlib.sha256(image.name.encode()).hexdigest()[:8], 16))
+        image = folder / "detection" / "txl-pbc" / "images" / field.name
+        um_per_px = _RED_CELL_UM / float(np.median([round(b.side, 6) for b in reds]))
+        rng = np.random.default_rng(int(digest[:8], 16))
         some_reds = [reds[i] for i in rng.permutation(len(reds))[:_RED_CELLS_AN_IMAGE]]
-        for kind, x, y, _, _ in [b for b in boxes if b[0] != 1] + some_reds:
-            name = _BOX_KINDS[int(kind)]
+        for box in [b for b in field.boxes if b.kind != RED] + some_reds:
+            # To a millionth of a pixel: corners and middle differ by rounding, which may move a crop by one.
+            row, column = round((box.top + box.bottom) / 2, 6), round((box.left + box.right) / 2, 6)
+            name = _BOX_KINDS[box.kind]
             allowed = {
                 "white": _HEALTHY_WHITE, "red": ("not_a_cell",), "platelet": ("platelet_or_artifact",),
             }[name]  # fmt: skip
-            crops.append(_cut(pixels, y * height, x * width, um_per_px))
+            crops.append(_cut(field.pixels, row, column, um_per_px))
             records.append(
                 CellRecord(
                     path=image, source="txl_pbc", source_label=f"box_{name}", allowed=allowed, disease="none",
@@ -109,18 +109,6 @@ def boxed_cells(folder: Path) -> tuple[list[CellRecord], Crops]:
                 )
             )  # fmt: skip
     return records, _stack(crops)
-
-
-def _boxed_images(folder: Path) -> Iterator[tuple[Path, list[tuple[float, float, float, float, float]]]]:
-    """Each image with its boxes: kind, centre x, centre y, width, height as fractions (the YOLO form)."""
-    for label in sorted(folder.rglob("*.txt")):
-        candidates = [p for s in (".png", ".jpg") for p in folder.rglob(label.stem + s)]
-        if candidates:
-            lines = [line.split() for line in label.read_text().splitlines() if line.strip()]
-            yield (
-                candidates[0],
-                [(float(a), float(b), float(c), float(d), float(e)) for a, b, c, d, e in lines],
-            )
 
 
 def _cut(pixels: Crops, row: float, column: float, um_per_px: float) -> Crops:
