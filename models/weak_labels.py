@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from models.classifier import crop_about
 from models.corpus import CROP_PX, CROP_UM_PER_PX, CellRecord, load_pixels, with_validation
-from models.detection import RED, read_fields
+from models.detection import RED, halves, read_fields
 from models.finding import find_cells
 from models.labels import SOURCE_LABELS
 
@@ -79,16 +79,20 @@ def field_cells(folder: Path, split: str) -> tuple[list[CellRecord], Crops]:
 
 
 def boxed_cells(folder: Path) -> tuple[list[CellRecord], Crops]:
-    """White cells, red cells and platelets of half the images of `folder` ``/detection/txl-pbc``, split "train".
+    """White cells, red cells and platelets of the tuning half of `folder` ``/detection/txl-pbc``, split "train".
 
-    The other half is left for measuring cell finding together with the network. Crops as in `field_cells`.
+    The held-out half (`models.detection.halves`) is left for measuring the finder and the network that follows it.
+    Crops as in `field_cells`.
     """
     records: list[CellRecord] = []
     crops: list[Crops] = []
-    for field in read_fields(folder / "detection" / "txl-pbc"):
+    fields = read_fields(folder / "detection" / "txl-pbc")
+    laboratories = sorted({f.laboratory for f in fields})
+    tuning = [f for name in laboratories for f in halves([f for f in fields if f.laboratory == name])[0]]
+    for field in tuning:
         digest = hashlib.sha256(field.name.encode()).hexdigest()
         reds = [b for b in field.boxes if b.kind == RED]
-        if int(digest, 16) % 2 or not reds:
+        if not reds:
             continue
         image = folder / "detection" / "txl-pbc" / "images" / field.name
         um_per_px = _RED_CELL_UM / float(np.median([round(b.side, 6) for b in reds]))
