@@ -39,6 +39,9 @@ from models.training import MEAN, STD, TrainingConfig
 from models.weak_labels import weak_cells
 from models.weight_storage import PRECISIONS, shrink
 
+#: Cells under weak labels and their crops, see `models.weak_labels`.
+Weak = tuple[Sequence[CellRecord], npt.NDArray[np.uint8]]
+
 #: As the corpus's README states them; no image of any source is part of the package.
 LICENCES = {
     "barcelona": "CC BY 4.0 (Acevedo et al. 2020)",
@@ -83,7 +86,7 @@ def export_package(
     *,
     version: str,
     pattern_model: Mapping[str, Any] | None = None,
-    weak: Sequence[CellRecord] = (),
+    weak: Sequence[Weak] = (),
     flips: int = 2,
     storage: str = "float16",
     fitted_on: int = 1600,
@@ -94,7 +97,8 @@ def export_package(
     Temperature and the out-of-distribution threshold come from "validation", the embedding's model from "train";
     "test" is not looked at. The card's metrics start empty, `models.evaluation` measures and fills them. flips: 2 to
     see each cell turned by 180° too. storage: of the weights. weak: cells that were
-    learnt from under weak labels, for the card. Raises PackageError as `models.package.new_package` does.
+    learnt from under weak labels (`models.weak_labels.weak_cells`). Raises PackageError as
+    `models.package.new_package` does.
     """
     state = torch.load(checkpoint, map_location="cpu", weights_only=True)
     config = config_of(state)
@@ -110,7 +114,7 @@ def export_package(
         crops = load_crops(watched)
         logits, _ = packaged(crops)
         embedding_model = fit_embeddings(
-            packaged, records, crops, seed=config.seed,
+            packaged, records, crops, weak=weak, seed=config.seed,
             count=fitted_on, drawn_per_type=drawn_per_type,
         )  # fmt: skip
         embedding_model.save(folder / "ood.npz")
@@ -138,7 +142,7 @@ def export_package(
             },
             "ood": {"file": "ood.npz", "threshold": round(embedding_model.threshold, 3), "rule": ood.RULE},
             "files": files,
-            "training": _training_section(records, weak, config, state),
+            "training": _training_section(records, [r for cells, _ in weak for r in cells], config, state),
             "metrics": {},
             "intended_use": INTENDED_USE,
             "limitations": list(LIMITATIONS),
@@ -206,14 +210,16 @@ def fit_embeddings(
     records: Sequence[CellRecord],
     watched: npt.NDArray[np.uint8],
     *,
+    weak: Sequence[Weak] = (),
     seed: int,
     count: int = 1600,
     drawn_per_type: int = 20,
 ) -> ood.EmbeddingModel:
     """Training cells as they are and augmented, and drawn ones: other stains and the demo are no strangers.
 
-    watched: the validation cells' crops, for the threshold; count: training cells that are looked at; drawn_per_type:
-    drawn cells of each type, and with 20 of them as many outliers as `models.outliers` draws.
+    watched: the validation cells' crops, for the threshold; count: training cells that are looked at, and at most a
+    quarter as many weakly labelled ones: a camera that the network learnt from is none to refuse; drawn_per_type: drawn
+    cells of each type, and with 20 of them as many outliers as `models.outliers` draws.
     """
     rng = np.random.default_rng(seed)
     taught = [r for r in records if r.split == "train"]
@@ -236,6 +242,8 @@ def fit_embeddings(
 
     if len(watched) > count // 2:
         watched = watched[np.sort(rng.choice(len(watched), size=count // 2, replace=False))]
+    crops = np.concatenate([crops, _some_weak(weak, "train", count // 4, rng)])
+    watched = np.concatenate([watched, _some_weak(weak, "validation", count // 8, rng)])
     half = len(drawn) // 2
     order = rng.permutation(len(drawn))
     first, second = drawn[order[:half]], drawn[order[half:]]
@@ -246,6 +254,15 @@ def fit_embeddings(
         np.concatenate([embed(watched, 0.25), embed(second, 0.0)]),
         embed(outliers, 0.0) if len(outliers) else None,
     )
+
+
+def _some_weak(
+    weak: Sequence[Weak], split: str, count: int, rng: np.random.Generator
+) -> npt.NDArray[np.uint8]:
+    """Crops of at most `count` weakly labelled cells of one split."""
+    own = [pixels[[i for i, r in enumerate(cells) if r.split == split]] for cells, pixels in weak]
+    crops = np.concatenate([np.empty((0, CROP_PX, CROP_PX, 3), np.uint8), *own])
+    return crops[rng.permutation(len(crops))[:count]]
 
 
 def _training_section(
@@ -329,7 +346,7 @@ def main(
     try:
         export_package(
             checkpoint, records, out, version=version, pattern_model=section, flips=flips, storage=storage,
-            weak=[r for cells, _ in weak_cells(data) for r in cells],
+            weak=weak_cells(data),
         )  # fmt: skip
     except PackageError as error:
         raise click.ClickException(str(error)) from None

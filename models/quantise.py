@@ -31,10 +31,11 @@ from models.corpus import (
     read_corpus,
     with_validation,
 )
-from models.export import fit_embeddings
+from models.export import Weak, fit_embeddings
 from models.package import CARD, ModelCard, file_digest, load_card, new_package, package_digest, write_card
 from models.packaged import PackagedNetwork
 from models.statistics import fit_temperature
+from models.weak_labels import weak_cells
 from models.weight_storage import restore
 
 #: Share of validation cells whose likeliest type must be the same.
@@ -66,6 +67,7 @@ def quantise_package(
     records: Sequence[CellRecord],
     out: Path,
     *,
+    weak: Sequence[Weak] = (),
     calibration_cells: int = 320,
     reduce_range: bool = False,
     allow_disagreement: bool = False,
@@ -107,7 +109,7 @@ def quantise_package(
         }
         if card.ood_file is not None:
             distribution = fit_embeddings(
-                quantised, records, crops, seed=seed,
+                quantised, records, crops, weak=weak, seed=seed,
                 count=fitted_on, drawn_per_type=drawn_per_type,
             )  # fmt: skip
             distribution.save(folder / card.ood_file)
@@ -226,7 +228,9 @@ def _compare(package: Path, quantised: Path, crops: _Crops, field_px: int) -> Ag
 def main(package: Path, data: Path, out: Path, **options: Any) -> None:
     """Write the int8 variant of a model package."""
     try:
-        agreement = quantise_package(package, with_validation(read_corpus(data)), out, **options)
+        agreement = quantise_package(
+            package, with_validation(read_corpus(data)), out, weak=weak_cells(data), **options
+        )
     except (PackageError, CorpusError) as error:
         raise click.ClickException(str(error)) from None
     click.echo(

@@ -9,9 +9,10 @@ import click
 from cds.errors import PackageError
 from models import ood
 from models.corpus import CellRecord, CorpusError, load_crops, read_corpus, with_validation
-from models.export import fit_embeddings
+from models.export import Weak, fit_embeddings
 from models.package import file_digest, load_card, new_package, write_card
 from models.packaged import PackagedNetwork
+from models.weak_labels import weak_cells
 
 
 def refit(
@@ -19,14 +20,16 @@ def refit(
     records: Sequence[CellRecord],
     out: Path,
     *,
+    weak: Sequence[Weak] = (),
     seed: int = 0,
     fitted_on: int = 1600,
     drawn_per_type: int = 20,
 ) -> ood.EmbeddingModel:
     """Write `package` to the folder `out`, all or nothing, with its model of the embedding fitted as in exporting.
 
-    `out` may be `package` itself. Figures on the card stay: only those named out_of_distribution are then outdated and
-    left out. Raises PackageError for a package that has no such model, CorpusError without cells to fit on.
+    `out` may be `package` itself. weak: see `models.export.export_package`. Figures on the card stay: only those named
+    out_of_distribution are then outdated and left out. Raises PackageError for a package that has no such model,
+    CorpusError without cells to fit on.
     """
     card = load_card(package, fitted=False)
     if card.ood_file is None:
@@ -36,7 +39,7 @@ def refit(
         raise CorpusError("the model of the embedding needs training and validation cells")
     network = PackagedNetwork.of_card(package / card.weights_file, card, threads=1)
     model = fit_embeddings(
-        network, records, load_crops(watched), seed=seed, count=fitted_on,
+        network, records, load_crops(watched), weak=weak, seed=seed, count=fitted_on,
         drawn_per_type=drawn_per_type,
     )  # fmt: skip
     with new_package(out) as folder:
@@ -68,7 +71,7 @@ def refit(
 def main(package: Path, data: Path, out: Path, seed: int) -> None:
     """Write PACKAGE to OUT with its out-of-distribution gate fitted again on the training cells of DATA."""
     try:
-        model = refit(package, with_validation(read_corpus(data)), out, seed=seed)
+        model = refit(package, with_validation(read_corpus(data)), out, weak=weak_cells(data), seed=seed)
     except (PackageError, CorpusError) as error:
         raise click.ClickException(str(error)) from error
     click.echo(f"{out}: threshold {model.threshold:.1f}")
