@@ -1,8 +1,9 @@
 """From classified cells to a finding: the differential, the probability of each pattern, and the rules of safety.
 
 The pattern model proposes; the rules dispose. They are those of any laboratory: acute leukemia is not named below a
-share of blasts (the package's card says which; ICC 2022 starts at 10 %, WHO 2022 in general at 20 %), healthy not with
-blasts in the blood, and what lies between goes to a pathologist.
+share of blasts (the package's card says which; for AML, ICC 2022 starts at 10 %, WHO 2022 in general at 20 %; ALL
+protocols mostly at 25 %, as benign B-cell precursors look like lymphoblasts), healthy not with blasts in the blood, and
+what lies between goes to a pathologist.
 """
 
 import math
@@ -117,8 +118,16 @@ def decide(
         return _indeterminate(
             f"many promyelocytes ({_share(differential, 'promyelocytes')}): {review} at once"
         )
+    lymphoblasts = differential.count("lymphoblast")
+    lymphoid = 2 * lymphoblasts > count
+    enough = (model.lymphoblasts_acute if lymphoid else None) or model.blasts_acute
+    if top in (Pattern.ALL, Pattern.AML) and blasts < enough:
+        return _indeterminate(
+            f"{percent(blasts)} {'mostly lymphoid ' if lymphoid else ''}blasts, short of the {percent(enough)} "
+            f"of an acute leukemia: {review}"
+        )
     if blasts >= model.blasts_acute:
-        rarer = min(differential.count("lymphoblast"), count - differential.count("lymphoblast"))
+        rarer = min(lymphoblasts, count - lymphoblasts)
         if acute >= model.min_probability and (not sure or rarer >= _MIXED_LINEAGE * count):
             return _indeterminate(
                 f"{percent(blasts)} blasts, an acute leukemia pattern, but their lineage cannot be told: {review}"
@@ -131,10 +140,6 @@ def decide(
         if top in (Pattern.ALL, Pattern.AML):
             return (top, None) if sure else _indeterminate(_unsure(probabilities, review))
         return _indeterminate(f"{percent(blasts)} blasts, more than a {top} pattern allows: {review}")
-    if top in (Pattern.ALL, Pattern.AML):
-        return _indeterminate(
-            f"{percent(blasts)} blasts, short of the {percent(model.blasts_acute)} of an acute leukemia: {review}"
-        )
     if top is Pattern.HEALTHY:
         if count >= 2 and wilson_interval(count, differential.total)[0] > model.blasts_abnormal:
             return _indeterminate(f"{count} of {differential.total} white cells look like blasts: {review}")

@@ -290,6 +290,8 @@ class PatternModel:
     #: Share of blasts (0 to 1) from which an acute pattern may be named; and the share beyond which, chance allowed for
     #: (lower end of the 95 % interval), no smear is healthy: what the network sees in healthy blood by mistake.
     blasts_acute: float = 0.20
+    #: The same where most of the blasts are lymphoblasts; None: as blasts_acute.
+    lymphoblasts_acute: float | None = None
     blasts_abnormal: float = 0.015
     #: Fewest blasts that an acute pattern is named upon, however large their share of a small study.
     min_blasts: int = 5

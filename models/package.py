@@ -176,6 +176,7 @@ def pattern_model_from(section: Mapping[str, Any]) -> PatternModel:
             min_cells=int(section["min_cells"]),
             min_probability=float(section["min_probability"]),
             blasts_acute=float(section["blasts_acute"]),
+            lymphoblasts_acute=float(section.get("lymphoblasts_acute") or section["blasts_acute"]),
             blasts_abnormal=float(section["blasts_abnormal"]),
             min_blasts=int(section.get("min_blasts", 5)),
             promyelocytes_apl=float(section["promyelocytes_apl"]),

@@ -33,12 +33,14 @@ FEATURES = (
     "root:basophils", "share:reactive_lymphocytes", "share:lymphocytes", "share:monocytes",
     "share:mature_granulocytes", "smudges",
 )  # fmt: skip
-#: Limits that no fit decides. blasts_acute is where ICC 2022 begins to name AML; min_probability and blasts_abnormal
+#: Limits that no fit decides. blasts_acute is where ICC 2022 begins to name AML, lymphoblasts_acute where most ALL
+#: protocols do: hematogones, benign precursors of B cells, look like lymphoblasts. min_probability and blasts_abnormal
 #: were chosen on composed studies with the reading errors of validation groups.
 LIMITS: dict[str, Any] = {
     "min_cells": 10,
     "min_probability": 0.6,
     "blasts_acute": 0.10,
+    "lymphoblasts_acute": 0.25,
     "blasts_abnormal": 0.015,
     "min_blasts": 5,
     "promyelocytes_apl": 0.20,

@@ -108,6 +108,16 @@ def test_acute_is_not_named_below_its_threshold_however_sure_the_model():
     assert "18 % blasts, short of the 20 %" in str(found.reason)
 
 
+def test_lymphoblasts_have_a_threshold_of_their_own():
+    model = replace(MODEL, blasts_acute=0.1, lymphoblasts_acute=0.25)
+    few = finding(model, lymphoblast=20, lymphocyte=30, segmented_neutrophil=50)
+    assert few.probabilities[Pattern.ALL] > 0.6
+    assert few.pattern is Pattern.INDETERMINATE
+    assert "20 % mostly lymphoid blasts, short of the 25 %" in str(few.reason)
+    assert finding(model, lymphoblast=30, segmented_neutrophil=70).pattern is Pattern.ALL
+    assert finding(model, myeloblast=20, segmented_neutrophil=80).pattern is Pattern.AML
+
+
 def test_promyelocytes_count_as_blasts_where_maturation_stops_at_them():
     arrested = finding(myeloblast=18, promyelocyte=5, myelocyte=1, segmented_neutrophil=76)
     assert arrested.pattern is Pattern.AML
