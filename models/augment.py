@@ -5,7 +5,7 @@ stains, blur and JPEG, drawn widely enough to overlap between sources, and a sha
 another laboratory outright. Each view ends with a neutral background, as in serving.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
@@ -36,6 +36,8 @@ class Augmentation:
     gamma: float = 0.25
     #: Share of views that are given the colours of a cell of another source, fully or in part.
     restain_share: float = 0.7
+    #: Share of views made as a camera that resolves less would have shown the cell, where the corpus has such a source.
+    soft_share: float = 0.3
     blur_px: float = 1.9
     blur_share: float = 0.6
     #: Smallest scale that a view is brought down to and up from again, of its own.
@@ -59,13 +61,20 @@ def augment(
     size_px: int,
     strength: Augmentation = Augmentation(),
     colours: "tuple[Colours, Colours] | None" = None,
+    soft: bool = False,
 ) -> Rgb:
     """A changed view: uint8 RGB ``(size_px, size_px, 3)`` of about the middle `field_px` of ``crop`` (s, s, 3).
 
-    colours: those of the crop itself and those of a cell of another source that it may be given.
+    colours: those of the crop itself and those of a cell of another source that it may be given. soft: that source's
+    camera resolves less, and the view takes on its colours and its sharpness together.
     """
     image = _warp(crop, rng, field_px, size_px, strength)
-    if colours is not None and rng.random() < strength.restain_share:
+    if soft and colours is not None:
+        image = _resolved_less(restain(image, *colours, share=float(rng.uniform(0.7, 1.0))), rng)
+        # Gently: the stain is to stay that source's.
+        gain, mix, gamma = strength.stain_gain / 2, strength.stain_mix / 2, strength.gamma / 2
+        strength = replace(strength, stain_gain=gain, stain_mix=mix, gamma=gamma, blur_share=0.0)
+    elif colours is not None and rng.random() < strength.restain_share:
         image = restain(image, *colours, share=float(rng.uniform(0.3, 1.0)))
     image = _stain(image, rng, strength)
     if rng.random() < strength.blur_share:
@@ -157,6 +166,15 @@ def _blur(image: Rgb, rng: np.random.Generator, strength: Augmentation) -> Rgb:
     small = int(size * rng.uniform(strength.smallest, 0.95))
     low = cv2.resize(image, (small, small), interpolation=cv2.INTER_AREA)
     return cv2.resize(low, (size, size), interpolation=cv2.INTER_LINEAR).astype(np.uint8)
+
+
+def _resolved_less(image: Rgb, rng: np.random.Generator) -> Rgb:
+    """As through a lens, and on a sensor, of about 0.3 to 0.5 µm/px, enlarged smoothly."""
+    size = image.shape[0]
+    image = cv2.GaussianBlur(image, (0, 0), rng.uniform(0.4, 1.6) * size / 96).astype(np.uint8)
+    small = int(size * rng.uniform(0.4, 0.8))
+    low = cv2.resize(image, (small, small), interpolation=cv2.INTER_AREA)
+    return cv2.resize(low, (size, size), interpolation=cv2.INTER_CUBIC).astype(np.uint8)
 
 
 def _jpeg(image: Rgb, quality: int) -> Rgb:

@@ -18,6 +18,10 @@ from models.synthetic.cells import draw_cell
 Crops = npt.NDArray[np.uint8]
 Allowed = npt.NDArray[np.bool_]
 
+#: The source whose camera resolves least (0.4 µm/px), and that alone has thousands of lymphoblasts: cells of other
+#: types must be seen as it would show them, or whatever is soft and pink becomes a lymphoblast.
+SOFT_SOURCE = "taleqani"
+
 _NOT_A_CELL = CELL_TYPES.index("not_a_cell")
 
 
@@ -151,12 +155,17 @@ def batches(
                 pool, i = drawn, int(rng.integers(len(drawn.crops)))
             else:
                 pool, i = real, min(int(np.searchsorted(cumulated, rng.random())), len(real.crops) - 1)
+            soft = (
+                SOFT_SOURCE in of_source
+                and pool.sources[i] != SOFT_SOURCE
+                and rng.random() < strength.soft_share
+            )
             # Any source alike: the small ones bring the stains that are rare.
-            members = of_source[names[int(rng.integers(len(names)))]]
+            members = of_source[SOFT_SOURCE if soft else names[int(rng.integers(len(names)))]]
             other = real.colours[int(members[int(rng.integers(len(members)))])]
             view = augment(
                 pool.crops[i], rng, field_px=field_px, size_px=size_px, strength=strength,
-                colours=(pool.colours[i], other),
+                colours=(pool.colours[i], other), soft=soft,
             )  # fmt: skip
             views.append(view)
             allowed.append(pool.allowed[i])

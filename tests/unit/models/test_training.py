@@ -150,6 +150,25 @@ def test_a_cell_is_given_the_colours_of_another() -> None:
     assert restained[glass].min() > 200
 
 
+def test_a_cell_is_shown_as_a_camera_that_resolves_less_would() -> None:
+    own = draw_cell("monocyte", np.random.default_rng(0))
+    other = (255 * (own / 255) ** np.array([0.6, 1.3, 1.0])).astype(np.uint8)
+    colours = (colours_of(own), colours_of(other))
+    plain = Augmentation(blur_share=0, jpeg_share=0, noise=0, restain_share=0)
+
+    def slopes(soft: bool) -> float:
+        views = [
+            augment(
+                own, np.random.default_rng(i), field_px=128, size_px=96, strength=plain, colours=colours,
+                soft=soft,
+            )
+            for i in range(6)
+        ]  # fmt: skip
+        return float(np.mean([np.abs(np.diff(v[..., 1].astype(float), axis=1)).max() for v in views]))
+
+    assert slopes(soft=True) < 0.6 * slopes(soft=False)
+
+
 def test_weak_cells_are_learnt_and_sources_left_out(records: list[CellRecord], tmp_path: Path) -> None:
     taught = [r for r in records if r.split == "train"]
     weak = [replace(r, source="fields", group=f"w-{r.group}", sha256=f"w{r.sha256}") for r in taught[:3]]
