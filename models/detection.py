@@ -44,7 +44,7 @@ _ORIGINALS_UM_PER_PX = {"barcelona": 0.105, "hopkins": 0.105, "lyon": 0.167}
 _TALEQANI_UM_PER_PX = 0.4
 _FIELDS_A_DISEASE = 80
 
-_NOTES = (
+NOTES = (
     "Fields: detection/txl-pbc, by laboratory; the finder gets the scale estimated from the laboratory's red cells, "
     "never the boxes. The tuning half served to choose thresholds; held_out was measured when they stood.",
     "Found is what find_candidates returns whole: every image is a field here, even one that shows a single cell.",
@@ -122,7 +122,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         report = {
             "command": "python -m models.detection --data FOLDER",
             "figures": {name: figure.as_json() for name, figure in figures.items()},
-            "notes": list(_NOTES),
+            "notes": list(NOTES),
         }
         options.out.write_text(json.dumps(report, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     return 0

@@ -173,6 +173,17 @@ def figures(found: Iterable[Outcome]) -> tuple[dict[str, Any], dict[str, dict[st
     return values, {kind: dict(reasons.most_common()) for kind, reasons in by_kind.items()}
 
 
+def report(found: Iterable[Outcome], split: str) -> dict[str, Any]:
+    """The figures as a document that `models.evaluation` can attach."""
+    values, reasons = figures(found)
+    return {
+        "command": f"python -m models.gates --package PACKAGE --data FOLDER --split {split}",
+        "figures": values,
+        "reasons": reasons,
+        "notes": NOTES,
+    }
+
+
 def _divided(source: str, groups: dict[str, list[Path]], rng: np.random.Generator) -> list[tuple[Path, ...]]:
     """Files of each study of one source, at most GOOD_STUDIES of them."""
     if source in _BY_PATIENT:
@@ -212,17 +223,12 @@ def main(package: Path, data: Path, split: str, out: Path | None) -> None:
         found.append(outcome)
         if (outcome.refused is None) == outcome.kind.startswith("bad."):
             click.echo(f"{outcome.kind}: {outcome.refused or 'read as'} {outcome.detail}", err=True)
-    values, reasons = figures(found)
-    for name, figure in values.items():
-        click.echo(f"{name}: {figure['value']} {figure['interval']} (n = {figure['n']}) {reasons[name[14:]]}")
-    report = {
-        "command": f"python -m models.gates --package PACKAGE --data FOLDER --split {split}",
-        "figures": values,
-        "reasons": reasons,
-        "notes": NOTES,
-    }
+    document = report(found, split)
+    for name, figure in document["figures"].items():
+        reasons = document["reasons"][name[14:]]
+        click.echo(f"{name}: {figure['value']} {figure['interval']} (n = {figure['n']}) {reasons}")
     if out is not None:
-        out.write_text(json.dumps(report, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        out.write_text(json.dumps(document, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 #: What the figures do not say by themselves.
