@@ -1,7 +1,6 @@
 """From a checkpoint to a model package: ONNX weights kept in half precision, the embedding's model, the card."""
 
 import json
-import warnings
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
@@ -11,9 +10,7 @@ from typing import Any
 import click
 import numpy as np
 import numpy.typing as npt
-import onnx
 import torch
-from torch import nn
 
 from cds.errors import PackageError
 from models import ood
@@ -29,7 +26,8 @@ from models.corpus import (
     with_validation,
 )
 from models.labels import CELL_TYPES
-from models.networks import CellClassifier, build_network
+from models.network_graph import write_onnx
+from models.networks import build_network
 from models.outliers import STUDIES, outlier_crops
 from models.package import file_digest, new_package, write_card
 from models.packaged import PackagedNetwork
@@ -37,7 +35,7 @@ from models.statistics import fit_temperature
 from models.synthetic.cells import draw_cell
 from models.training import MEAN, STD, TrainingConfig
 from models.weak_labels import weak_cells
-from models.weight_storage import PRECISIONS, shrink
+from models.weight_storage import PRECISIONS
 
 #: Cells under weak labels and their crops, see `models.weak_labels`.
 Weak = tuple[Sequence[CellRecord], npt.NDArray[np.uint8]]
@@ -80,7 +78,7 @@ LIMITATIONS = (
 
 
 def export_package(
-    checkpoint: Path,
+    checkpoints: Sequence[Path],
     records: Sequence[CellRecord],
     out: Path,
     *,
@@ -94,18 +92,26 @@ def export_package(
 ) -> Path:
     """Write card.json, weights.onnx and ood.npz to the folder `out`, all or nothing; returns it.
 
+    Of several checkpoints the networks answer together: the mean of their logits, their embeddings side by side.
     Temperature and the out-of-distribution threshold come from "validation", the embedding's model from "train";
     "test" is not looked at. The card's metrics start empty, `models.evaluation` measures and fills them. flips: 2 to
     see each cell turned by 180° too. storage: of the weights. weak: cells that were
     learnt from under weak labels (`models.weak_labels.weak_cells`). Raises PackageError as
-    `models.package.new_package` does.
+    `models.package.new_package` does, and for checkpoints of networks that see cells at different sizes.
     """
-    state = torch.load(checkpoint, map_location="cpu", weights_only=True)
-    config = config_of(state)
-    network = build_network(config.architecture, len(CELL_TYPES))
-    network.load_state_dict(state["average"])
+    states = [torch.load(path, map_location="cpu", weights_only=True) for path in checkpoints]
+    configs = [config_of(state) for state in states]
+    config, architecture = configs[0], "+".join(c.architecture for c in configs)
+    if len({(c.size_px, c.field_px) for c in configs}) != 1:
+        raise PackageError(
+            "networks that answer together must see cells at one size: train them with the same stages"
+        )
+    networks = []
+    for c, state in zip(configs, states, strict=True):
+        networks.append(build_network(c.architecture, len(CELL_TYPES)))
+        networks[-1].load_state_dict(state["average"])
     with new_package(out) as folder:
-        write_onnx(network, folder / "weights.onnx", size_px=config.size_px, storage=storage)
+        write_onnx(networks, folder / "weights.onnx", size_px=config.size_px, storage=storage)
         packaged = PackagedNetwork(
             folder / "weights.onnx", size_px=config.size_px, field_px=config.field_px, mean=MEAN, std=STD,
             white_balance=True, flips=flips,
@@ -120,10 +126,10 @@ def export_package(
         embedding_model.save(folder / "ood.npz")
         files = {name: file_digest(folder / name) for name in ("ood.npz", "weights.onnx")}
         card = {
-            "name": f"leukocds-cells-{config.architecture}",
+            "name": f"leukocds-cells-{architecture.replace('+', '-')}",
             "version": version,
             "task": "cells",
-            "architecture": config.architecture,
+            "architecture": architecture,
             "labels": list(CELL_TYPES),
             "input": {
                 "size_px": config.size_px,
@@ -142,7 +148,14 @@ def export_package(
             },
             "ood": {"file": "ood.npz", "threshold": round(embedding_model.threshold, 3), "rule": ood.RULE},
             "files": files,
-            "training": _training_section(records, [r for cells, _ in weak for r in cells], config, state),
+            "training": {
+                **_corpus_section(records, [r for cells, _ in weak for r in cells], config),
+                **_run_section(config, states[0]),
+                **{
+                    f"and_{c.architecture}": _run_section(c, state)
+                    for c, state in zip(configs[1:], states[1:], strict=True)
+                },
+            },
             "metrics": {},
             "intended_use": INTENDED_USE,
             "limitations": list(LIMITATIONS),
@@ -150,46 +163,6 @@ def export_package(
         }
         write_card(folder, card)
     return out
-
-
-class _Explained(nn.Module):
-    """The network with the class-activation maps of Zhou et al. (2016) beside its answers.
-
-    Pooling is a mean and the head is linear, so the head may as well be applied at each place of the last feature maps;
-    the mean over a label's map is its logit.
-    """
-
-    def __init__(self, network: CellClassifier) -> None:
-        super().__init__()
-        self.network = network
-
-    def forward(self, cells: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        head = self.network.head
-        maps = self.network.backbone(cells)  # (n, features, h, w)
-        embedding = torch.flatten(self.network.pool(maps), 1)  # (n, features)
-        activation = nn.functional.conv2d(maps, head.weight[:, :, None, None], head.bias)  # (n, labels, h, w)
-        return head(embedding), embedding, activation
-
-
-def write_onnx(network: CellClassifier, path: Path, *, size_px: int, storage: str = "float16") -> None:
-    """Export with input `cells` (n, 3, h, w) and outputs `logits`, `embedding` and `activation`.
-
-    `activation` (n, labels, h / 32, w / 32) are the class-activation maps: smaller than the feature maps that they come
-    from, and all that is needed of them. storage: how the weights are kept on disk (see `models.weight_storage`).
-    """
-    outputs = ["logits", "embedding", "activation"]
-    dynamic = {name: {0: "n"} for name in ("cells", *outputs)}
-    with warnings.catch_warnings():
-        # The exporter by torch.export needs onnxscript; this one traces, which suits networks without branches.
-        warnings.simplefilter("ignore", DeprecationWarning)
-        torch.onnx.export(
-            _Explained(network).eval(), (torch.zeros(2, 3, size_px, size_px),), str(path), dynamo=False,
-            opset_version=17, input_names=["cells"], output_names=outputs, dynamic_axes=dynamic,
-        )  # fmt: skip
-    model = onnx.load(str(path))
-    shrink(model, storage)
-    onnx.checker.check_model(model)
-    onnx.save(model, str(path))
 
 
 def config_of(state: Mapping[str, Any]) -> TrainingConfig:
@@ -265,11 +238,8 @@ def _some_weak(
     return crops[rng.permutation(len(crops))[:count]]
 
 
-def _training_section(
-    records: Sequence[CellRecord],
-    weak: Sequence[CellRecord],
-    config: TrainingConfig,
-    state: Mapping[str, Any],
+def _corpus_section(
+    records: Sequence[CellRecord], weak: Sequence[CellRecord], config: TrainingConfig
 ) -> dict[str, Any]:
     def sources(cells: Sequence[CellRecord]) -> dict[str, Any]:
         taught = [r for r in cells if r.split == "train" and r.source not in config.left_out]
@@ -279,7 +249,6 @@ def _training_section(
             for s, n in sorted(counts.items())
         }
 
-    sizes = " then ".join(str(size) for _, size in config.stages)
     return {
         "sources": sources(records),
         "weakly_labelled": sources(weak),
@@ -291,32 +260,42 @@ def _training_section(
         "split": "by group (patient or acquisition block); validation groups taken out of train; "
         "test for the figures alone",
         "images_by_split": audit(records),
+    }
+
+
+def _run_section(config: TrainingConfig, state: Mapping[str, Any]) -> dict[str, Any]:
+    sizes = " then ".join(str(size) for _, size in config.stages)
+    return {
         "epochs": int(state["counters"]["epoch"]),
         "epoch_cells": config.epoch_cells,
         "cells_seen": int(state["counters"]["steps"]) * config.batch,
         "minutes": round(float(state["counters"]["seconds"]) / 60, 1),
         "progressive_sizes_px": sizes,
         "optimiser": "AdamW, one cycle, label smoothing, running average of the weights",
-        "began_with": _earlier_run(config.start_from),
+        "earlier_runs": _earlier_runs(config.start_from),
         "augmentation": "turn, mirror, shift, zoom, shear, stain gain and mixing, gamma, another source's colours, "
-        "blur, noise, JPEG; every background made neutral",
+        "a softer camera's colours and sharpness, blur, noise, JPEG; every background made neutral",
         "pretrained": config.pretrained,
         "seed": config.seed,
         "date": datetime.now(UTC).date().isoformat(),
     }
 
 
-def _earlier_run(checkpoint: str) -> dict[str, float] | None:
-    """What the run behind a checkpoint had seen before this one began with its weights."""
+def _earlier_runs(checkpoint: str) -> list[dict[str, float]]:
+    """What the runs behind a checkpoint had seen before this one began with its weights, the first run first."""
     if not checkpoint:
-        return None
+        return []
     state = torch.load(checkpoint, map_location="cpu", weights_only=True)
     steps, batch = int(state["counters"]["steps"]), int(state["config"]["batch"])
-    return {"cells_seen": steps * batch, "minutes": round(float(state["counters"]["seconds"]) / 60, 1)}
+    seen = {"cells_seen": steps * batch, "minutes": round(float(state["counters"]["seconds"]) / 60, 1)}
+    return [*_earlier_runs(str(state["config"].get("start_from", ""))), seen]
 
 
 @click.command()
-@click.option("--checkpoint", type=click.Path(path_type=Path, exists=True), required=True)
+@click.option(
+    "--checkpoint", type=click.Path(path_type=Path, exists=True), required=True, multiple=True,
+    help="May be given again: the networks then answer together.",
+)  # fmt: skip
 @click.option(
     "--data", type=click.Path(path_type=Path, exists=True), required=True, help="Folder of manifest.csv."
 )
@@ -332,7 +311,7 @@ def _earlier_run(checkpoint: str) -> dict[str, float] | None:
     "--pattern-model", type=click.Path(path_type=Path, exists=True), help="JSON for the card's pattern_model."
 )
 def main(
-    checkpoint: Path,
+    checkpoint: tuple[Path, ...],
     data: Path,
     out: Path,
     version: str,

@@ -41,7 +41,7 @@ LIMITS: dict[str, Any] = {
     "min_probability": 0.6,
     "blasts_acute": 0.10,
     "lymphoblasts_acute": 0.25,
-    "blasts_abnormal": 0.015,
+    "blasts_abnormal": 0.010,
     "min_blasts": 5,
     "promyelocytes_apl": 0.20,
     "healthy_upper": {

@@ -154,13 +154,13 @@ def _quantise(source: Path, target: Path, card: ModelCard, views: _Crops, *, red
 
 def _in_float32(source: Path, target: Path) -> list[str]:
     """The network with whole weights (see `models.weight_storage`), which the quantiser does not see
-    through; returns the nodes that stay as they are: the class-activation maps and the first convolution, which costs
-    little and whose rounding every later layer would carry on."""
+    through; returns the nodes that stay as they are: the class-activation maps and the first convolution (of each of
+    several networks), which costs little and whose rounding every later layer would carry on."""
     model = onnx.load(str(source))
     restore(model)
     onnx.save(model, str(target))
-    first = next(node.name for node in model.graph.node if node.op_type == "Conv")
-    return [first, *(node.name for node in model.graph.node if "activation" in node.output)]
+    first = [node.name for node in model.graph.node if node.op_type == "Conv" and "cells" in node.input]
+    return [*first, *(node.name for node in model.graph.node if "activation" in node.output)]
 
 
 class _Calibration(CalibrationDataReader):  # type: ignore[misc]  # ONNX Runtime is not typed

@@ -89,7 +89,7 @@ def _package(
     if not (unfitted / CARD).is_file():
         log.info("exporting", out=str(unfitted))
         export_package(
-            checkpoint, records, unfitted, version=recipe.version, weak=weak, storage=recipe.storage,
+            [checkpoint], records, unfitted, version=recipe.version, weak=weak, storage=recipe.storage,
             **(recipe.export or {}),
         )  # fmt: skip
     log.info("fitting the pattern model")

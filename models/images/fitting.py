@@ -17,7 +17,6 @@ import numpy.typing as npt
 import torch
 
 from cds.errors import PackageError
-from models.export import write_onnx
 from models.images.features import FEATURE_NAMES, classical_features
 from models.images.image_set import ImageSet, read_image_set
 from models.images.kinds import GROUPED, LEAKY, TASK, TEST, TRAIN, VALIDATION
@@ -35,6 +34,7 @@ from models.images.splits import Division, divide
 from models.images.squares import load_squares
 from models.images.training import Lesson, NetworkConfig, train_network
 from models.images.views import squares_of, truth_of
+from models.network_graph import write_onnx
 from models.package import CARD, file_digest, new_package, write_card
 from models.statistics import fit_temperature
 
@@ -138,7 +138,7 @@ def _fit_network(
         _run_folder(request.out) / "checkpoint.pt", resume=request.resume, on_epoch=told,
     )  # fmt: skip
     return _Fitted(
-        write=lambda path: write_onnx(network, path, size_px=request.size_px),
+        write=lambda path: write_onnx([network], path, size_px=request.size_px),
         file=NETWORK_FILE, mean=mean, std=std, history=history,
         training={
             "optimiser": "AdamW, one cycle, label smoothing, classes weighted alike",

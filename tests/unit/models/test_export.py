@@ -15,8 +15,9 @@ from cds.errors import PackageError  # noqa: E402
 from models import ood  # noqa: E402
 from models.classifier import CropClassifier  # noqa: E402
 from models.corpus import CellRecord, load_crops, read_corpus  # noqa: E402
-from models.export import config_of, export_package, write_onnx  # noqa: E402
+from models.export import config_of, export_package  # noqa: E402
 from models.labels import CELL_TYPES  # noqa: E402
+from models.network_graph import write_onnx  # noqa: E402
 from models.networks import build_network  # noqa: E402
 from models.package import file_digest, load_card, write_card  # noqa: E402
 from models.packaged import PackagedNetwork  # noqa: E402
@@ -25,16 +26,18 @@ from models.training import MEAN, STD, TrainingConfig, infer, train  # noqa: E40
 from tests.fakes.corpus import write_corpus  # noqa: E402
 
 
-@pytest.mark.parametrize("architecture", ["resnet34", "densenet121"])
-def test_torch_and_onnx_agree(architecture: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("architectures", ["resnet34", "densenet121", "densenet121+resnet34"])
+def test_torch_and_onnx_agree(architectures: str, tmp_path: Path) -> None:
     torch.manual_seed(0)
     torch.set_num_threads(1)
-    network = build_network(architecture, len(CELL_TYPES)).eval()
+    networks = [build_network(a, len(CELL_TYPES)).eval() for a in architectures.split("+")]
     path = tmp_path / "weights.onnx"
-    write_onnx(network, path, size_px=64)
-    config = TrainingConfig(architecture=architecture, stages=((0.0, 64),), bfloat16=False)
+    write_onnx(networks, path, size_px=64)
+    config = TrainingConfig(stages=((0.0, 64),), bfloat16=False)
     crops = np.random.default_rng(0).integers(0, 256, (5, 160, 160, 3), dtype=np.uint8)
-    logits, embedding = infer(network, crops, config)
+    answers = [infer(network, crops, config) for network in networks]
+    logits = np.mean([a[0] for a in answers], axis=0)
+    embedding = np.concatenate([a[1] for a in answers], axis=1)
     packaged = PackagedNetwork(
         path, size_px=64, field_px=128, mean=MEAN, std=STD, white_balance=True, threads=1
     )
@@ -54,7 +57,7 @@ def test_torch_and_onnx_agree(architecture: str, tmp_path: Path) -> None:
     assert maps.shape == (5, len(CELL_TYPES), 2, 2)
     # Zhou 2016: the mean over a label's map is its logit.
     assert maps.mean(axis=(2, 3)) == pytest.approx(said, rel=1e-3, abs=1e-2)
-    stored = 2 * sum(p.numel() for p in network.parameters())
+    stored = 2 * sum(p.numel() for network in networks for p in network.parameters())
     assert path.stat().st_size < 1.1 * stored + 500_000
 
 
@@ -84,7 +87,7 @@ def package(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[CellRe
     )
     train(records, config, folder / "run")
     export_package(
-        folder / "run/checkpoint.pt",
+        [folder / "run/checkpoint.pt"],
         records,
         folder / "out",
         version="0.0.1",
@@ -109,6 +112,26 @@ def test_the_card_says_what_is_in_the_package(package: tuple[Path, list[CellReco
     assert card["weights"]["sha256"] == card["files"]["weights.onnx"]
 
 
+def test_networks_answer_together_where_they_see_cells_at_one_size(
+    package: tuple[Path, list[CellRecord]], tmp_path: Path
+) -> None:
+    folder, records = package
+    run = folder.parent / "run/checkpoint.pt"
+    out = export_package([run, run], records, tmp_path / "out", version="1", drawn_per_type=2)
+    card = json.loads((out / "card.json").read_text())
+    assert (card["name"], card["architecture"]) == (
+        "leukocds-cells-densenet121-densenet121", "densenet121+densenet121",
+    )  # fmt: skip
+    assert card["training"]["and_densenet121"]["cells_seen"] == card["training"]["cells_seen"] == 8
+    state = torch.load(run, weights_only=True)
+    state["config"]["stages"] = [(0.0, 64)]
+    state["history"] = [{**entry, "size_px": 64} for entry in state["history"]]
+    torch.save(state, tmp_path / "other.pt")
+    with pytest.raises(PackageError, match="at one size"):
+        export_package([run, tmp_path / "other.pt"], records, tmp_path / "no", version="1")
+    assert not (tmp_path / "no").exists()
+
+
 def test_an_export_that_ends_early_leaves_no_package(
     package: tuple[Path, list[CellRecord]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -120,7 +143,7 @@ def test_an_export_that_ends_early_leaves_no_package(
     monkeypatch.setattr(ood.EmbeddingModel, "save", full)
     with pytest.raises(PackageError, match="No space left"):
         export_package(
-            folder.parent / "run/checkpoint.pt", records, tmp_path / "out", version="1", drawn_per_type=2
+            [folder.parent / "run/checkpoint.pt"], records, tmp_path / "out", version="1", drawn_per_type=2
         )
     assert list(tmp_path.iterdir()) == []
 

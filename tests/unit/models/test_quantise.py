@@ -15,8 +15,8 @@ from models import quantise  # noqa: E402
 from models.augment import centre_crop  # noqa: E402
 from models.classifier import CropClassifier  # noqa: E402
 from models.corpus import CellRecord, CorpusError, load_crops, read_corpus, with_validation  # noqa: E402
-from models.export import write_onnx  # noqa: E402
 from models.labels import CELL_TYPES  # noqa: E402
+from models.network_graph import write_onnx  # noqa: E402
 from models.networks import CellClassifier  # noqa: E402
 from models.package import load_card, load_identity  # noqa: E402
 from models.quantise import quantise_package  # noqa: E402
@@ -65,7 +65,7 @@ def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
     torch.manual_seed(0)
     torch.set_num_threads(1)
     weights = folder / "network.onnx"
-    write_onnx(small_network(), weights, size_px=64)
+    write_onnx([small_network()], weights, size_px=64)
     crop = {"size_px": 64, "um_per_px": 0.334, "mean": [0.75, 0.62, 0.68], "std": [0.21, 0.25, 0.15]}
     return write_tiny_package(
         folder / "float", network=weights, embedding=64, labels=list(CELL_TYPES), temperature=50.0,

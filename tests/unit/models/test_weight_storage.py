@@ -11,7 +11,7 @@ torch = pytest.importorskip("torch", reason="the train extra is not installed")
 import onnx  # noqa: E402
 from onnx import numpy_helper  # noqa: E402
 
-from models.export import write_onnx  # noqa: E402
+from models.network_graph import write_onnx  # noqa: E402
 from models.networks import build_network  # noqa: E402
 from models.weight_storage import restore, shrink  # noqa: E402
 
@@ -23,7 +23,7 @@ def paths(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     network = build_network("densenet121", 3).eval()
     folder = tmp_path_factory.mktemp("weights")
     for storage in ("float16", "int8"):
-        write_onnx(network, folder / f"{storage}.onnx", size_px=32, storage=storage)
+        write_onnx([network], folder / f"{storage}.onnx", size_px=32, storage=storage)
     return {storage: folder / f"{storage}.onnx" for storage in ("float16", "int8")}
 
 
