@@ -18,6 +18,8 @@ FIGURES: Mapping[str, str] = {
     "border_colour_baseline.macro_f1": "the same from the border's colour alone",
     "accuracy_five.cellavision_blog": "Five types in a laboratory never trained on (cellavision_blog), accuracy",
     "accuracy.cellavision_blog": "Seventeen types in a laboratory never trained on (cellavision_blog), accuracy",
+    "left_out.lisc.accuracy_five": "Five types in a laboratory left out of one training (lisc), accuracy",
+    "left_out.allidb2.lymphoblasts_called_blast": "Lymphoblasts called blasts, allidb2 left out of one training",
     "hopkins_blast_auroc": "Blasts against other cells of the same patients, hopkins, AUROC by cell",
     "border_colour_baseline.hopkins_blast_auroc": "the same from the border's colour alone",
     "hopkins_patients.at_least_10_percent.AML": "Studies of AML patients with 10 % leukemic cells or more named AML",

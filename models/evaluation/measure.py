@@ -241,7 +241,8 @@ def _strain(tested: Sequence[CellRecord], card: ModelCard, classifier: CropClass
 def _with_origin(found: Mapping[str, Figure]) -> dict[str, dict[str, Any]]:
     metrics = {}
     for name, figure in found.items():
-        metrics[name] = figure.as_json() | {"split": "test", "command": COMMAND}
+        command = f"{COMMAND} --left-out PACKAGE" if name.startswith("left_out.") else COMMAND
+        metrics[name] = figure.as_json() | {"split": "test", "command": command}
         if f"{BASELINE}.{name}" in found:
             metrics[name]["baseline"] = f"{BASELINE}.{name}"
     return metrics
