@@ -50,6 +50,16 @@ def count_cells(cells: Sequence[Cell]) -> Differential:
     return Differential(counts, other)
 
 
+def leukemic_types(differential: Differential) -> tuple[str, ...]:
+    """The types that count as blasts in this differential.
+
+    Promyelocytes are blast equivalents where maturation stops at them (in APL above all): where they outnumber the
+    myelocytes and metamyelocytes that a left shift would bring along.
+    """
+    arrested = differential.count("promyelocyte") > differential.count(*GROUPS["later_precursors"])
+    return (*GROUPS["blasts"], "promyelocyte") if arrested else GROUPS["blasts"]
+
+
 def informative(cells: Sequence[Cell], at_most: int) -> set[int]:
     """Indices of the at most `at_most` cells worth showing: the surest of every type, then the more telling types."""
     of_type: dict[str, list[int]] = {}

@@ -1,6 +1,8 @@
 """Plain sentences for what a differential shows, each with its count and the 95 % interval of its share."""
 
-from cds.cell_types import GROUPS
+from collections.abc import Sequence
+
+from cds.cell_types import GROUPS, leukemic_types
 from cds.values import Differential, Pattern
 
 #: Below this many white cells a manual differential is not complete either (CLSI H20-A2 counts 200, most count 100).
@@ -14,7 +16,7 @@ CML_NEVER_VALIDATED = (
 
 _BELOW_20 = (
     "Below 20 % blasts an acute leukemia is named only with defining genetics (WHO 2022, ICC 2022); "
-    "10 to 19 % without them are MDS/AML."
+    "10 to 19 % without them are MDS/AML (ICC), or MDS with increased blasts (WHO)."
 )
 
 
@@ -25,8 +27,8 @@ def evidence_sentences(
     sentences = []
     if possible_apl:
         sentences.append(
-            f"{_count(differential, 'promyelocytes')} are promyelocytes {_interval(differential, 'promyelocytes')}: "
-            "acute promyelocytic leukemia must be ruled out at once."
+            _sentence(differential, "promyelocytes", "are promyelocytes").removesuffix(".")
+            + ": acute promyelocytic leukemia must be ruled out at once."
         )
     if reason is not None:
         sentences.append(f"Indeterminate: {reason}.")
@@ -54,9 +56,17 @@ def _of_pattern(differential: Differential, pattern: Pattern) -> list[str]:
             ("lymphoblast", "myeloblast") if pattern is Pattern.ALL else ("myeloblast", "lymphoblast")
         )
         of_mine, of_theirs = differential.count(mine), differential.count(theirs)
-        lineage = f"Of the blasts {of_mine} look like {mine}s, {of_theirs} like {theirs}s."
-        below = [_BELOW_20] if differential.fraction(*GROUPS["blasts"], "promyelocyte") < 0.2 else []
-        return [blasts, lineage, *below, *_where_present(differential, "promyelocytes", "monocytes")]
+        lineage = [f"Of the blasts {of_mine} look like {mine}s, {of_theirs} like {theirs}s."]
+        below = [_BELOW_20] if differential.fraction(*leukemic_types(differential)) < 0.2 else []
+        if "promyelocyte" in leukemic_types(differential):
+            counted = _of_types(
+                differential, leukemic_types(differential),
+                "are blasts or promyelocytes, which count as blasts where maturation stops at them",
+            )  # fmt: skip
+            return [
+                counted, *(lineage if of_mine + of_theirs else []), *below, *_where_present(differential, "monocytes"),
+            ]  # fmt: skip
+        return [blasts, *lineage, *below, *_where_present(differential, "promyelocytes", "monocytes")]
     if pattern is Pattern.CLL:
         return [
             _sentence(differential, "cll_lymphocytes", "are lymphocytes of the CLL kind"),
@@ -80,12 +90,17 @@ def _of_pattern(differential: Differential, pattern: Pattern) -> list[str]:
 
 
 def _beside(differential: Differential) -> list[str]:
-    names = {"smudge_cell": "smudge cells", "erythroblast": "erythroblasts"}
-    return [
-        f"{100 * differential.other[t] / differential.total:.0f} {name} per 100 white cells."
-        for t, name in names.items()
-        if differential.other.get(t)
-    ]
+    sentences = []
+    for cell_type, name in (("smudge_cell", "smudge cell"), ("erythroblast", "erythroblast")):
+        count = differential.other.get(cell_type, 0)
+        rate = round(100 * count / differential.total)
+        if rate > 1:
+            sentences.append(f"{rate} {name}s per 100 white cells.")
+        elif count:
+            sentences.append(
+                f"{count} {name}{'s' if count > 1 else ''} beside {differential.total} white cells."
+            )
+    return sentences
 
 
 def _where_present(differential: Differential, *groups: str) -> list[str]:
@@ -98,18 +113,18 @@ def _where_present(differential: Differential, *groups: str) -> list[str]:
 
 
 def _sentence(differential: Differential, group: str, are: str) -> str:
-    count = differential.count(*GROUPS[group])
+    return _of_types(differential, GROUPS[group], are)
+
+
+def _of_types(differential: Differential, types: Sequence[str], are: str) -> str:
+    count = differential.count(*types)
     if count == 0:
         what = are.removeprefix("are ")
-        return f"None of {differential.total} white cells are {what} {_interval(differential, group)}."
-    return f"{_count(differential, group)} {are} {_interval(differential, group)}."
+        return f"None of {differential.total} white cells are {what} {_interval(differential, types)}."
+    return f"{count} of {differential.total} white cells {are} {_interval(differential, types)}."
 
 
-def _count(differential: Differential, group: str) -> str:
-    return f"{differential.count(*GROUPS[group])} of {differential.total} white cells"
-
-
-def _interval(differential: Differential, group: str) -> str:
-    low, high = differential.interval(*GROUPS[group])
-    share = differential.fraction(*GROUPS[group])
+def _interval(differential: Differential, types: Sequence[str]) -> str:
+    low, high = differential.interval(*types)
+    share = differential.fraction(*types)
     return f"({percent(share)}, 95 % interval {percent(low).removesuffix(' %')} to {percent(high)})"

@@ -9,7 +9,7 @@ what lies between goes to a pathologist.
 import math
 from collections.abc import Callable, Mapping
 
-from cds.cell_types import GROUPS, count_cells, telling_rank
+from cds.cell_types import GROUPS, count_cells, leukemic_types, telling_rank
 from cds.evidence import evidence_sentences, percent
 from cds.values import (
     CLASSES,
@@ -66,16 +66,6 @@ def interpret(reading: SmearReading, model: PatternModel) -> Finding | NotAnalys
     )
 
 
-def leukemic_types(differential: Differential) -> tuple[str, ...]:
-    """The types that count as blasts in this differential.
-
-    Promyelocytes are blast equivalents where maturation stops at them (in APL above all): where they outnumber the
-    myelocytes and metamyelocytes that a left shift would bring along.
-    """
-    arrested = differential.count("promyelocyte") > differential.count(*GROUPS["later_precursors"])
-    return (*GROUPS["blasts"], "promyelocyte") if arrested else GROUPS["blasts"]
-
-
 def class_probabilities(differential: Differential, model: PatternModel) -> dict[Pattern, float]:
     """Softmax of the pattern model over the differential's features."""
     features = [feature(name, differential) for name in model.features]
@@ -113,7 +103,7 @@ def decide(
     sure = probabilities[top] >= model.min_probability
     acute = probabilities[Pattern.ALL] + probabilities[Pattern.AML]
     if _possible_apl(differential, model):
-        if top is Pattern.AML:
+        if top is Pattern.AML and sure and count >= model.min_blasts:
             return Pattern.AML, None
         return _indeterminate(
             f"many promyelocytes ({_share(differential, 'promyelocytes')}): {review} at once"
@@ -123,8 +113,8 @@ def decide(
     enough = (model.lymphoblasts_acute if lymphoid else None) or model.blasts_acute
     if top in (Pattern.ALL, Pattern.AML) and blasts < enough:
         return _indeterminate(
-            f"{percent(blasts)} {'mostly lymphoid ' if lymphoid else ''}blasts, short of the {percent(enough)} "
-            f"of an acute leukemia: {review}"
+            f"{count} of {differential.total} white cells look like {'lymphoid ' if lymphoid else ''}blasts, "
+            f"short of the {percent(enough)} of an acute leukemia: {review}"
         )
     if blasts >= model.blasts_acute:
         rarer = min(lymphoblasts, count - lymphoblasts)

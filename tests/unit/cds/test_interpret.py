@@ -105,7 +105,7 @@ def test_acute_is_not_named_below_its_threshold_however_sure_the_model():
     found = finding(myeloblast=18, segmented_neutrophil=82)
     assert found.probabilities[Pattern.AML] > 0.6
     assert found.pattern is Pattern.INDETERMINATE
-    assert "18 % blasts, short of the 20 %" in str(found.reason)
+    assert "18 of 100 white cells look like blasts, short of the 20 %" in str(found.reason)
 
 
 def test_lymphoblasts_have_a_threshold_of_their_own():
@@ -113,7 +113,7 @@ def test_lymphoblasts_have_a_threshold_of_their_own():
     few = finding(model, lymphoblast=20, lymphocyte=30, segmented_neutrophil=50)
     assert few.probabilities[Pattern.ALL] > 0.6
     assert few.pattern is Pattern.INDETERMINATE
-    assert "20 % mostly lymphoid blasts, short of the 25 %" in str(few.reason)
+    assert "20 of 100 white cells look like lymphoid blasts, short of the 25 %" in str(few.reason)
     assert finding(model, lymphoblast=30, segmented_neutrophil=70).pattern is Pattern.ALL
     assert finding(model, myeloblast=20, segmented_neutrophil=80).pattern is Pattern.AML
 
@@ -123,6 +123,29 @@ def test_promyelocytes_count_as_blasts_where_maturation_stops_at_them():
     assert arrested.pattern is Pattern.AML
     shifted = finding(myeloblast=18, promyelocyte=5, myelocyte=6, segmented_neutrophil=71)
     assert shifted.pattern is Pattern.INDETERMINATE
+
+
+def test_promyelocytes_alone_name_aml_only_where_they_are_enough_and_the_model_is_sure():
+    model = replace(MODEL, features=("root:promyelocytes",), weights=((0,), (0,), (30,), (0,), (0,)))
+    few = finding(model, promyelocyte=4, lymphocyte=3, segmented_neutrophil=3)
+    assert few.pattern is Pattern.INDETERMINATE
+    assert few.possible_apl
+    unsure = finding(replace(model, weights=((0,), (0,), (5,), (0,), (0,))), promyelocyte=60, lymphocyte=40)
+    assert unsure.pattern is Pattern.INDETERMINATE
+    assert unsure.possible_apl
+    many = finding(model, promyelocyte=60, lymphocyte=40)
+    assert many.pattern is Pattern.AML
+    assert many.possible_apl
+    assert many.evidence[1].startswith(
+        "60 of 100 white cells are blasts or promyelocytes, which count as blasts"
+    )
+    assert not any("None of" in sentence or "Of the blasts" in sentence for sentence in many.evidence)
+
+
+def test_few_cells_beside_the_white_ones_are_counted_not_rounded_away():
+    found = finding(segmented_neutrophil=200, lymphocyte=100, smudge_cell=1, erythroblast=2)
+    assert "1 smudge cell beside 300 white cells." in found.evidence
+    assert "2 erythroblasts beside 300 white cells." in found.evidence
 
 
 def test_an_acute_pattern_below_20_percent_says_what_that_means():
