@@ -210,14 +210,15 @@ def _eager(package: Path, labels: int) -> Any:
 
     from models.networks import build_network
     from models.package import load_card
+    from models.weight_storage import restore
 
     card = load_card(package)
     if card.document.get("architecture") != "resnet34":
-        raise SystemExit("only a ResNet-34 can be brought back to PyTorch")
-    graph = onnx.load(str(package / card.weights_file)).graph
-    stored = {t.name: numpy_helper.to_array(t).astype(np.float32) for t in graph.initializer}
-    halves = {n.output[0]: stored[n.input[0]] for n in graph.node if n.op_type == "Cast"}
-    values = {name: torch.from_numpy(array.copy()) for name, array in {**stored, **halves}.items()}
+        raise SystemExit("the plain way is a ResNet-34's: give --package one of that network alone")
+    model = onnx.load(str(package / card.weights_file))
+    restore(model)
+    graph = model.graph
+    values = {t.name: torch.from_numpy(numpy_helper.to_array(t).copy()) for t in graph.initializer}
     convolutions = [n for n in graph.node if n.op_type == "Conv" and "activation" not in n.output]
     head = next(n for n in graph.node if n.op_type == "Gemm")
     network = build_network("resnet34", labels).eval()

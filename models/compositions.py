@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from cds.values import Pattern
+from models.errors import CorpusError
 
 #: Share of each type: a mean and a standard deviation in per cent, drawn as a gamma variate, then scaled to 100.
 Ranges = Mapping[str, tuple[float, float]]
@@ -57,6 +58,8 @@ _VARIANTS: Mapping[Pattern, tuple[tuple[float, Ranges], ...]] = {
     Pattern.CML: ((1.0, CML),),
 }
 
+#: Differentials of the patients with AML, in the corpus's folder.
+DIFFERENTIALS = "differentials-hopkins.csv"
 #: Share of leukemic cells below which nobody could name AML from the differential.
 _LEUKEMIC = 0.20
 
@@ -78,10 +81,18 @@ def draw_shares(pattern: Pattern, rng: np.random.Generator, aml: Sequence[Shares
 
 def aml_patients(table: Path) -> list[Shares]:
     """Differentials of the training patients with AML or APL and at least 20 % leukemic cells, from
-    ``differentials-hopkins.csv`` (a count per type and patient)."""
+    ``differentials-hopkins.csv`` (a count per type and patient). Raises CorpusError when it is not there or lacks a
+    column."""
     patients = []
+    if not table.is_file():
+        raise CorpusError(f"{table} is missing: AML is composed of its patients' differentials")
     with table.open(newline="", encoding="utf-8") as stream:
-        for row in csv.DictReader(stream):
+        reader = csv.DictReader(stream)
+        if absent := {"split", *(c for columns in _HOPKINS.values() for c in columns)} - set(
+            reader.fieldnames or ()
+        ):
+            raise CorpusError(f"{table} lacks the columns {', '.join(sorted(absent))}")
+        for row in reader:
             if row["split"] != "train":
                 continue
             counts = {t: sum(float(row[column]) for column in columns) for t, columns in _HOPKINS.items()}

@@ -7,7 +7,7 @@ must never be divided: a patient, or a block of acquisition numbers where the so
 import csv
 import hashlib
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -15,6 +15,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from models.errors import CorpusError
 from models.labels import CELL_TYPES, allowed_types
 
 #: Side of the stored single-cell images in pixels, and their scale in µm/px.
@@ -22,10 +23,6 @@ CROP_PX = 160
 CROP_UM_PER_PX = 0.167
 
 _COLUMNS = {"file", "source", "cell_type", "disease", "group", "split", "sha256"}
-
-
-class CorpusError(ValueError):
-    """The corpus cannot be trained on as it is; the message says which rows, and what is wrong with them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,7 +50,8 @@ class CellRecord:
 def read_corpus(folder: Path) -> list[CellRecord]:
     """Single cells (``cells/…``) of ``folder/manifest.csv``, with merged labels; types left out are left out.
 
-    Raises CorpusError when the manifest is missing or malformed, a label is unknown, or a file is absent.
+    Raises CorpusError when the manifest is missing or malformed, a group of any of its rows (fields too) stands in two
+    splits, a label is unknown, or a file is absent.
     """
     manifest = folder / "manifest.csv"
     if not manifest.is_file():
@@ -62,12 +60,24 @@ def read_corpus(folder: Path) -> list[CellRecord]:
         reader = csv.DictReader(stream)
         if missing := _COLUMNS - set(reader.fieldnames or ()):
             raise CorpusError(f"{manifest} lacks the columns {', '.join(sorted(missing))}")
-        rows = [row for row in reader if row["file"].startswith("cells/")]
+        everything = list(reader)
+    _whole_groups(manifest, everything)
+    rows = [row for row in everything if row["file"].startswith("cells/")]
     records = [record for row in rows if (record := _record(folder, row)).allowed]
     absent = [str(r.path) for r in records if not r.path.is_file()]
     if absent:
         raise CorpusError(f"{len(absent)} images of the manifest are absent, the first: {absent[0]}")
     return records
+
+
+def _whole_groups(manifest: Path, rows: Sequence[Mapping[str, str]]) -> None:
+    splits: dict[tuple[str, str], set[str]] = defaultdict(set)
+    for row in rows:
+        splits[row["source"], row["group"]].add(row["split"])
+    if torn := sorted(key for key, found in splits.items() if len(found) > 1 and key[1]):
+        raise CorpusError(
+            f"{manifest}: {len(torn)} groups stand in two splits, the first: {torn[0][1]} of {torn[0][0]}"
+        )
 
 
 def with_validation(records: Sequence[CellRecord], *, share: float = 0.1, seed: int = 0) -> list[CellRecord]:

@@ -23,7 +23,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from models.corpus import CROP_UM_PER_PX, CorpusError, load_pixels
+from models.corpus import CROP_UM_PER_PX, load_pixels
+from models.errors import CorpusError
 from models.finding import FoundCell, find_candidates, find_cells
 from models.scale import RED_CELL_UM, RedCells, measure_red_cells, study_scale
 from models.stain import Rgb

@@ -1,25 +1,22 @@
 """From a checkpoint to a model package: ONNX weights kept in half precision, the embedding's model, the card."""
 
 import json
-from collections import Counter
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import click
 import numpy as np
 import numpy.typing as npt
-import torch
 
-from cds.errors import PackageError
+from cds.errors import LeukoError, PackageError
 from models import ood
 from models.augment import augment
+from models.card_sections import INTENDED_USE, limitations, training_section
 from models.corpus import (
     CROP_PX,
     CROP_UM_PER_PX,
     CellRecord,
-    audit,
     label_matrix,
     load_crops,
     read_corpus,
@@ -34,47 +31,12 @@ from models.packaged import PackagedNetwork
 from models.statistics import fit_temperature
 from models.synthetic.cells import draw_cell
 from models.training import MEAN, STD, TrainingConfig
+from models.training_run import read_checkpoint
 from models.weak_labels import weak_cells
 from models.weight_storage import PRECISIONS
 
 #: Cells under weak labels and their crops, see `models.weak_labels`.
 Weak = tuple[Sequence[CellRecord], npt.NDArray[np.uint8]]
-
-#: As the corpus's README states them; no image of any source is part of the package.
-LICENCES = {
-    "barcelona": "CC BY 4.0 (Acevedo et al. 2020)",
-    "hopkins": "copyright notice, no explicit grant: research use (Sidhom et al. 2021)",
-    "lyon": "none stated: research use (Sahasrabudhe et al. 2021)",
-    "allidb2": "research use on request (Labati, Piuri, Scotti 2011)",
-    "lisc": "academic use (Rezatofighi)",
-    "taleqani": "unverified: research use (Taleqani Hospital, Tehran)",
-    "txl_pbc": "MIT",
-}
-
-INTENDED_USE = (
-    "Research. Names the type of single cells in images of stained blood smears, so that a differential can be "
-    "counted and shown to a hematologist, who decides. Not a medical device; not for diagnosis, screening or triage."
-)
-
-LIMITATIONS = (
-    "CML was never validated on real CML patients: no image of one was at hand. Its precursors and basophils "
-    "were learnt from donors without CML.",
-    "Disease follows source: lymphoblasts come from two laboratories (ALL-IDB2; fields of Taleqani under "
-    "field labels), CLL-like lymphocytes from another (Lyon), AML from a third (Johns Hopkins). Compare "
-    "figures within a source; see the border-colour baselines.",
-    "In a laboratory that was not in training, and under softer cameras above all, many normal monocytes, "
-    "lymphocytes and basophils are called blasts and many lymphoblasts lymphocytes: see the figures with lisc "
-    "and allidb2 left out, and cellavision_blog.",
-    "Reactive lymphocytosis is often called CLL-like: the label was given by patient, and by patient the two "
-    "are told apart little better than by chance; see lyon's figures against their baseline. CLL-like means "
-    "lymphocytosis of a lymphoproliferative disorder, mostly but not only CLL.",
-    "The out-of-distribution gate was fitted on the labelled single cells alone: soft fields at 0.4 um/px, "
-    "Taleqani's among them, are mostly refused as strange though the network learnt from such fields.",
-    "Plasma cells and hairy cells have no type of their own and will be called something else. Promonocytes "
-    "are counted as blasts.",
-    "Trained from random weights for about eighty minutes on two cores; band and segmented neutrophils, and "
-    "the stages of granulocytes, are often confused with their neighbours.",
-)
 
 
 def export_package(
@@ -97,11 +59,17 @@ def export_package(
     "test" is not looked at. The card's metrics start empty, `models.evaluation` measures and fills them. flips: 2 to
     see each cell turned by 180° too. storage: of the weights. weak: cells that were
     learnt from under weak labels (`models.weak_labels.weak_cells`). Raises PackageError as
-    `models.package.new_package` does, and for checkpoints of networks that see cells at different sizes.
+    `models.package.new_package` does, and for checkpoints of networks that see cells at different sizes or left out
+    different sources; TrainingStopped for a file that is no checkpoint.
     """
-    states = [torch.load(path, map_location="cpu", weights_only=True) for path in checkpoints]
+    states = [read_checkpoint(path) for path in checkpoints]
     configs = [config_of(state) for state in states]
     config, architecture = configs[0], "+".join(c.architecture for c in configs)
+    if len({frozenset(c.left_out) for c in configs}) != 1:
+        raise PackageError("networks that answer together must have left out the same sources")
+    # What the networks never saw, nothing is fitted on.
+    records = [r for r in records if r.source not in config.left_out]
+    weak = [(cells, pixels) for cells, pixels in weak if not {r.source for r in cells} & set(config.left_out)]
     if len({(c.size_px, c.field_px) for c in configs}) != 1:
         raise PackageError(
             "networks that answer together must see cells at one size: train them with the same stages"
@@ -148,17 +116,12 @@ def export_package(
             },
             "ood": {"file": "ood.npz", "threshold": round(embedding_model.threshold, 3), "rule": ood.RULE},
             "files": files,
-            "training": {
-                **_corpus_section(records, [r for cells, _ in weak for r in cells], config),
-                **_run_section(config, states[0]),
-                **{
-                    f"and_{c.architecture}": _run_section(c, state)
-                    for c, state in zip(configs[1:], states[1:], strict=True)
-                },
-            },
+            "training": training_section(
+                records, [r for cells, _ in weak for r in cells], list(zip(configs, states, strict=True))
+            ),
             "metrics": {},
             "intended_use": INTENDED_USE,
-            "limitations": list(LIMITATIONS),
+            "limitations": limitations(list(zip(configs, states, strict=True))),
             "pattern_model": dict(pattern_model or {}),
         }
         write_card(folder, card)
@@ -238,59 +201,6 @@ def _some_weak(
     return crops[rng.permutation(len(crops))[:count]]
 
 
-def _corpus_section(
-    records: Sequence[CellRecord], weak: Sequence[CellRecord], config: TrainingConfig
-) -> dict[str, Any]:
-    def sources(cells: Sequence[CellRecord]) -> dict[str, Any]:
-        taught = [r for r in cells if r.split == "train" and r.source not in config.left_out]
-        counts = Counter(r.source for r in taught)
-        return {
-            s: {"cells": n, "groups": len({r.group for r in taught if r.source == s}), "licence": LICENCES[s]}
-            for s, n in sorted(counts.items())
-        }
-
-    return {
-        "sources": sources(records),
-        "weakly_labelled": sources(weak),
-        "left_out": list(config.left_out),
-        "synthetic": {
-            "cells": config.drawn_per_type * len(CELL_TYPES),
-            "share_of_each_epoch": config.drawn_share,
-        },
-        "split": "by group (patient or acquisition block); validation groups taken out of train; "
-        "test for the figures alone",
-        "images_by_split": audit(records),
-    }
-
-
-def _run_section(config: TrainingConfig, state: Mapping[str, Any]) -> dict[str, Any]:
-    sizes = " then ".join(str(size) for _, size in config.stages)
-    return {
-        "epochs": int(state["counters"]["epoch"]),
-        "epoch_cells": config.epoch_cells,
-        "cells_seen": int(state["counters"]["steps"]) * config.batch,
-        "minutes": round(float(state["counters"]["seconds"]) / 60, 1),
-        "progressive_sizes_px": sizes,
-        "optimiser": "AdamW, one cycle, label smoothing, running average of the weights",
-        "earlier_runs": _earlier_runs(config.start_from),
-        "augmentation": "turn, mirror, shift, zoom, shear, stain gain and mixing, gamma, another source's colours, "
-        "a softer camera's colours and sharpness, blur, noise, JPEG; every background made neutral",
-        "pretrained": config.pretrained,
-        "seed": config.seed,
-        "date": datetime.now(UTC).date().isoformat(),
-    }
-
-
-def _earlier_runs(checkpoint: str) -> list[dict[str, float]]:
-    """What the runs behind a checkpoint had seen before this one began with its weights, the first run first."""
-    if not checkpoint:
-        return []
-    state = torch.load(checkpoint, map_location="cpu", weights_only=True)
-    steps, batch = int(state["counters"]["steps"]), int(state["config"]["batch"])
-    seen = {"cells_seen": steps * batch, "minutes": round(float(state["counters"]["seconds"]) / 60, 1)}
-    return [*_earlier_runs(str(state["config"].get("start_from", ""))), seen]
-
-
 @click.command()
 @click.option(
     "--checkpoint", type=click.Path(path_type=Path, exists=True), required=True, multiple=True,
@@ -320,14 +230,14 @@ def main(
     pattern_model: Path | None,
 ) -> None:
     """Write a model package from a checkpoint."""
-    records = with_validation(read_corpus(data))
     section = json.loads(pattern_model.read_text()) if pattern_model else None
     try:
+        records = with_validation(read_corpus(data))
         export_package(
             checkpoint, records, out, version=version, pattern_model=section, flips=flips, storage=storage,
             weak=weak_cells(data),
         )  # fmt: skip
-    except PackageError as error:
+    except LeukoError as error:
         raise click.ClickException(str(error)) from None
 
 

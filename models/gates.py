@@ -22,7 +22,8 @@ from cds.interpret import interpret
 from cds.pixels import decode_file
 from cds.values import NotAnalysed, RefusedImage, SmearImage, wilson_interval
 from models.bad_inputs import DRAWN, SPOILT, draw_bad, spoil_study
-from models.corpus import CROP_UM_PER_PX, CorpusError
+from models.corpus import CROP_UM_PER_PX
+from models.errors import CorpusError
 from models.reader import PackageReader, open_reader
 
 #: Scale of the whole fields of the corpus in µm/px.
@@ -165,7 +166,7 @@ def figures(found: Iterable[Outcome]) -> tuple[dict[str, Any], dict[str, dict[st
         n = reasons.total()
         refused = n - reasons["read"]
         interval = wilson_interval(refused, n)
-        values[f"gates.refused.{kind}"] = {
+        values[f"refused.{kind}"] = {
             "value": round(refused / n, 4),
             "interval": [round(v, 4) for v in interval],
             "n": n,
@@ -225,7 +226,7 @@ def main(package: Path, data: Path, split: str, out: Path | None) -> None:
             click.echo(f"{outcome.kind}: {outcome.refused or 'read as'} {outcome.detail}", err=True)
     document = report(found, split)
     for name, figure in document["figures"].items():
-        reasons = document["reasons"][name[14:]]
+        reasons = document["reasons"][name.removeprefix("refused.")]
         click.echo(f"{name}: {figure['value']} {figure['interval']} (n = {figure['n']}) {reasons}")
     if out is not None:
         out.write_text(json.dumps(document, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")

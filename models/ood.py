@@ -10,6 +10,7 @@ taught both: training cells on one side, what the cell finder takes for cells in
 
 from dataclasses import dataclass, replace
 from pathlib import Path
+from zipfile import BadZipFile
 
 import numpy as np
 import numpy.typing as npt
@@ -85,8 +86,13 @@ def load(path: Path) -> EmbeddingModel:
         with np.load(path, allow_pickle=False) as archive:
             dimensions = _DIMENSIONS | (_ADDED if "direction" in archive else {})
             arrays = {name: np.asarray(archive[name], np.float32) for name in dimensions}
-    except (OSError, KeyError, ValueError) as error:
+    except (OSError, KeyError, ValueError, BadZipFile) as error:
         raise PackageError(f"{path.name} cannot be read: {error}") from error
+    # A threshold that is no number lets everything pass.
+    if not all(np.isfinite(array).all() for array in arrays.values()):
+        raise PackageError(f"{path.name} holds numbers that are not finite")
+    if not (arrays["variances"] > 0).all() or not (arrays["residual_variance"] > 0).all():
+        raise PackageError(f"{path.name} holds variances that are not above zero")
     fits = arrays["components"].shape == (arrays["variances"].size, arrays["mean"].size)
     direction = arrays.get("direction")
     fits = fits and (direction is None or direction.shape == arrays["mean"].shape)

@@ -5,6 +5,7 @@ The label set, the scale, every threshold and the pattern model come from the ca
 
 import hashlib
 import json
+import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -151,6 +152,25 @@ def write_card(folder: Path, document: Mapping[str, Any]) -> None:
     """The card of the package in `folder`; written last, since a folder without it is no package."""
     text = json.dumps(dict(document), indent=2, ensure_ascii=False) + "\n"
     (folder / CARD).write_text(text, encoding="utf-8")
+
+
+@contextmanager
+def rewritten_package(package: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
+    """A copy of a package beside it, without its report and with an empty `metrics`, and the card to go with it.
+
+    The block changes files and card; the copy then takes the package's place whole, with the digests of what it holds.
+    For whatever changes what was measured. Raises PackageError as `new_package` does.
+    """
+    document = _read_card(package)
+    with new_package(package) as folder:
+        for name in _listed_files(document):
+            if not name.startswith(REPORT):
+                shutil.copyfile(package / name, folder / name)
+        changed = {**document, "metrics": {}}
+        yield folder, changed
+        files = sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file())
+        changed["files"] = {name: file_digest(folder / name) for name in files if name != CARD}
+        write_card(folder, changed)
 
 
 def package_digest(document: Mapping[str, Any]) -> str:

@@ -19,12 +19,13 @@ import numpy as np
 import numpy.typing as npt
 
 from cds.cell_types import OUTSIDE_DIFFERENTIAL
+from cds.errors import LeukoError
 from cds.interpret import class_probabilities, decide, feature
 from cds.values import CLASSES, Differential, PatternModel
 from models.classifier import CropClassifier, crop_about
-from models.compositions import Shares, aml_patients, draw_shares
+from models.compositions import DIFFERENTIALS, Shares, aml_patients, draw_shares
 from models.corpus import CROP_PX, CROP_UM_PER_PX, CellRecord, load_crops, read_corpus, with_validation
-from models.package import CARD, ModelCard, load_card
+from models.package import ModelCard, load_card, rewritten_package
 from models.weak_labels import weak_cells
 
 FEATURES = (
@@ -199,14 +200,17 @@ def named_by_class(
 def write_pattern_model(folder: Path, corpus: Path, config: FitConfig | None = None) -> dict[str, Any]:
     """Fit on the network's validation errors and write `pattern_model` into the card; returns that section.
 
-    The card's digest changes with it; the files' do not. Raises PackageError or CorpusError.
+    The package is replaced whole, and what was measured with the pattern model of before is left out: report and
+    metrics. Raises PackageError or CorpusError.
     """
     config = config or FitConfig()
     card = load_card(folder, fitted=False)
-    errors = measure_errors(
-        with_validation(read_corpus(corpus)), CropClassifier(card, folder), card, weak=weak_cells(corpus)
-    )
-    aml = aml_patients(corpus / "differentials-hopkins.csv")
+    aml = aml_patients(corpus / DIFFERENTIALS)
+    # A package that never saw a source is not fitted on it either.
+    unseen = set(card.document.get("training", {}).get("left_out") or ())
+    records = [r for r in with_validation(read_corpus(corpus)) if r.source not in unseen]
+    weak = [(cells, crops) for cells, crops in weak_cells(corpus) if not unseen & {r.source for r in cells}]
+    errors = measure_errors(records, CropClassifier(card, folder), card, weak=weak)
     rng = np.random.default_rng(config.seed)
     model = fit(*compose(config, errors, aml, rng), config)
     fresh = compose(FitConfig(studies=400, cells=config.cells), errors, aml, rng)
@@ -225,8 +229,8 @@ def write_pattern_model(folder: Path, corpus: Path, config: FitConfig | None = N
             "Reading errors: the network's on validation groups.",
         },
     }
-    document = {**card.document, "pattern_model": section}
-    (folder / CARD).write_text(json.dumps(document, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    with rewritten_package(folder) as (_, document):
+        document["pattern_model"] = section
     load_card(folder)
     return section
 
@@ -253,7 +257,10 @@ def _read_study(shares: Shares, count: int, errors: ReadingErrors, rng: np.rando
 @click.option("--corpus", type=click.Path(exists=True, file_okay=False, path_type=Path), required=True)
 def main(package: Path, corpus: Path) -> None:
     """Fit the pattern model of PACKAGE and write it into its card."""
-    section = write_pattern_model(package, corpus)
+    try:
+        section = write_pattern_model(package, corpus)
+    except LeukoError as error:
+        raise click.ClickException(str(error)) from error
     click.echo(json.dumps(section["fit"], indent=2))
 
 

@@ -23,14 +23,8 @@ from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantTy
 from cds.errors import PackageError
 from models.augment import centre_crop
 from models.classifier import CropClassifier
-from models.corpus import (
-    CellRecord,
-    CorpusError,
-    label_matrix,
-    load_crops,
-    read_corpus,
-    with_validation,
-)
+from models.corpus import CellRecord, label_matrix, load_crops, read_corpus, with_validation
+from models.errors import CorpusError
 from models.export import Weak, fit_embeddings
 from models.package import CARD, ModelCard, file_digest, load_card, new_package, package_digest, write_card
 from models.packaged import PackagedNetwork

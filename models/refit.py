@@ -6,11 +6,12 @@ from pathlib import Path
 
 import click
 
-from cds.errors import PackageError
+from cds.errors import LeukoError, PackageError
 from models import ood
-from models.corpus import CellRecord, CorpusError, load_crops, read_corpus, with_validation
+from models.corpus import CellRecord, load_crops, read_corpus, with_validation
+from models.errors import CorpusError
 from models.export import Weak, fit_embeddings
-from models.package import file_digest, load_card, new_package, write_card
+from models.package import load_card, new_package, rewritten_package
 from models.packaged import PackagedNetwork
 from models.weak_labels import weak_cells
 
@@ -27,9 +28,8 @@ def refit(
 ) -> ood.EmbeddingModel:
     """Write `package` to the folder `out`, all or nothing, with its model of the embedding fitted as in exporting.
 
-    `out` may be `package` itself. weak: see `models.export.export_package`. Figures on the card stay: only those named
-    out_of_distribution are then outdated and left out. Raises PackageError for a package that has no such model,
-    CorpusError without cells to fit on.
+    `out` may be `package` itself. weak: see `models.export.export_package`. Report and metrics are left out: they are
+    to be measured again. Raises PackageError for a package that has no such model, CorpusError without cells to fit on.
     """
     card = load_card(package, fitted=False)
     if card.ood_file is None:
@@ -42,18 +42,12 @@ def refit(
         network, records, load_crops(watched), weak=weak, seed=seed, count=fitted_on,
         drawn_per_type=drawn_per_type,
     )  # fmt: skip
-    with new_package(out) as folder:
-        shutil.copytree(package, folder, dirs_exist_ok=True)
+    if out != package:
+        with new_package(out) as folder:
+            shutil.copytree(package, folder, dirs_exist_ok=True)
+    with rewritten_package(out) as (folder, document):
         model.save(folder / card.ood_file)
-        files = {**card.document["files"], card.ood_file: file_digest(folder / card.ood_file)}
-        figures = card.document.get("metrics", {})
-        document = {
-            **card.document,
-            "files": files,
-            "ood": {"file": card.ood_file, "threshold": round(model.threshold, 3), "rule": ood.RULE},
-            "metrics": {k: v for k, v in figures.items() if not k.startswith("out_of_distribution.")},
-        }
-        write_card(folder, document)
+        document["ood"] = {"file": card.ood_file, "threshold": round(model.threshold, 3), "rule": ood.RULE}
     return model
 
 
@@ -72,7 +66,7 @@ def main(package: Path, data: Path, out: Path, seed: int) -> None:
     """Write PACKAGE to OUT with its out-of-distribution gate fitted again on the training cells of DATA."""
     try:
         model = refit(package, with_validation(read_corpus(data)), out, weak=weak_cells(data), seed=seed)
-    except (PackageError, CorpusError) as error:
+    except LeukoError as error:
         raise click.ClickException(str(error)) from error
     click.echo(f"{out}: threshold {model.threshold:.1f}")
 

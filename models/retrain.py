@@ -16,15 +16,16 @@ import click
 import structlog
 import torch
 
-from cds.errors import LeukoError
+from cds.errors import LeukoError, PackageError
 from models import detection, gates
-from models.corpus import CellRecord, CorpusError, audit, read_corpus, with_validation
+from models.compositions import DIFFERENTIALS, aml_patients
+from models.corpus import CellRecord, audit, read_corpus, with_validation
 from models.evaluation.attached import read_attached
 from models.evaluation.measure import METRICS, Options, evaluate
 from models.export import export_package
 from models.labels import CELL_TYPES
 from models.networks import ARCHITECTURES
-from models.package import CARD, REPORT
+from models.package import CARD, REPORT, load_card
 from models.patterns import FitConfig, write_pattern_model
 from models.reader import open_reader
 from models.training import TrainingConfig, train
@@ -57,6 +58,7 @@ def retrain(data: Path, out: Path, recipe: Recipe) -> Path:
     """Do what is not done yet; returns the folder of the package, with its report. Raises CorpusError, PackageError."""
     records = with_validation(read_corpus(data))
     audit(records)
+    aml_patients(data / DIFFERENTIALS)  # what is missing is said before hours of training
     without = []
     if recipe.left_out:
         minutes = recipe.left_out_minutes or recipe.training.minutes
@@ -81,6 +83,7 @@ def _package(
     """Train, export and fit the pattern model below `folder`, each unless it is done."""
     package, checkpoint = folder / "package", folder / "checkpoint.pt"
     if (package / CARD).is_file():
+        _check_asked_for(package, config, recipe)
         return package
     weak = weak_cells(data)
     train(records, config, folder, weak=weak, resume=True)
@@ -98,8 +101,19 @@ def _package(
     return package
 
 
+def _check_asked_for(package: Path, config: TrainingConfig, recipe: Recipe) -> None:
+    """Raises PackageError when the package that is there is not the one that the recipe describes."""
+    document = load_card(package).document
+    found = (document["version"], document["architecture"], tuple(document["training"]["left_out"]))
+    if found != (recipe.version, config.architecture, config.left_out):
+        raise PackageError(
+            f"{package} is version {found[0]}, {found[1]}, without {', '.join(found[2]) or 'nothing'}: "
+            "choose another --out"
+        )
+
+
 def _measured(package: Path, data: Path, records: Sequence[CellRecord], options: Options) -> None:
-    if not (package / REPORT / METRICS).is_file():
+    if f"{REPORT}{METRICS}" not in load_card(package).document["files"]:
         log.info("evaluating", package=str(package))
         evaluate(package, data, records, options)
 
@@ -162,7 +176,7 @@ def main(
         records = with_validation(read_corpus(data))
         audit(records, required=[t for t in CELL_TYPES if t != "not_a_cell"])
         package = retrain(data, out, recipe)
-    except (LeukoError, CorpusError) as error:
+    except LeukoError as error:
         raise click.ClickException(str(error)) from error
     click.echo(f"package {package}, report {package / REPORT / 'index.html'}")
 

@@ -4,6 +4,7 @@ The length is given in epochs or in minutes: with minutes, learning rate and ima
 slow or shared machine ends in time with a finished schedule. Checkpoints are weights and numbers, never pickled code.
 """
 
+import hashlib
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, fields
@@ -17,21 +18,22 @@ import structlog
 import torch
 from torch import nn
 
+from cds.errors import LeukoError
 from models.augment import Augmentation, centre_crop
 from models.corpus import (
     CellRecord,
-    CorpusError,
     audit,
     label_matrix,
     load_crops,
     read_corpus,
     with_validation,
 )
+from models.errors import CorpusError, TrainingStopped
 from models.labels import CELL_TYPES
 from models.networks import ARCHITECTURES, CellClassifier, autocast, build_network
 from models.parallel import Team
 from models.sampling import Allowed, Crops, Pool, ahead, batches, drawn_pool, real_pool
-from models.training_run import Run, follow, restore, save_checkpoint
+from models.training_run import Run, check_taken_up, follow, read_checkpoint, restore, save_checkpoint
 from models.weak_labels import weak_cells
 from models.white_balance import neutral
 
@@ -94,7 +96,8 @@ def train(
     """Train on the records of split "train", watch those of "validation"; writes ``out/checkpoint.pt`` each epoch.
 
     weak: further training cells with the crops that they are (see `models.weak_labels`). Never touches "test". Raises
-    CorpusError when the splits leak or a type has no image.
+    CorpusError when the splits leak, an image is not the one that the manifest lists, or a type has no image;
+    TrainingStopped when a checkpoint cannot be written, or is of another run than the one to take up.
     """
     records = [r for r in records if r.source not in config.left_out]
     counts = audit([*records, *(r for cells, _ in weak for r in cells)])
@@ -103,7 +106,7 @@ def train(
     rng = np.random.default_rng(config.seed)
     taught = [r for r in records if r.split == "train"]
     watched = _sample([r for r in records if r.split == "validation"], config.validation_cells, rng)
-    crops = load_crops(taught)
+    crops = load_crops(taught, verify=True)
     for cells, pixels in weak:
         kept = [i for i, r in enumerate(cells) if r.split == "train" and r.source not in config.left_out]
         taught, crops = [*taught, *(cells[i] for i in kept)], np.concatenate([crops, pixels[kept]])
@@ -114,6 +117,12 @@ def train(
     drawn = drawn_pool(config.drawn_per_type, config.seed)
     log.info("corpus", **counts, pool=len(real.crops), drawn=len(drawn.crops))
 
+    fingerprint = _fingerprint([*taught, *watched])
+    taken_up = (
+        read_checkpoint(out / "checkpoint.pt") if resume and (out / "checkpoint.pt").is_file() else None
+    )
+    if taken_up is not None:
+        check_taken_up(taken_up, asdict(config), fingerprint)
     numbers = sum(p.numel() for p in build_network(config.architecture, len(CELL_TYPES)).parameters()) + 2
     team = Team(config.processes, numbers)
 
@@ -121,8 +130,8 @@ def train(
         torch.manual_seed(config.seed)  # every process starts from the same weights
         torch.set_num_threads(config.threads)
         run = start_run(config)
-        if resume and (out / "checkpoint.pt").is_file():
-            restore(run, torch.load(out / "checkpoint.pt", map_location=config.device, weights_only=True))
+        if taken_up is not None:
+            restore(run, taken_up)
             log.info("resumed", rank=rank, epoch=run.epoch, seconds=round(run.seconds))
         rng = np.random.default_rng((config.seed, run.steps, rank))
         while progress(run, config) < 1:
@@ -145,7 +154,7 @@ def train(
                     progress=round(progress(run, config), 3),
                     **{k: round(v, 3) for k, v in entry.items()},
                 )
-                save_checkpoint(run, asdict(config), out / "checkpoint.pt")
+                save_checkpoint(run, asdict(config), out / "checkpoint.pt", fingerprint=fingerprint)
         return run
 
     children = team.start(work)
@@ -156,10 +165,18 @@ def train(
 
 
 def start_run(config: TrainingConfig) -> Run:
-    """A fresh network, its running average and its optimiser."""
+    """A fresh network, its running average and its optimiser.
+
+    Raises TrainingStopped when it is to begin with a checkpoint of another architecture, or of a run that has seen a
+    source which this one leaves out.
+    """
     network = build_network(config.architecture, len(CELL_TYPES), pretrained=config.pretrained)
     if config.start_from:
-        state = torch.load(config.start_from, map_location="cpu", weights_only=True)
+        state = read_checkpoint(Path(config.start_from))
+        if (other := state["config"]["architecture"]) != config.architecture:
+            raise TrainingStopped(f"{config.start_from} is of a {other}, not of a {config.architecture}")
+        if seen := sorted(set(config.left_out) - set(state["config"]["left_out"])):
+            raise TrainingStopped(f"{config.start_from} has seen {', '.join(seen)}, which are to be left out")
         network.load_state_dict(state["average"])
     network = network.to(config.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     average = build_network(config.architecture, len(CELL_TYPES))
@@ -291,6 +308,12 @@ def _validate(
     }
 
 
+def _fingerprint(records: Sequence[CellRecord]) -> str:
+    """Of images, their labels and splits, in whatever order."""
+    lines = sorted(f"{r.sha256} {r.source_label} {r.split}" for r in records)
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+
+
 def _sample(records: list[CellRecord], count: int, rng: np.random.Generator) -> list[CellRecord]:
     if len(records) <= count:
         return records
@@ -354,9 +377,12 @@ def main(
         augmentation=_augmentation(augment),
         **options,
     )
-    records = with_validation(read_corpus(data))
-    audit(records, required=[t for t in CELL_TYPES if t != "not_a_cell"])
-    train(records, config, out, weak=weak_cells(data), resume=resume)
+    try:
+        records = with_validation(read_corpus(data))
+        audit(records, required=[t for t in CELL_TYPES if t != "not_a_cell"])
+        train(records, config, out, weak=weak_cells(data), resume=resume)
+    except LeukoError as error:
+        raise click.ClickException(str(error)) from error
 
 
 if __name__ == "__main__":

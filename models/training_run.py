@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from models.errors import TrainingStopped
 from models.networks import CellClassifier
 
 
@@ -36,8 +37,17 @@ def follow(run: Run, decay: float) -> None:
                 kept.copy_(new)
 
 
-def save_checkpoint(run: Run, config: Mapping[str, Any], path: Path) -> None:
-    """Weights, optimiser and counters; written beside and renamed, so that a killed run leaves the last one whole."""
+#: What of a configuration may change when a run is taken up: its length, and how and where it is computed.
+_FREE = {
+    "epochs", "minutes", "processes", "threads", "device", "bfloat16", "validate_every", "validation_cells",
+}  # fmt: skip
+
+
+def save_checkpoint(run: Run, config: Mapping[str, Any], path: Path, *, fingerprint: str = "") -> None:
+    """Weights, optimiser and counters; written beside and renamed, so that a killed run leaves the last one whole.
+
+    fingerprint: of the images, see `check_taken_up`. Raises TrainingStopped when it cannot be written.
+    """
     state = {
         "network": run.network.state_dict(),
         "average": run.average.state_dict(),
@@ -45,10 +55,44 @@ def save_checkpoint(run: Run, config: Mapping[str, Any], path: Path) -> None:
         "counters": {"epoch": run.epoch, "steps": run.steps, "seconds": run.seconds},
         "history": run.history,
         "config": dict(config),
+        "fingerprint": fingerprint,
     }
     partial = path.with_suffix(".partial")
-    torch.save(state, partial)
-    partial.replace(path)
+    try:
+        torch.save(state, partial)
+        partial.replace(path)
+    except (OSError, RuntimeError) as error:  # torch's own writer says RuntimeError when the disk is full
+        partial.unlink(missing_ok=True)
+        raise TrainingStopped(f"the checkpoint {path} cannot be written: {error}") from error
+
+
+def read_checkpoint(path: Path) -> dict[str, Any]:
+    """What `save_checkpoint` wrote, on the CPU. Raises TrainingStopped when it is no checkpoint of a cell network."""
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+        if not {"network", "average", "counters", "config", "history"} <= state.keys():
+            raise ValueError("it holds something else")
+    except Exception as error:  # torch raises whatever a damaged file leads it to
+        raise TrainingStopped(f"{path} is no checkpoint of a cell network: {error}") from error
+    return dict(state)
+
+
+def check_taken_up(state: Mapping[str, Any], config: Mapping[str, Any], fingerprint: str) -> None:
+    """Raises TrainingStopped when a checkpoint is of a run with other images or of another kind than `config`."""
+    stored, wanted = _comparable(state["config"]), _comparable(config)
+    if differing := sorted(k for k in wanted if stored.get(k) != wanted[k]):
+        raise TrainingStopped(
+            f"the checkpoint is of a run with another {', '.join(differing)}: ask for the same, or begin elsewhere"
+        )
+    if state.get("fingerprint") and state["fingerprint"] != fingerprint:
+        raise TrainingStopped("the checkpoint is of other images or another split: begin elsewhere")
+
+
+def _comparable(config: Mapping[str, Any]) -> dict[str, Any]:
+    def plain(value: Any) -> Any:
+        return [plain(v) for v in value] if isinstance(value, tuple | list) else value
+
+    return {k: plain(v) for k, v in config.items() if k not in _FREE}
 
 
 def restore(run: Run, state: dict[str, Any]) -> None:

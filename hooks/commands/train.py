@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
 from hooks.commands.extras import need
 from models.images.kinds import GROUPED, LEAKY, MODELS, NETWORKS, PROTOCOLS
@@ -120,6 +121,13 @@ def _train_cells(more: tuple[str, ...], **options: Any) -> None:
         raise click.UsageError(
             "--split, --manifest, --classes and --subtypes are for --task image: cells are split as their manifest says"
         )
+    context = click.get_current_context()
+    unused = ("batch", "copies", "white_balance", "allow_near_duplicates")
+    if given_ones := [n for n in unused if context.get_parameter_source(n) is ParameterSource.COMMANDLINE]:
+        names = ", ".join(f"--{name.replace('_', '-')}" for name in given_ones).replace(
+            "--white-balance", "--white-balance/--as-photographed"
+        )
+        raise click.UsageError(f"{names}: for --task image only")
     need("training", ["torch", "torchvision"])
     from models.training import main
 

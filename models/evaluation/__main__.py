@@ -4,8 +4,8 @@ from pathlib import Path
 
 import click
 
-from cds.errors import PackageError
-from models.corpus import CorpusError, read_corpus, with_validation
+from cds.errors import LeukoError
+from models.corpus import read_corpus, with_validation
 from models.evaluation.attached import AttachmentError, read_attached
 from models.evaluation.measure import Options, evaluate, remake_page
 
@@ -46,7 +46,7 @@ def main(
             raise click.UsageError("--data is needed, unless --page-only is given")
         else:
             report = evaluate(package, data, with_validation(read_corpus(data)), options)
-    except (AttachmentError, CorpusError, PackageError) as error:
+    except (AttachmentError, LeukoError) as error:
         raise click.ClickException(str(error)) from error
     for name, figure in report["metrics"].items():
         click.echo(f"{name}: {figure['value']} {figure['interval'] or ''} (n = {figure['n']})")

@@ -33,9 +33,8 @@ def figures_of(answers: Answers, card: ModelCard) -> dict[str, Figure]:
     The intervals of composed studies are not among them: they take the bank of cells (`bootstrap_five_classes`).
     """
     document = card.document
-    threshold = float(document.get("lymphocytosis_threshold", DEFAULT_THRESHOLD))
     found = cell_figures(answers.cells)
-    found |= lymphocytosis_figures(lymphocytosis_scores(answers.cells), threshold)
+    found |= lymphocytosis_figures(lymphocytosis_scores(answers.cells), DEFAULT_THRESHOLD)
     found |= calibration_figures(answers.cells, card.temperature)
     if "threshold" in (document.get("ood") or {}):
         found |= external_distance_figures(answers.cells, float(document["ood"]["threshold"]))

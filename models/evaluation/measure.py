@@ -1,8 +1,6 @@
 """Measure a package on the test split, and write predictions, figures and page into its report and its card."""
 
 import json
-import shutil
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -15,7 +13,8 @@ import structlog
 from cds.errors import PackageError
 from models import ood
 from models.classifier import CropClassifier, crop_about
-from models.corpus import CROP_PX, CROP_UM_PER_PX, CellRecord, CorpusError, audit, label_matrix, load_crops
+from models.corpus import CROP_PX, CROP_UM_PER_PX, CellRecord, audit, label_matrix, load_crops
+from models.errors import CorpusError
 from models.evaluation import baselines, strain
 from models.evaluation.cells import cell_figures
 from models.evaluation.fields import read_test_fields
@@ -32,7 +31,7 @@ from models.evaluation.studies import ComposedStudy, ExpertDifferential, read_di
 from models.evaluation.study_figures import bootstrap_five_classes, compose_all, five_class_figures
 from models.evaluation.tables import tables_of
 from models.labels import CELL_TYPES
-from models.package import CARD, REPORT, ModelCard, file_digest, load_card
+from models.package import REPORT, ModelCard, load_card, rewritten_package
 from models.statistics import Figure
 
 log = structlog.get_logger()
@@ -257,14 +256,14 @@ def _attached_metrics(attached: Mapping[str, Mapping[str, Any]]) -> dict[str, di
 
 
 def _write(package: Path, card: ModelCard, answers: Answers | None, report: dict[str, Any]) -> None:
-    """The report is made beside the package and moved in whole; the card, which lists it, is replaced last."""
-    document = dict(card.document)
-    with tempfile.TemporaryDirectory(dir=package, prefix=".report-") as made:
-        folder = Path(made)
-        if answers is None:
-            for path in (package / REPORT).glob("*.csv"):
-                shutil.copy(path, folder / path.name)
-        else:
+    """The package with its report and metrics, replaced whole; without answers the predictions that it held stay."""
+    kept = {} if answers is not None else {p.name: p.read_bytes() for p in (package / REPORT).glob("*.csv")}
+    with rewritten_package(package) as (copy, document):
+        folder = copy / REPORT
+        folder.mkdir()
+        for name, content in kept.items():
+            (folder / name).write_bytes(content)
+        if answers is not None:
             write_predictions(answers.cells, folder / PREDICTIONS)
             if answers.fields:
                 write_fields(answers.fields, folder / FIELDS)
@@ -274,16 +273,5 @@ def _write(package: Path, card: ModelCard, answers: Answers | None, report: dict
                 write_predictions(answers.left_out, folder / LEFT_OUT)
         text = json.dumps(report, indent=1, ensure_ascii=False) + "\n"
         (folder / METRICS).write_text(text, encoding="utf-8")
+        document["metrics"] = report["metrics"]
         write_page(folder / PAGE, document, report)
-        target = package / REPORT
-        shutil.rmtree(target, ignore_errors=True)
-        target.mkdir()
-        for path in folder.iterdir():
-            shutil.copy(path, target / path.name)
-    files = {n: d for n, d in document["files"].items() if not n.startswith(REPORT)}
-    written = sorted(p.name for p in (package / REPORT).iterdir())
-    document["files"] = files | {f"{REPORT}{name}": file_digest(package / REPORT / name) for name in written}
-    document["metrics"] = report["metrics"]
-    draft = package / f".{CARD}"
-    draft.write_text(json.dumps(document, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    draft.replace(package / CARD)

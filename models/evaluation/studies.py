@@ -19,7 +19,7 @@ import numpy.typing as npt
 from cds.interpret import class_probabilities, decide
 from cds.values import Pattern, PatternModel
 from models.compositions import Shares, draw_shares
-from models.corpus import CorpusError
+from models.errors import CorpusError
 from models.evaluation.predictions import EXTERNAL, Predictions, differential_of
 from models.labels import CELL_TYPES, SOURCE_LABELS
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from cds.values import CLASSES, Pattern, PatternModel
-from models.corpus import CorpusError
+from models.errors import CorpusError
 from models.evaluation.predictions import EXTERNAL, FieldReading, Predictions
 from models.evaluation.studies import (
     CellBank,
@@ -107,9 +107,8 @@ def bootstrap_five_classes(
     composed anew of what was drawn, so both few patients and the luck of composing count."""
     draws = DRAWS if draws is None else draws
     rng = np.random.default_rng(_SEED)
-    measured = five_class_values(
-        [s for s in compose_all(predictions, patients) if s.of == "five_class"], model
-    )
+    composed = [s for s in compose_all(predictions, patients) if s.of == "five_class"]
+    measured, classes = five_class_values(composed, model), {s.truth for s in composed}
     groups: dict[str, list[str]] = {}
     for source, group in sorted(set(zip(predictions.source, predictions.group, strict=True))):
         groups.setdefault(source, []).append(group)
@@ -123,6 +122,8 @@ def bootstrap_five_classes(
                 CellBank(predictions, weights), patients, rng, per_class=_DRAWN_PER_CLASS
             )
         except CorpusError:  # a type's only groups were not drawn
+            continue
+        if {study.truth for study in studies} != classes:  # a class's only groups were not drawn
             continue
         for name, value in five_class_values(studies, model).items():
             values.setdefault(name, []).append(value)

@@ -132,7 +132,7 @@ CHECKLIST: Sequence[tuple[str, str]] = (
     ("Predictors", "The pixels of a cell and its surroundings, at the scale that the card states. No clinical data."),
     ("Sample size", "What is public; n stands beside each figure, and intervals show what it cannot tell."),
     ("Partitions", "By patient or block before any augmentation; identical images checked by hash; validation groups "
-     "taken out of training; test looked at once."),
+     "taken out of training; test looked at once for each package, so earlier packages were measured on it too."),
     ("Missing data", "None imputed. Labels that allow several types count as right for any of them, and are left out "
      "of figures over eleven types where they span more than one."),
     ("Uncertainty", "95 % percentile intervals over 1000 bootstrap draws of whole groups; for the five patterns, 200 "

@@ -16,7 +16,3 @@ TASK = "image"
 
 class ImageSetError(LeukoError):
     """A folder of labelled images cannot be used as it is; the message says which files, and what is wrong."""
-
-
-class TrainingStopped(LeukoError):
-    """A training cannot begin, go on or be saved; the message says why."""

@@ -12,8 +12,8 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
+from models.errors import TrainingStopped
 from models.images.augmentation import Ranges, augmented
-from models.images.kinds import TrainingStopped
 from models.images.networks import build_image_network
 from models.networks import CellClassifier, autocast
 from models.training import rate

@@ -7,7 +7,8 @@ import cv2
 import numpy as np
 import pytest
 
-from models.corpus import CorpusError, audit, label_matrix, load_crops, read_corpus, with_validation
+from models.corpus import audit, label_matrix, load_crops, read_corpus, with_validation
+from models.errors import CorpusError
 from models.labels import CELL_TYPES
 from models.synthetic.cells import draw_cell
 from tests.fakes.corpus import write_corpus
@@ -80,11 +81,20 @@ def test_a_group_in_two_splits_fails_the_audit(tmp_path: Path) -> None:
         tmp_path,
         [
             ("lyon", "reactive_lymphocyte", "reactive", "P1", "train"),
-            ("lyon", "reactive_lymphocyte", "reactive", "P1", "test"),
+            ("lisc", "lymphocyte", "none", "P1", "test"),
         ],
     )
     with pytest.raises(CorpusError, match="P1 in test and train"):
         audit(read_corpus(tmp_path))
+
+
+def test_a_group_of_fields_in_two_splits_is_refused_on_reading(tmp_path: Path) -> None:
+    folder = write_corpus(tmp_path, [("lisc", "monocyte", "none", "a", "train")])
+    with (folder / "manifest.csv").open("a") as stream:
+        for split in ("train", "test"):
+            stream.write(f"fields/taleqani/{split}.jpg,taleqani,field,ALL,block-1,{split},,{split}\n")
+    with pytest.raises(CorpusError, match="block-1 of taleqani"):
+        read_corpus(folder)
 
 
 def test_one_image_in_two_splits_fails_the_audit(tmp_path: Path) -> None:

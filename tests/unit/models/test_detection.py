@@ -5,8 +5,8 @@ import cv2
 import numpy as np
 import pytest
 
-from models.corpus import CorpusError
 from models.detection import WHITE, Box, Field, draw_fields, halves, main, match, read_fields
+from models.errors import CorpusError
 from models.finding import FoundCell, find_candidates
 from models.scale import measure_red_cells, study_scale
 from tests.fakes.drawn_smears import draw_smear

@@ -2,7 +2,8 @@
 
 import hashlib
 import json
-from dataclasses import asdict
+from collections.abc import Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -12,9 +13,10 @@ torch = pytest.importorskip("torch", reason="the train extra is not installed")
 pytest.importorskip("onnx", reason="the train extra is not installed")
 
 from cds.errors import PackageError  # noqa: E402
-from models import ood  # noqa: E402
+from models import export, ood  # noqa: E402
 from models.classifier import CropClassifier  # noqa: E402
-from models.corpus import CellRecord, load_crops, read_corpus  # noqa: E402
+from models.corpus import CellRecord, label_matrix, load_crops, read_corpus  # noqa: E402
+from models.errors import TrainingStopped  # noqa: E402
 from models.export import config_of, export_package  # noqa: E402
 from models.labels import CELL_TYPES  # noqa: E402
 from models.network_graph import write_onnx  # noqa: E402
@@ -122,14 +124,45 @@ def test_networks_answer_together_where_they_see_cells_at_one_size(
     assert (card["name"], card["architecture"]) == (
         "leukocds-cells-densenet121-densenet121", "densenet121+densenet121",
     )  # fmt: skip
-    assert card["training"]["and_densenet121"]["cells_seen"] == card["training"]["cells_seen"] == 8
+    assert card["training"]["network_2"]["cells_seen"] == card["training"]["cells_seen"] == 8
     state = torch.load(run, weights_only=True)
     state["config"]["stages"] = [(0.0, 64)]
     state["history"] = [{**entry, "size_px": 64} for entry in state["history"]]
     torch.save(state, tmp_path / "other.pt")
     with pytest.raises(PackageError, match="at one size"):
         export_package([run, tmp_path / "other.pt"], records, tmp_path / "no", version="1")
+    state["config"] |= {"stages": [(0.0, 32)], "left_out": ["lisc"]}
+    state["history"] = [{**entry, "size_px": 32} for entry in state["history"]]
+    torch.save(state, tmp_path / "other.pt")
+    with pytest.raises(PackageError, match="left out the same sources"):
+        export_package([run, tmp_path / "other.pt"], records, tmp_path / "no", version="1")
+    (tmp_path / "other.pt").write_bytes(b"no checkpoint")
+    with pytest.raises(TrainingStopped, match="no checkpoint"):
+        export_package([tmp_path / "other.pt"], records, tmp_path / "no", version="1")
     assert not (tmp_path / "no").exists()
+
+
+def test_a_source_of_one_s_own_has_a_card_too_and_what_was_left_out_is_not_fitted_on(
+    package: tuple[Path, list[CellRecord]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, records = package
+    run = folder.parent / "run/checkpoint.pt"
+    own = [replace(r, source="our_laboratory") if r.source == "hopkins" else r for r in records]
+    state = torch.load(run, weights_only=True)
+    state["config"]["left_out"] = ["allidb2"]
+    torch.save(state, tmp_path / "left-out.pt")
+    seen: list[set[str]] = []
+
+    def watched(cells: Sequence[CellRecord]) -> np.ndarray:
+        seen.append({r.source for r in cells})
+        return label_matrix(cells)
+
+    monkeypatch.setattr(export, "label_matrix", watched)
+    out = export_package([tmp_path / "left-out.pt"], own, tmp_path / "out", version="1", drawn_per_type=2)
+    training = json.loads((out / "card.json").read_text())["training"]
+    assert training["sources"]["our_laboratory"]["licence"] == "not stated by the corpus"
+    assert "allidb2" not in training["sources"]
+    assert [sources & {"allidb2"} for sources in seen] == [set()]
 
 
 def test_an_export_that_ends_early_leaves_no_package(

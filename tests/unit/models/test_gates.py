@@ -10,7 +10,7 @@ from cds.interpret import interpret
 from cds.values import Finding, NotAnalysed, NotAnalysedReason
 from models import gates
 from models.bad_inputs import DRAWN, SPOILT, draw_bad, spoil_study
-from models.corpus import CorpusError
+from models.errors import CorpusError
 from models.gates import GoodStudy, Outcome, figures, good_studies
 from models.package import bundled_package
 from models.reader import open_reader
@@ -88,11 +88,11 @@ def test_figures_count_refusals_by_kind():
         Outcome(kind="good.lisc", refused="poor-quality"), Outcome(kind="bad.page", refused="too-few-cells")
     ]  # fmt: skip
     values, reasons = figures(found)
-    assert values["gates.refused.good.lisc"]["value"] == 0.25
-    assert values["gates.refused.good.lisc"]["n"] == 4
-    low, high = values["gates.refused.good.lisc"]["interval"]
+    assert values["refused.good.lisc"]["value"] == 0.25
+    assert values["refused.good.lisc"]["n"] == 4
+    low, high = values["refused.good.lisc"]["interval"]
     assert 0 < low < 0.25 < high < 1
-    assert values["gates.refused.bad.page"]["value"] == 1
+    assert values["refused.bad.page"]["value"] == 1
     assert reasons["good.lisc"] == {"read": 3, "poor-quality": 1}
 
 
@@ -104,9 +104,9 @@ def test_the_command_measures_every_kind_and_writes_the_figures(corpus, tmp_path
     result = CliRunner().invoke(gates.main, arguments)
     assert result.exit_code == 0, result.output
     report = json.loads(out.read_text(encoding="utf-8"))
-    kinds = {name.removeprefix("gates.refused.") for name in report["figures"]}
+    kinds = {name.removeprefix("refused.") for name in report["figures"]}
     assert kinds == {"good.hopkins", "good.barcelona"} | {f"bad.{k}" for k in (*DRAWN, *SPOILT)}
-    assert report["figures"]["gates.refused.bad.blank"]["value"] == 1
+    assert report["figures"]["refused.bad.blank"]["value"] == 1
     assert report["command"].endswith("--split train")
     assert report["notes"]
 

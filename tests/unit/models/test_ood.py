@@ -67,6 +67,20 @@ def test_arrays_that_do_not_fit_are_refused(tmp_path, changes):
 
 
 def test_what_is_no_archive_is_refused(tmp_path):
-    (tmp_path / "ood.npz").write_bytes(b"no archive")
-    with pytest.raises(PackageError, match="cannot be read"):
+    for content in (b"no archive", b"PK\x03\x04 and no more of it"):
+        (tmp_path / "ood.npz").write_bytes(content)
+        with pytest.raises(PackageError, match="cannot be read"):
+            ood.load(tmp_path / "ood.npz")
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"threshold": np.array(np.nan)}, "not finite"), ({"variances": np.array([1.0, 0.0])}, "above zero"),
+        ({"residual_variance": np.array(-1.0)}, "above zero"),
+    ],
+)  # fmt: skip
+def test_numbers_that_would_let_everything_pass_are_refused(tmp_path, changes, message):
+    np.savez(tmp_path / "ood.npz", **arrays(**changes))
+    with pytest.raises(PackageError, match=message):
         ood.load(tmp_path / "ood.npz")

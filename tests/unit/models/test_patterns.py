@@ -7,6 +7,7 @@ from cds.interpret import class_probabilities
 from cds.values import CLASSES, Differential, Pattern
 from models import patterns
 from models.compositions import aml_patients, draw_shares
+from models.errors import CorpusError
 from models.labels import CELL_TYPES
 from models.patterns import FitConfig, accuracy_by_class, compose, fit, named_by_class, tabulate
 
@@ -31,6 +32,14 @@ def test_aml_comes_from_training_patients_with_enough_leukemic_cells(aml):
     assert aml[0]["myeloblast"] == pytest.approx(50 / 110)
     assert aml[1]["promyelocyte"] == pytest.approx(60 / 103)
     assert sum(aml[1].values()) == pytest.approx(1)
+
+
+def test_a_table_that_is_absent_or_lacks_a_column_is_refused(tmp_path: Path):
+    with pytest.raises(CorpusError, match="is missing"):
+        aml_patients(tmp_path / "table.csv")
+    (tmp_path / "table.csv").write_text(TABLE.replace("promonocyte", "something"))
+    with pytest.raises(CorpusError, match="lacks the columns promonocyte"):
+        aml_patients(tmp_path / "table.csv")
 
 
 def test_drawn_shares_have_the_proportions_of_their_pattern(aml):

@@ -14,7 +14,8 @@ from cds.errors import PackageError  # noqa: E402
 from models import quantise  # noqa: E402
 from models.augment import centre_crop  # noqa: E402
 from models.classifier import CropClassifier  # noqa: E402
-from models.corpus import CellRecord, CorpusError, load_crops, read_corpus, with_validation  # noqa: E402
+from models.corpus import CellRecord, load_crops, read_corpus, with_validation  # noqa: E402
+from models.errors import CorpusError  # noqa: E402
 from models.labels import CELL_TYPES  # noqa: E402
 from models.network_graph import write_onnx  # noqa: E402
 from models.networks import CellClassifier  # noqa: E402

@@ -1,6 +1,7 @@
 """One command from a corpus to a measured package, on drawn cells; run again, it only does what is missing."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ pytest.importorskip("onnx", reason="the train extra is not installed")
 
 from click.testing import CliRunner
 
+from cds.errors import PackageError
 from models import export, retrain, statistics
 from models.evaluation import study_figures
 from models.package import load_card
@@ -80,6 +82,11 @@ def test_what_is_done_is_not_done_again(corpus: Path, retrained: Path, patched: 
         patched.setattr(retrain, name, lambda *_, **__: pytest.fail("done again"))
     assert retrain.retrain(corpus, retrained.parent.parent, RECIPE) == retrained
     assert before == {p: p.stat().st_mtime_ns for p in retrained.parent.parent.rglob("*") if p.is_file()}
+
+
+def test_another_package_than_asked_for_is_not_taken_for_it(corpus: Path, retrained: Path) -> None:
+    with pytest.raises(PackageError, match=r"is version 9\.0\.0, densenet121, without lisc"):
+        retrain.retrain(corpus, retrained.parent.parent, replace(RECIPE, version="9.0.1"))
 
 
 def test_a_corpus_that_lacks_types_is_refused_before_anything_is_trained(

@@ -10,7 +10,8 @@ from click.testing import CliRunner
 torch = pytest.importorskip("torch", reason="the train extra is not installed")
 
 from models.augment import Augmentation, augment, centre_crop, colours_of, restain  # noqa: E402
-from models.corpus import CellRecord, CorpusError, read_corpus  # noqa: E402
+from models.corpus import CellRecord, read_corpus  # noqa: E402
+from models.errors import CorpusError, TrainingStopped  # noqa: E402
 from models.labels import CELL_TYPES  # noqa: E402
 from models.networks import build_network  # noqa: E402
 from models.parallel import Team  # noqa: E402
@@ -52,6 +53,52 @@ def test_training_checkpoints_and_resumes(records: list[CellRecord], tmp_path: P
     assert (resumed.epoch, resumed.steps) == (3, 6)
     state = torch.load(out / "checkpoint.pt", weights_only=True)
     assert state["counters"]["epoch"] == 3
+
+
+def test_only_the_same_run_is_taken_up(records: list[CellRecord], tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    train(records, TINY, out)
+    before = (out / "checkpoint.pt").read_bytes()
+    with pytest.raises(TrainingStopped, match="another left_out, seed"):
+        train(records, replace(TINY, seed=8, left_out=("lisc",)), out, resume=True)
+    dropped = next(r for r in records if r.split == "train")
+    fewer = [r for r in records if r is not dropped]
+    with pytest.raises(TrainingStopped, match="other images or another split"):
+        train(fewer, replace(TINY, epochs=3), out, resume=True)
+    assert (out / "checkpoint.pt").read_bytes() == before
+    (out / "checkpoint.pt").write_bytes(before[:5000])
+    with pytest.raises(TrainingStopped, match="is no checkpoint"):
+        train(records, TINY, out, resume=True)
+
+
+def test_a_run_begins_with_weights_that_fit_and_have_not_seen_what_is_left_out(
+    records: list[CellRecord], tmp_path: Path
+) -> None:
+    train(records, replace(TINY, epochs=1), tmp_path)
+    start = str(tmp_path / "checkpoint.pt")
+    start_run(replace(TINY, start_from=start))
+    with pytest.raises(TrainingStopped, match="has seen lisc"):
+        start_run(replace(TINY, start_from=start, left_out=("lisc",)))
+    other = "densenet121" if TINY.architecture == "resnet34" else "resnet34"
+    with pytest.raises(TrainingStopped, match="not of a"):
+        start_run(replace(TINY, start_from=start, architecture=other))
+
+
+def test_a_disk_that_is_full_ends_the_run_with_the_last_checkpoint_whole(
+    records: list[CellRecord], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    train(records, replace(TINY, epochs=1), tmp_path)
+    before = (tmp_path / "checkpoint.pt").read_bytes()
+
+    def full(_state: object, path: Path) -> None:
+        path.write_bytes(b"half")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(torch, "save", full)
+    with pytest.raises(TrainingStopped, match="No space left"):
+        train(records, replace(TINY, epochs=2), tmp_path, resume=True)
+    assert (tmp_path / "checkpoint.pt").read_bytes() == before
+    assert [p.name for p in tmp_path.glob("checkpoint*")] == ["checkpoint.pt"]
 
 
 def test_a_run_by_the_clock_ends(records: list[CellRecord], tmp_path: Path) -> None:

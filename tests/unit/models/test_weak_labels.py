@@ -8,7 +8,8 @@ import cv2
 import numpy as np
 import pytest
 
-from models.corpus import CROP_PX, CorpusError
+from models.corpus import CROP_PX
+from models.errors import CorpusError
 from models.synthetic.fields import draw_field
 from models.weak_labels import boxed_cells, field_cells, weak_cells
 

@@ -6,7 +6,8 @@ import cv2
 import numpy as np
 import pytest
 
-from models.corpus import CorpusError, load_pixels
+from models.corpus import load_pixels
+from models.errors import CorpusError
 from models.evaluation.fields import field_figures
 from models.evaluation.predictions import FieldReading
 from models.labels import CELL_TYPES

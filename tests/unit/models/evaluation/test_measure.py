@@ -14,8 +14,9 @@ from onnx import TensorProto, helper, numpy_helper  # noqa: E402
 
 from cds.errors import PackageError  # noqa: E402
 from models import statistics  # noqa: E402
-from models.corpus import CorpusError, read_corpus  # noqa: E402
-from models.evaluation import study_figures  # noqa: E402
+from models.corpus import read_corpus  # noqa: E402
+from models.errors import CorpusError  # noqa: E402
+from models.evaluation import measure, study_figures  # noqa: E402
 from models.evaluation.__main__ import main  # noqa: E402
 from models.evaluation.figures import Answers, figures_of  # noqa: E402
 from models.evaluation.measure import Options, evaluate, remake_page  # noqa: E402
@@ -126,6 +127,22 @@ def test_a_package_gets_its_report_and_stays_whole(package: Path, corpus: Path) 
     assert len(again) > 40
     for name, figure in again.items():
         assert report["metrics"][name]["value"] == figure.as_json()["value"], name
+
+
+def test_a_disk_that_fills_leaves_the_package_as_it_was(
+    package: Path, corpus: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    evaluate(package, corpus, read_corpus(corpus), Options())
+    before = {p: p.read_bytes() for p in package.rglob("*") if p.is_file()}
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(measure, "write_page", full)
+    with pytest.raises(PackageError, match="No space left"):
+        evaluate(package, corpus, read_corpus(corpus), Options(attached=ATTACHED))
+    assert {p: p.read_bytes() for p in package.rglob("*") if p.is_file()} == before
+    load_card(package)
 
 
 def test_the_page_fetches_nothing_and_escapes_what_the_card_says(package: Path, corpus: Path) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from models.corpus import CorpusError
+from models.errors import CorpusError
 from models.evaluation.studies import (
     CellBank,
     compose_external,

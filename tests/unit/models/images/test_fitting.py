@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from cds.errors import PackageError
+from models.errors import TrainingStopped
 from models.images import fitting, training
 from models.images.fitting import Request, fit
 from models.images.image_set import read_image_set
-from models.images.kinds import TrainingStopped
 from models.images.opened import ImageClassifier
 from models.images.package import read_split
 from models.images.squares import load_squares

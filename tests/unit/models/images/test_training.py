@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 import torch
 
+from models.errors import TrainingStopped
 from models.images import training
-from models.images.kinds import TrainingStopped
 from models.images.networks import build_image_network
 from models.images.training import Lesson, NetworkConfig, train_network
 
