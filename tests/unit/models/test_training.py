@@ -60,7 +60,7 @@ def test_only_the_same_run_is_taken_up(records: list[CellRecord], tmp_path: Path
     train(records, TINY, out)
     before = (out / "checkpoint.pt").read_bytes()
     with pytest.raises(TrainingStopped, match="another left_out, seed"):
-        train(records, replace(TINY, seed=8, left_out=("lisc",)), out, resume=True)
+        train(records, replace(TINY, seed=8, left_out=("lyon",)), out, resume=True)
     dropped = next(r for r in records if r.split == "train")
     fewer = [r for r in records if r is not dropped]
     with pytest.raises(TrainingStopped, match="other images or another split"):
