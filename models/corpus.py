@@ -21,6 +21,8 @@ from models.labels import CELL_TYPES, allowed_types
 #: Side of the stored single-cell images in pixels, and their scale in µm/px.
 CROP_PX = 160
 CROP_UM_PER_PX = 0.167
+#: Nominal scale of the fields of the source `taleqani`, which states none: a red cell is 16 to 20 px across.
+FIELD_UM_PER_PX = 0.4
 
 _COLUMNS = {"file", "source", "cell_type", "disease", "group", "split", "sha256"}
 

@@ -23,7 +23,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from models.corpus import CROP_UM_PER_PX, load_pixels
+from models.corpus import CROP_UM_PER_PX, FIELD_UM_PER_PX, load_pixels
 from models.errors import CorpusError
 from models.finding import FoundCell, find_candidates, find_cells
 from models.scale import RED_CELL_UM, RedCells, measure_red_cells, study_scale
@@ -42,7 +42,6 @@ _CELLS_A_SOURCE = 400
 _NO_NUCLEUS = {"smudge_cell", "platelet", "giant_platelet", "platelet_clump", "artifact"}
 #: Scales of the imagers, µm/px.
 _ORIGINALS_UM_PER_PX = {"barcelona": 0.105, "hopkins": 0.105, "lyon": 0.167}
-_TALEQANI_UM_PER_PX = 0.4
 _FIELDS_A_DISEASE = 80
 
 NOTES = (
@@ -146,7 +145,7 @@ def measure(data: Path) -> dict[str, Figure]:
     for disease in ("ALL", "none"):
         of_disease = [r for r in rows if (r["source"], r["disease"]) == ("taleqani", disease)]
         images = [load_pixels(data / r["file"]) for r in _drawn(of_disease, _FIELDS_A_DISEASE)]
-        figures |= scale_figures(images, _TALEQANI_UM_PER_PX, f"taleqani/{disease}")
+        figures |= scale_figures(images, FIELD_UM_PER_PX, f"taleqani/{disease}")
     return figures
 
 

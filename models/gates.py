@@ -22,12 +22,10 @@ from cds.interpret import interpret
 from cds.pixels import decode_file
 from cds.values import NotAnalysed, RefusedImage, SmearImage, wilson_interval
 from models.bad_inputs import DRAWN, SPOILT, draw_bad, spoil_study
-from models.corpus import CROP_UM_PER_PX
+from models.corpus import CROP_UM_PER_PX, FIELD_UM_PER_PX
 from models.errors import CorpusError
 from models.reader import PackageReader, open_reader
 
-#: Scale of the whole fields of the corpus in µm/px.
-FIELD_UM_PER_PX = 0.4
 #: Studies of one kind of bad input, and studies of one good source at most.
 BAD_STUDIES = 40
 GOOD_STUDIES = 24

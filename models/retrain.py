@@ -24,11 +24,11 @@ from models.evaluation.attached import read_attached
 from models.evaluation.measure import METRICS, Options, evaluate
 from models.export import export_package
 from models.labels import CELL_TYPES
-from models.networks import ARCHITECTURES
 from models.package import CARD, REPORT, load_card
 from models.patterns import FitConfig, write_pattern_model
 from models.reader import open_reader
 from models.training import TrainingConfig, train
+from models.training_options import training_options
 from models.weak_labels import weak_cells
 from models.weight_storage import PRECISIONS
 
@@ -62,7 +62,8 @@ def retrain(data: Path, out: Path, recipe: Recipe) -> Path:
     without = []
     if recipe.left_out:
         minutes = recipe.left_out_minutes or recipe.training.minutes
-        config = replace(recipe.training, left_out=recipe.left_out, minutes=minutes)
+        # Whatever the other run begins with may have seen those sources.
+        config = replace(recipe.training, left_out=recipe.left_out, minutes=minutes, start_from="")
         without = [_package(data, records, out / "left-out", config, recipe)]
         _measured(without[0], data, records, Options())
     package = _package(data, records, out / "trained", recipe.training, recipe)
@@ -148,9 +149,6 @@ def _write(path: Path, document: Mapping[str, Any]) -> None:
     "--out", type=click.Path(path_type=Path), required=True, help="Folder of checkpoints and package."
 )
 @click.option("--version", required=True, help="Of the package.")
-@click.option("--architecture", type=click.Choice(ARCHITECTURES), default="resnet34", show_default=True)
-@click.option("--epochs", type=click.IntRange(1), default=24, show_default=True)
-@click.option("--minutes", type=float, help="Length by the clock instead of by epochs.")
 @click.option("--leave-out", multiple=True, help="A source that a second training does not see; repeatable.")
 @click.option("--left-out-minutes", type=float, help="Length of that training; by default as --minutes.")
 @click.option(
@@ -159,10 +157,7 @@ def _write(path: Path, document: Mapping[str, Any]) -> None:
 @click.option(
     "--quick", is_flag=True, help="Measure neither cell finding nor the gates, which takes minutes."
 )
-@click.option("--seed", type=int, default=7, show_default=True)
-@click.option("--processes", type=click.IntRange(1), default=1, help="Processes that share each batch.")
-@click.option("--threads", type=click.IntRange(1), default=2, help="Threads of each process.")
-@click.option("--device", default="cpu", show_default=True)
+@training_options
 def main(
     data: Path, out: Path, version: str, leave_out: tuple[str, ...], left_out_minutes: float | None, storage: str,
     quick: bool, **options: Any,

@@ -7,7 +7,7 @@ slow or shared machine ends in time with a finished schedule. Checkpoints are we
 import hashlib
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -30,9 +30,10 @@ from models.corpus import (
 )
 from models.errors import CorpusError, TrainingStopped
 from models.labels import CELL_TYPES
-from models.networks import ARCHITECTURES, CellClassifier, autocast, build_network
+from models.networks import CellClassifier, autocast, build_network
 from models.parallel import Team
 from models.sampling import Allowed, Crops, Pool, ahead, batches, drawn_pool, real_pool
+from models.training_options import training_options
 from models.training_run import Run, check_taken_up, follow, read_checkpoint, restore, save_checkpoint
 from models.weak_labels import weak_cells
 from models.white_balance import neutral
@@ -320,63 +321,17 @@ def _sample(records: list[CellRecord], count: int, rng: np.random.Generator) -> 
     return [records[i] for i in sorted(rng.choice(len(records), size=count, replace=False))]
 
 
-def _augmentation(settings: Sequence[str]) -> Augmentation:
-    known = {f.name for f in fields(Augmentation)}
-    pairs = [setting.partition("=") for setting in settings]
-    if unknown := [name for name, _, _ in pairs if name not in known]:
-        raise click.BadParameter(f"{', '.join(unknown)}: not one of {', '.join(sorted(known))}")
-    try:
-        return Augmentation(**{name: float(value) for name, _, value in pairs})
-    except ValueError as error:
-        raise click.BadParameter(f"an augmentation is NAME=NUMBER: {error}") from error
-
-
 @click.command()
 @click.option(
     "--data", type=click.Path(path_type=Path, exists=True), required=True, help="Folder of manifest.csv."
 )
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder for the checkpoint.")
-@click.option("--architecture", type=click.Choice(ARCHITECTURES), default="resnet34")
-@click.option("--pretrained", is_flag=True, help="Start from torchvision's ImageNet weights (fetched).")
-@click.option("--epochs", type=int, default=24)
-@click.option("--minutes", type=float, default=None, help="Length by the clock instead of by epochs.")
-@click.option(
-    "--stages", default="0:64,0.35:80,0.7:96", help="Image sizes: share of the run where each begins, and px."
-)
-@click.option(
-    "--start-from", type=click.Path(exists=True), default=None, callback=lambda _c, _p, value: value or "",
-    help="Begin with a checkpoint's weights.",
-)  # fmt: skip
-@click.option("--peak-rate", type=float, default=1.5e-3)
-@click.option(
-    "--augment", multiple=True, help="NAME=NUMBER of models/augment.py's Augmentation; may be given again."
-)
 @click.option("--leave-out", multiple=True, help="A source that is not to be seen; may be given again.")
-@click.option("--seed", type=int, default=7)
-@click.option(
-    "--processes", type=int, default=1, help="Processes that share each batch (see models/parallel.py)."
-)
-@click.option("--threads", type=int, default=2, help="Threads of each process.")
-@click.option("--device", default="cpu")
-@click.option("--bfloat16/--float32", default=True, help="Arithmetic of the matrix products.")
+@training_options
 @click.option("--resume", is_flag=True, help="Go on from OUT/checkpoint.pt.")
-def main(
-    data: Path,
-    out: Path,
-    stages: str,
-    leave_out: tuple[str, ...],
-    augment: tuple[str, ...],
-    resume: bool,
-    **options: Any,
-) -> None:
+def main(data: Path, out: Path, leave_out: tuple[str, ...], resume: bool, **options: Any) -> None:
     """Train the cell classifier on DATA (a folder with manifest.csv and cells/)."""
-    pairs = [part.split(":") for part in stages.split(",")]
-    config = TrainingConfig(
-        stages=tuple((float(begin), int(size)) for begin, size in pairs),
-        left_out=leave_out,
-        augmentation=_augmentation(augment),
-        **options,
-    )
+    config = TrainingConfig(left_out=leave_out, **options)
     try:
         records = with_validation(read_corpus(data))
         audit(records, required=[t for t in CELL_TYPES if t != "not_a_cell"])

@@ -15,15 +15,13 @@ import numpy as np
 import numpy.typing as npt
 
 from models.classifier import crop_about
-from models.corpus import CROP_PX, CROP_UM_PER_PX, CellRecord, load_pixels, with_validation
+from models.corpus import CROP_PX, CROP_UM_PER_PX, FIELD_UM_PER_PX, CellRecord, load_pixels, with_validation
 from models.detection import RED, halves, read_fields
 from models.finding import find_cells
 from models.labels import SOURCE_LABELS
 
 Crops = npt.NDArray[np.uint8]
 
-#: Scale of `fields/taleqani` (its README: about 0.4 µm/px, a red cell is 16 to 20 px across).
-TALEQANI_UM_PER_PX = 0.4
 #: Nucleus from which a cell in an ALL field is taken for a lymphoblast: a small lymphocyte's has about 40 µm².
 _LARGE_NUCLEUS_UM2 = 55.0
 #: Cells taken from one field, so that a crowded one does not outweigh ten others.
@@ -60,14 +58,14 @@ def field_cells(folder: Path, split: str) -> tuple[list[CellRecord], Crops]:
     for row in rows:
         pixels = load_pixels(folder / row["file"])
         rng = np.random.default_rng(int(row["sha256"][:8], 16))
-        found = list(find_cells(pixels, TALEQANI_UM_PER_PX).cells)
+        found = list(find_cells(pixels, FIELD_UM_PER_PX).cells)
         for i in rng.permutation(len(found))[:_CELLS_A_FIELD]:
             large = found[i].area_um2 >= _LARGE_NUCLEUS_UM2
             if row["disease"] != "ALL":
                 allowed: tuple[str, ...] = _NO_BLAST
             else:
                 allowed = ("lymphoblast",) if large else ("lymphoblast", "lymphocyte")
-            crops.append(_cut(pixels, found[i].row, found[i].column, TALEQANI_UM_PER_PX))
+            crops.append(_cut(pixels, found[i].row, found[i].column, FIELD_UM_PER_PX))
             records.append(
                 CellRecord(
                     path=folder / row["file"], source="taleqani", source_label=f"field_{row['disease']}",

@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from models.classifier import CropClassifier, crop_about
-from models.corpus import load_pixels
+from models.corpus import FIELD_UM_PER_PX, load_pixels
 from models.evaluation.predictions import FieldReading
 from models.finding import find_cells
 from models.labels import CELL_TYPES
@@ -15,8 +15,6 @@ from models.package import ModelCard
 from models.statistics import Figure, auroc, by_groups
 
 SOURCE = "taleqani"
-#: The source states no scale; a red cell is 16 to 20 px across, so 0.39 to 0.41.
-UM_PER_PX = 0.4
 
 Rgb = npt.NDArray[np.uint8]
 
@@ -36,9 +34,9 @@ def read_test_fields(
         pixels = load_pixels(data / row["file"])
         crops = [
             crop_about(
-                pixels, c.row, c.column, UM_PER_PX, size_px=card.input_px, scale=card.input_um_per_px
+                pixels, c.row, c.column, FIELD_UM_PER_PX, size_px=card.input_px, scale=card.input_um_per_px
             )
-            for c in find_cells(pixels, UM_PER_PX).cells
+            for c in find_cells(pixels, FIELD_UM_PER_PX).cells
         ]  # fmt: skip
         probabilities = np.zeros((0, len(CELL_TYPES)))
         if crops:
