@@ -46,10 +46,18 @@ def reading(engine: Engine) -> Iterator[Connection]:
 
 
 @contextmanager
-def writing(engine: Engine) -> Iterator[Connection]:
+def writing(engine: Engine, patience_s: float | None = None) -> Iterator[Connection]:
     """One transaction, committed at the end. On SQLite it takes the write lock at its start, so that it cannot fail
-    later because someone else wrote in between."""
-    with _in_our_words(engine), engine.execution_options(leukocds_writes=True).begin() as connection:
+    later because someone else wrote in between.
+
+    patience_s: how long it may wait for a lock at most, for a caller whom somebody waits for.
+    """
+    patience_ms = int(1000 * (BUSY_TIMEOUT_S if patience_s is None else patience_s))
+    options = engine.execution_options(leukocds_writes=True, leukocds_patience_ms=patience_ms)
+    with _in_our_words(engine), options.begin() as connection:
+        if patience_s is not None and engine.dialect.name != "sqlite":
+            # Not a parameter: PostgreSQL takes none here.
+            connection.execute(text(f"SET LOCAL statement_timeout = {patience_ms}"))
         yield connection
 
 
@@ -67,12 +75,17 @@ def migrating(engine: Engine) -> Iterator[Connection]:
         yield connection
 
 
-def insert_or_ignore(engine: Engine, table: Table, values: Mapping[str, Any]) -> Executable:
-    """Insert one row unless its key is there; `rowcount` of the result says whether it was inserted."""
+def insert_or_ignore(engine: Engine, table: Table, values: Mapping[str, Any] | None = None) -> Executable:
+    """Insert one row unless its key is there; `rowcount` of the result says whether it was inserted.
+
+    values: None for a statement that is executed with a list of rows.
+    """
     insert = sqlite.insert if engine.dialect.name == "sqlite" else postgresql.insert
-    statement = insert(table).values(dict(values)).on_conflict_do_nothing()
+    statement = insert(table).on_conflict_do_nothing()
     # Else the driver's count of inserted rows is not kept, and -1 stands in for it.
-    return statement.execution_options(preserve_rowcount=True)
+    return (statement if values is None else statement.values(dict(values))).execution_options(
+        preserve_rowcount=True
+    )
 
 
 def _sqlite(url: URL) -> Engine:
@@ -90,13 +103,14 @@ def _sqlite(url: URL) -> Engine:
     def prepare(connection: Any, _record: Any) -> None:
         # None: the driver opens no transactions of its own, `begin` below does.
         connection.isolation_level = None
-        connection.execute(f"PRAGMA busy_timeout = {int(BUSY_TIMEOUT_S * 1000)}")
         connection.execute("PRAGMA foreign_keys = ON")
 
     @event.listens_for(engine, "begin")
     def begin(connection: Connection) -> None:
-        writes = connection.get_execution_options().get("leukocds_writes", False)
-        connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+        options = connection.get_execution_options()
+        patience_ms = options.get("leukocds_patience_ms", int(1000 * BUSY_TIMEOUT_S))
+        connection.exec_driver_sql(f"PRAGMA busy_timeout = {patience_ms}")
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if options.get("leukocds_writes", False) else "BEGIN")
 
     return engine
 
@@ -157,7 +171,7 @@ def _explain(engine: Engine, error: Exception) -> str:
     if "disk is full" in line:
         return f"the assessment store {path} cannot be written: the disk is full"
     if "locked" in line or "busy" in line:
-        return f"the assessment store {path} was locked by someone else for {BUSY_TIMEOUT_S:g} s"
+        return f"the assessment store {path} was locked by someone else for too long"
     if "no such table" in line:
         return f"the assessment store {path} has no tables yet: it was never migrated"
     return f"the assessment store {path} failed: {line}"
