@@ -137,7 +137,7 @@ class HookStore(AssessmentStore, Protocol):
     """What the doors need besides: the cards that were sent, and the feedback on them."""
 
     def remember_cards(self, shown: Sequence[ShownCard]) -> None:
-        """Store the cards of one answer, each once for its hookInstance. Waits little for other writers."""
+        """Store the cards of one answer, each once for its hookInstance; an EHR waits meanwhile."""
         ...
 
     def actions(self, card_uuids: Sequence[str]) -> Mapping[str, tuple[Action, ...]]:

@@ -56,7 +56,7 @@ class Settings:
     repeat_critical_h: str = _setting(
         "24",
         "Hours after which a critical card that a user overrode, or any that one put off for later, is shown to that "
-        "user again; 0: at every hook; never.",
+        "user again; 0: at every hook; never: not again.",
     )
     hook_budget_s: float = _setting(2.0, "Time that one hook may spend on fetching data its prefetch lacks.")
     max_request_bytes: int = _setting(8 * 1024 * 1024, "Largest hook request body.")

@@ -14,6 +14,8 @@ from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 from cds.errors import ConfigurationError, StoreError
 
 BUSY_TIMEOUT_S = 10.0
+#: Time that a write in haste may wait for others.
+HASTE_S = 0.25
 CONNECT_TIMEOUT_S = 3
 STATEMENT_TIMEOUT_S = 15
 #: Any number, the same for all: PostgreSQL's advisory lock that lets one process migrate at a time.
@@ -46,18 +48,24 @@ def reading(engine: Engine) -> Iterator[Connection]:
 
 
 @contextmanager
-def writing(engine: Engine, patience_s: float | None = None) -> Iterator[Connection]:
+def writing(engine: Engine) -> Iterator[Connection]:
     """One transaction, committed at the end. On SQLite it takes the write lock at its start, so that it cannot fail
-    later because someone else wrote in between.
+    later because someone else wrote in between."""
+    with _in_our_words(engine), engine.execution_options(leukocds_writes=True).begin() as connection:
+        yield connection
 
-    patience_s: how long it may wait for a lock at most, for a caller whom somebody waits for.
-    """
-    patience_ms = int(1000 * (BUSY_TIMEOUT_S if patience_s is None else patience_s))
-    options = engine.execution_options(leukocds_writes=True, leukocds_patience_ms=patience_ms)
-    with _in_our_words(engine), options.begin() as connection:
-        if patience_s is not None and engine.dialect.name != "sqlite":
-            # Not a parameter: PostgreSQL takes none here.
-            connection.execute(text(f"SET LOCAL statement_timeout = {patience_ms}"))
+
+@contextmanager
+def writing_in_haste(engine: Engine) -> Iterator[Connection]:
+    """`writing` for a caller whom somebody waits for, of what may be lost with the machine's power (not with the
+    process): it waits `HASTE_S` for others at most, and not for the disk."""
+    with (
+        _in_our_words(engine),
+        engine.execution_options(leukocds_writes=True, leukocds_haste=True).begin() as connection,
+    ):
+        if engine.dialect.name != "sqlite":
+            connection.execute(text(f"SET LOCAL statement_timeout = {int(1000 * HASTE_S)}"))
+            connection.execute(text("SET LOCAL synchronous_commit = off"))
         yield connection
 
 
@@ -108,8 +116,12 @@ def _sqlite(url: URL) -> Engine:
     @event.listens_for(engine, "begin")
     def begin(connection: Connection) -> None:
         options = connection.get_execution_options()
-        patience_ms = options.get("leukocds_patience_ms", int(1000 * BUSY_TIMEOUT_S))
-        connection.exec_driver_sql(f"PRAGMA busy_timeout = {patience_ms}")
+        haste = options.get("leukocds_haste", False)
+        # Of the connection, hence set each time. NORMAL: on the disk with the next write that is not in haste.
+        connection.exec_driver_sql(
+            f"PRAGMA busy_timeout = {int(1000 * (HASTE_S if haste else BUSY_TIMEOUT_S))}"
+        )
+        connection.exec_driver_sql(f"PRAGMA synchronous = {'NORMAL' if haste else 'FULL'}")
         connection.exec_driver_sql("BEGIN IMMEDIATE" if options.get("leukocds_writes", False) else "BEGIN")
 
     return engine

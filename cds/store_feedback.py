@@ -8,12 +8,9 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, Engine, Row, Select, and_, func, select, update
 
 from cds.feedback import Action, Feedback, FeedbackLine, FeedbackSummary, Outcome, Reason, Receipt, ShownCard
-from cds.store_engine import insert_or_ignore, reading, writing
+from cds.store_engine import insert_or_ignore, reading, writing, writing_in_haste
 from cds.store_schema import accepted_suggestions, cards, feedback
 from fhir_profiles.codes import OVERRIDE_REASON
-
-#: Time that remembering the cards of an answer may wait for other writers: an EHR waits for the answer.
-PATIENCE_S = 0.25
 
 _GROUP = (cards.c.topic, cards.c.pattern, cards.c.model_name, cards.c.model_version)
 _SHOWING = and_(cards.c.uuid == feedback.c.card, cards.c.hook_instance == feedback.c.hook_instance)
@@ -27,10 +24,10 @@ class FeedbackRows:
     _clock: Callable[[], datetime]
 
     def remember_cards(self, shown: Sequence[ShownCard]) -> None:
-        """Store the cards of one answer, each once for its hookInstance. Waits little for other writers."""
+        """Store the cards of one answer, each once for its hookInstance, in haste: an EHR waits for the answer."""
         if not shown:
             return
-        with writing(self._engine, PATIENCE_S) as connection:
+        with writing_in_haste(self._engine) as connection:
             rows = [_card_row(card) for card in sorted(shown, key=lambda card: card.uuid)]
             connection.execute(insert_or_ignore(self._engine, cards), rows)
 
