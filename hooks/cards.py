@@ -147,7 +147,7 @@ def problem_card(card_uuid: str, problem: StudyProblem, base_url: str) -> Card:
 def more_card(card_uuid: str, left_out: int, shown: int, base_url: str) -> Card:
     """Mentions older smears beyond those that got a card."""
     noun = "study has" if left_out == 1 else "studies have"
-    summary = f"{left_out} older blood-smear {noun} no card here; the {shown} newest are shown"
+    summary = f"{left_out} older blood-smear {noun} no card here; only the {shown} newest are analysed"
     parts = ["Older studies are not analysed from this hook. Their reports, if any, are in the chart."]
     return _card(card_uuid, "more", summary, "info", parts, base_url)
 

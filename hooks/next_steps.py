@@ -101,7 +101,9 @@ def _order(step: dict[str, Any]) -> Order:
     if re.search(r"^\s|\s\s|\s$", step["code"]):
         raise ValueError("code must not begin or end with a space, nor hold two in a row")
     if not re.fullmatch(r"[A-Za-z][A-Za-z0-9+.-]*:\S+", step.get("system", ORDER_SYSTEM)):
-        raise ValueError("system must be an absolute address, such as http://loinc.org or urn:oid:1.2.3")
+        raise ValueError(
+            "system must be an absolute address, such as https://lab.example/orders or urn:oid:1.2.3"
+        )
     for name, allowed in (("priority", tuple(PRIORITIES)), ("category", CATEGORIES)):
         if name in step and step[name] not in allowed:
             raise ValueError(f"{name} must be one of {', '.join(allowed)}")

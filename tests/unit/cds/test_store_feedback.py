@@ -9,6 +9,7 @@ import pytest
 from cds.errors import StoreError
 from cds.feedback import Action, Outcome, Reason, Receipt
 from cds.store import SqlAssessmentStore
+from cds.store_engine import open_engine, writing, writing_in_haste
 from tests.fakes.assessments import MODEL
 from tests.fakes.feedback import (
     KNOWN,
@@ -185,6 +186,16 @@ def test_remembering_cards_waits_little_for_other_writers(store, tmp_path):
         assert time.monotonic() - began < 5  # others wait for 10 s
         raw.execute("ROLLBACK")
     store.remember_cards([shown(2)])
+
+
+def test_only_a_write_in_haste_does_not_wait_for_the_disk(tmp_path):
+    engine = open_engine(f"sqlite:///{tmp_path}/store.db")
+    found = []
+    for write in (writing, writing_in_haste, writing, writing_in_haste):
+        with write(engine) as connection:
+            found.append(connection.exec_driver_sql("PRAGMA synchronous").scalar())
+    engine.dispose()
+    assert found == [2, 1, 2, 1]  # FULL, NORMAL
 
 
 def test_comments_and_users_stay_out_of_what_values_print():

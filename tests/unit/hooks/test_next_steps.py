@@ -11,8 +11,8 @@ from tests.fakes.results import AML, finding
 GOOD = """
 [[step]]
 patterns = ["AML", "possible-apl"]
-system = "http://loinc.org"
-code = "51631-0"
+system = "https://lab.example/orders"
+code = "FLOW-1"
 display = "Flow cytometry"
 why = "Tells the lineage."
 """
@@ -58,7 +58,11 @@ def test_the_bundled_file_explains_every_field_and_pattern():
 def test_a_hospitals_own_file_takes_its_place(tmp_path):
     steps = loaded(tmp_path, GOOD)
     (order,) = steps.by_pattern["AML"]
-    assert (order.system, order.code, order.display) == ("http://loinc.org", "51631-0", "Flow cytometry")
+    assert (order.system, order.code, order.display) == (
+        "https://lab.example/orders",
+        "FLOW-1",
+        "Flow cytometry",
+    )
     assert (order.priority, order.category, order.recommended) == ("routine", "laboratory", True)
     assert steps.by_pattern["ALL"] == ()
 
@@ -78,19 +82,19 @@ def test_possible_apl_overrides_the_pattern(tmp_path):
         ('"AML", ', "7, ", "step 1: 7 is an unknown pattern"),
         ('patterns = ["AML", "possible-apl"]', "patterns = []", "step 1: patterns is missing"),
         ('patterns = ["AML", "possible-apl"]', "", "step 1: patterns is missing"),
-        ('code = "51631-0"', "", "step 1: code is missing"),
+        ('code = "FLOW-1"', "", "step 1: code is missing"),
         ('display = "Flow cytometry"', "", "step 1: display is missing"),
         ('why = "Tells the lineage."', "", "step 1: why is missing"),
-        ('"51631-0"', '" "', "step 1: code must be one line of text that is not empty"),
-        ('"51631-0"', "51631", "step 1: code must be one line"),
-        ('"51631-0"', '" 51631-0"', "step 1: code must not begin or end with a space"),
+        ('"FLOW-1"', '" "', "step 1: code must be one line of text that is not empty"),
+        ('"FLOW-1"', "7", "step 1: code must be one line"),
+        ('"FLOW-1"', '" FLOW-1"', "step 1: code must not begin or end with a space"),
         ('"Flow cytometry"', '"Flow\\ncytometry"', "step 1: display must be one line"),
-        ('"http://loinc.org"', '"LOINC"', "step 1: system must be an absolute address"),
+        ('"https://lab.example/orders"', '"LOINC"', "step 1: system must be an absolute address"),
         ("why =", 'priority = "soon"\nwhy =', "step 1: priority must be one of routine, urgent, asap, stat"),
         ("why =", 'category = "x"\nwhy =', "step 1: category must be one of laboratory, referral"),
         ("why =", 'recommended = "no"\nwhy =', "step 1: recommended must be true or false"),
         ("why =", 'wy = "x"\nwhy =', "step 1: 'wy' is no field of a step"),
-        ('"AML", ', '"AML", "AML", ', "step 1: '51631-0' is a duplicate: pattern AML has that code already"),
+        ('"AML", ', '"AML", "AML", ', "step 1: 'FLOW-1' is a duplicate: pattern AML has that code already"),
         ("[[step]]", "[step]", "holds no [[step]] tables"),
         ("[[step]]", "[[steps]]", "holds 'steps'"),
         ("[[step]]", "[[step", "is not TOML"),
@@ -102,9 +106,9 @@ def test_a_mistake_is_named_with_its_step(tmp_path, before, after, words):
 
 
 def test_a_code_that_stands_twice_under_a_pattern_is_a_duplicate(tmp_path):
-    other_system = GOOD.replace("http://loinc.org", "urn:oid:1.2.3")
+    other_system = GOOD.replace("https://lab.example/orders", "urn:oid:1.2.3")
     assert len(loaded(tmp_path, GOOD + other_system).by_pattern["AML"]) == 2
-    assert "step 2: '51631-0' is a duplicate" in refused(tmp_path, GOOD + GOOD)
+    assert "step 2: 'FLOW-1' is a duplicate" in refused(tmp_path, GOOD + GOOD)
 
 
 def test_a_file_that_is_not_there_or_not_text_is_said(tmp_path):
