@@ -5,6 +5,7 @@ from datetime import datetime
 from typing import Any, Protocol
 
 from cds.deadline import Deadline
+from cds.feedback import Action, Feedback, FeedbackSummary, Receipt, ShownCard
 from cds.values import (
     Assessment,
     ImageRef,
@@ -129,6 +130,26 @@ class AssessmentStore(Protocol):
 
     def job_counts(self) -> Mapping[str, int]:
         """State to number of jobs, for `/health` and operators."""
+        ...
+
+
+class HookStore(AssessmentStore, Protocol):
+    """What the doors need besides: the cards that were sent, and the feedback on them."""
+
+    def remember_cards(self, shown: Sequence[ShownCard]) -> None:
+        """Store the cards of one answer, each once for its hookInstance; an EHR waits meanwhile."""
+        ...
+
+    def actions(self, card_uuids: Sequence[str]) -> Mapping[str, tuple[Action, ...]]:
+        """What was done about each of those cards, the earliest first."""
+        ...
+
+    def take_feedback(self, service: str, items: Sequence[Feedback]) -> Receipt:
+        """Store all items or, where the store fails, none; the same action twice is stored once."""
+        ...
+
+    def feedback_summary(self, since: datetime | None = None) -> FeedbackSummary:
+        """What became of the cards shown since then, by topic, pattern and model version."""
         ...
 
 

@@ -4,6 +4,7 @@ import math
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
+from datetime import timedelta
 from typing import Any, get_type_hints
 from urllib.parse import urlsplit
 
@@ -49,6 +50,14 @@ class Settings:
     cors_origins: tuple[str, ...] = _setting(
         (), "Comma list of origins whose browser pages may call the CDS service; * for any; empty: none."
     )  # fmt: skip
+    next_steps: str = _setting(
+        "", "TOML file of the orders proposed for each pattern; empty: the bundled one."
+    )
+    repeat_critical_h: str = _setting(
+        "24",
+        "Hours after which a critical card that a user overrode, or any that one put off for later, is shown to that "
+        "user again; 0: at every hook; never: not again.",
+    )
     hook_budget_s: float = _setting(2.0, "Time that one hook may spend on fetching data its prefetch lacks.")
     max_request_bytes: int = _setting(8 * 1024 * 1024, "Largest hook request body.")
     connect_timeout_s: float = _setting(3.0, "Time-out for connecting to an upstream server.")
@@ -87,6 +96,7 @@ class Settings:
                 raise ConfigurationError(f"{PREFIX}{f.name.upper()} must be a number above zero, got {value}")
         if self.log_level.upper() not in ("DEBUG", "INFO", "WARNING", "ERROR"):
             raise ConfigurationError(f"{PREFIX}LOG_LEVEL is not a level: {self.log_level!r}")
+        _hours_or_never(PREFIX + "REPEAT_CRITICAL_H", self.repeat_critical_h)
         if not self.modalities:
             raise ConfigurationError(f"{PREFIX}MODALITIES is empty: no study would ever be read")
 
@@ -108,9 +118,26 @@ class Settings:
         return self.public_url or f"http://{self.host}:{self.port}"
 
     @property
+    def repeat_critical(self) -> timedelta | None:
+        """`repeat_critical_h` as a duration; None for never."""
+        return _hours_or_never(PREFIX + "REPEAT_CRITICAL_H", self.repeat_critical_h)
+
+    @property
     def embedded(self) -> bool:
         """Whether the Celery worker runs as a thread of the serving process."""
         return self.broker_url.startswith("memory://")
+
+
+def _hours_or_never(variable: str, text: str) -> timedelta | None:
+    if text.lower() == "never":
+        return None
+    try:
+        hours = float(text)
+        if 0 <= hours < math.inf:
+            return timedelta(hours=hours)
+    except (ValueError, OverflowError):
+        pass  # said below
+    raise ConfigurationError(f"{variable} must be a number of hours from 0 on, or never, got {text!r}")
 
 
 def _check_address(variable: str, url: str) -> None:

@@ -99,3 +99,57 @@ jobs = Table(
     Index("ix_jobs_state", "state", "updated_at"),
     Index("ix_jobs_study_uid", "study_uid"),
 )
+
+cards = Table(
+    "cards",
+    metadata,
+    # One row for each card in each answer; a repeated hookInstance is the same answer.
+    Column("uuid", String(36), primary_key=True),
+    Column("hook_instance", String(36), primary_key=True),
+    Column("card_key", String(36), nullable=False),
+    Column("fingerprint", Text, nullable=False),
+    Column("service", Text, nullable=False),
+    Column("hook", Text, nullable=False),
+    Column("user_reference", Text),
+    Column("fhir_server", Text),
+    Column("subject_key", String(36)),
+    Column("topic", String(32), nullable=False),
+    Column("indicator", String(16), nullable=False),
+    Column("pattern", String(16)),
+    Column("model_name", Text, nullable=False),
+    Column("model_version", Text, nullable=False),
+    Column("model_digest", String(64), nullable=False),
+    Column("shown_at", UtcDateTime, nullable=False),
+    # JSON: uuid of each suggestion to the code of what it would order.
+    Column("suggestions", Text, nullable=False),
+    Index("ix_cards_shown_at", "shown_at"),
+)
+
+feedback = Table(
+    "feedback",
+    metadata,
+    # What the client sent, of whatever length up to 128: it may be no uuid of ours.
+    Column("card", String(128), primary_key=True),
+    Column("outcome", String(16), primary_key=True),
+    Column("outcome_at", UtcDateTime, primary_key=True),
+    # With `card`, the row of `cards` that it is about; None where no such card was sent from here.
+    Column("hook_instance", String(36)),
+    Column("service", Text, nullable=False),
+    Column("received_at", UtcDateTime, nullable=False),
+    Column("reason_system", Text),
+    Column("reason_code", Text),
+    Column("reason_display", Text),
+    Column("user_comment", Text),
+    Index("ix_feedback_received_at", "received_at"),
+)
+
+accepted_suggestions = Table(
+    "accepted_suggestions",
+    metadata,
+    Column("card", String(128), primary_key=True),
+    Column("outcome_at", UtcDateTime, primary_key=True),
+    Column("suggestion", String(128), primary_key=True),
+    # Code of what it orders; None where the card has no such suggestion.
+    Column("order_code", Text),
+    Column("received_at", UtcDateTime, nullable=False),
+)

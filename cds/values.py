@@ -62,6 +62,12 @@ class ReportState(StrEnum):
     WRITTEN = "written"
 
 
+def derived_uuid(*parts: str) -> str:
+    """UUID version 5 of those parts; lone surrogates, which no encoding has, stand as question marks."""
+    name = "\n".join(parts).encode("utf-8", "replace").decode("utf-8")
+    return str(uuid.uuid5(NAMESPACE, name))
+
+
 def is_uid(text: str) -> bool:
     """Whether `text` is a DICOM UID (PS3.5 section 9.1): dotted decimals, no leading zeros, at most 64 characters."""
     return len(text) <= 64 and _UID.fullmatch(text) is not None

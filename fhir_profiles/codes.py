@@ -33,6 +33,7 @@ PATTERN = "urn:leukocds:pattern"
 PATTERN_PROBABILITY = "urn:leukocds:pattern-probability"
 NOT_ANALYSED = "urn:leukocds:not-analysed-reason"
 RESULT = "urn:leukocds:result"
+OVERRIDE_REASON = "urn:leukocds:override-reason"
 
 _MCODE = "HL7 mCODE STU1 ballot, value set of the differential panels"
 _LOINC_24318 = "loinc.org, panel 24318-8"
@@ -148,6 +149,15 @@ _NOT_ANALYSED_NAMES = {
     "out-of-distribution": "Images unlike blood smears",
     "too-few-cells": "Too few cells",
 }
+#: Why a user overrides a card, in the order in which a card offers them.
+_OVERRIDE_REASON_NAMES = {
+    "already-known": "Diagnosis is already known",
+    "already-ordered": "Work-up is already under way",
+    "disagree-with-reading": "Smear was reviewed by a human and says otherwise",
+    "sample-problem": "Sample or images are not good enough to act on",
+    "not-relevant-now": "Not my patient, or not relevant to this visit",
+    "will-review-later": "Will review later",
+}
 
 CELL_TYPES: Mapping[str, Code] = {c: Code(CELL_TYPE, c, name, _OURS) for c, name in _CELL_NAMES.items()}
 CELL_COUNTS: Mapping[str, Code] = {
@@ -161,6 +171,9 @@ PATTERN_PROBABILITIES: Mapping[str, Code] = {
 }
 NOT_ANALYSED_REASONS: Mapping[str, Code] = {
     c: Code(NOT_ANALYSED, c, name, _OURS) for c, name in _NOT_ANALYSED_NAMES.items()
+}
+OVERRIDE_REASONS: Mapping[str, Code] = {
+    c: Code(OVERRIDE_REASON, c, name, _OURS) for c, name in _OVERRIDE_REASON_NAMES.items()
 }
 
 TABLE: tuple[Code, ...] = (
@@ -187,6 +200,7 @@ TABLE: tuple[Code, ...] = (
     *PATTERNS.values(),
     *PATTERN_PROBABILITIES.values(),
     *NOT_ANALYSED_REASONS.values(),
+    *OVERRIDE_REASONS.values(),
 )
 
 
@@ -199,6 +213,7 @@ def code_systems() -> list[dict[str, Any]]:
         PATTERN_PROBABILITY: "Probabilities of the patterns",
         NOT_ANALYSED: "Reasons why a smear was not analysed",
         RESULT: "Other codes of LeukoCDS results",
+        OVERRIDE_REASON: "Reasons for overriding a card",
     }
     return [
         {

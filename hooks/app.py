@@ -25,6 +25,7 @@ from cds.errors import (
 )
 from hooks.cds_requests import parse_request
 from hooks.context import Context
+from hooks.feedback import feedback_routes
 from hooks.health import health_routes
 from hooks.pages import error_page, page_routes
 from hooks.services import SERVICE_ID, answer, discovery
@@ -85,6 +86,7 @@ def create_app(context: Context) -> Flask:
         )
         return _json(cards)
 
+    feedback_routes(app, context)
     page_routes(app, context)
     health_routes(app, context)
     _handle_errors(app)

@@ -19,6 +19,7 @@ from cds.store import SqlAssessmentStore
 from cds.values import ModelIdentity, StudyRef
 from hooks.context import Context
 from hooks.lease import Flag
+from hooks.next_steps import NextSteps, bundled_next_steps, load_next_steps
 from hooks.recovery import Sweeper
 from hooks.stroke import WorkerParts
 from hooks.tasks import TaskQueue
@@ -51,6 +52,7 @@ def context(settings: Settings, worker_alive: Callable[[], bool] | None = None) 
         settings=settings,
         store=store,
         model=model,
+        next_steps=next_steps(settings),
         submit=queue.submit_study,
         fhir_server=fhir_server,
         allow_list=allow_list,
@@ -98,6 +100,11 @@ def open_store(settings: Settings) -> SqlAssessmentStore:
 def model_identity(settings: Settings) -> ModelIdentity:
     """Which model package is configured; its networks stay unloaded. Raises PackageError."""
     return load_identity(_package_folder(settings))
+
+
+def next_steps(settings: Settings) -> NextSteps:
+    """The configured orders for each pattern. Raises ConfigurationError naming the step that is wrong."""
+    return load_next_steps(Path(settings.next_steps) if settings.next_steps else bundled_next_steps())
 
 
 def load_reader(settings: Settings) -> SmearReader:

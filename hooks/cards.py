@@ -1,17 +1,16 @@
 """Cards (CDS Hooks 2.0, "Card Attributes"): one function for each state that a smear can be in.
 
-A card never holds null or anything empty, and its uuid derives from what it says about which result, so that the
-same answer is the same card wherever it is shown.
+A card never holds null or anything empty. Its uuid is given: what makes it the same card again, `hooks.hygiene` says.
 """
 
-import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from cds.locate import StudyProblem
 from cds.report_text import cell_name, percent
-from cds.values import NAMESPACE, Assessment, Finding, Job, JobState, NotAnalysed, NotAnalysedReason, Pattern
+from cds.values import Assessment, Finding, Job, JobState, NotAnalysed, NotAnalysedReason, Pattern
+from fhir_profiles.codes import OVERRIDE_REASONS
 from hooks.suggestions import Chosen, suggestions
 from hooks.wording import (
     NOT_A_DIAGNOSIS,
@@ -31,16 +30,8 @@ Card = dict[str, Any]
 #: CDS Hooks 2.0: "under 140 characters".
 MAX_SUMMARY = 139
 TOPIC_SYSTEM = "urn:leukocds:card-topic"
-OVERRIDE_SYSTEM = "urn:leukocds:override-reason"
 
 _MAX_REFUSED_SHOWN = 5
-_OVERRIDE_REASONS = (
-    ("already-known", "Diagnosis is already known"),
-    ("already-ordered", "Work-up is already under way"),
-    ("smear-reviewed", "Smear was reviewed by a human and says otherwise"),
-    ("poor-image", "Images are not good enough to act on"),
-    ("not-relevant", "Not relevant to this visit"),
-)
 _INDICATORS = {
     Pattern.HEALTHY: "info",
     Pattern.ALL: "critical",
@@ -77,6 +68,7 @@ def indicator(outcome: Finding | NotAnalysed) -> str:
 
 
 def assessment_card(
+    card_uuid: str,
     assessment: Assessment,
     base_url: str,
     chosen: Chosen,
@@ -91,7 +83,7 @@ def assessment_card(
     """
     outcome = assessment.outcome
     if isinstance(outcome, NotAnalysed):
-        return _not_analysed_card(assessment, outcome, base_url)
+        return _not_analysed_card(card_uuid, assessment, outcome, base_url)
     summary = shorten(headline(outcome, assessment.study.started), MAX_SUMMARY)
     parts = _result_parts(assessment, outcome)
     if grown:
@@ -102,15 +94,15 @@ def assessment_card(
         parts.append(
             "Earlier automated readings of this patient:\n\n" + _bullets(_earlier_line(e) for e in earlier)
         )
-    card = _card(assessment.key, "result", summary, indicator(outcome), parts, base_url)
+    card = _card(card_uuid, "result", summary, indicator(outcome), parts, base_url)
     card["links"] = [_study_link(assessment, base_url)]
-    if proposed := suggestions(assessment, outcome, summary, chosen):
+    if proposed := suggestions(card_uuid, assessment, outcome, summary, chosen):
         card["suggestions"] = proposed
         card["selectionBehavior"] = "any"
     return _with_override_reasons(card)
 
 
-def job_card(job: Job, base_url: str) -> Card:
+def job_card(card_uuid: str, job: Job, base_url: str) -> Card:
     """A study without a result yet: waiting, being read, or given up. Raises ValueError for a job that is done."""
     when = (
         f" of {job.study.started[:10]}" if job.study.started else ""
@@ -121,10 +113,10 @@ def job_card(job: Job, base_url: str) -> Card:
             parts.append(
                 f"The last attempt did not succeed: {markdown(job.reason)} It is tried again by itself."
             )
-        return _card(job.key, "queued", f"Blood smear{when}: analysis queued", "info", parts, base_url)
+        return _card(card_uuid, "queued", f"Blood smear{when}: analysis queued", "info", parts, base_url)
     if job.state is JobState.RUNNING:
         parts = [f"The blood smear{when} is being read now. The result comes with the next hook."]
-        return _card(job.key, "running", f"Blood smear{when} is being read", "info", parts, base_url)
+        return _card(card_uuid, "running", f"Blood smear{when} is being read", "info", parts, base_url)
     if job.state is JobState.FAILED:
         reason = (job.reason or "no reason was recorded").rstrip(".")
         parts = [
@@ -133,11 +125,11 @@ def job_card(job: Job, base_url: str) -> Card:
             "review, and tell those who run this service. It is tried again on a later visit.",
         ]
         summary = f"Blood smear{when} could not be read, because {reason}"
-        return _with_override_reasons(_card(job.key, "failed", summary, "warning", parts, base_url))
+        return _with_override_reasons(_card(card_uuid, "failed", summary, "warning", parts, base_url))
     raise ValueError("a finished job has an assessment, not a card of its own")
 
 
-def problem_card(problem: StudyProblem, base_url: str) -> Card:
+def problem_card(card_uuid: str, problem: StudyProblem, base_url: str) -> Card:
     """A study that cannot be queued: its ImagingStudy lacks something, or points where we do not go."""
     name = problem.imaging_study or problem.study_uid or "an ImagingStudy without identifier"
     reason = problem.reason.rstrip(".")
@@ -147,19 +139,20 @@ def problem_card(problem: StudyProblem, base_url: str) -> Card:
         "It is tried again with the next hook. Unless a server was out, the ImagingStudy, its Endpoint or this "
         "service's settings have to be corrected.",
     ]
-    key = "\n".join([problem.imaging_study or "", problem.study_uid or "", problem.reason])
-    return _card(key, "problem", f"A blood smear cannot be analysed: {reason}", "warning", parts, base_url)
+    return _card(
+        card_uuid, "problem", f"A blood smear cannot be analysed: {reason}", "warning", parts, base_url
+    )
 
 
-def more_card(left_out: int, shown: int, patient: str, base_url: str) -> Card:
+def more_card(card_uuid: str, left_out: int, shown: int, base_url: str) -> Card:
     """Mentions older smears beyond those that got a card."""
     noun = "study has" if left_out == 1 else "studies have"
-    summary = f"{left_out} older blood-smear {noun} no card here; the {shown} newest are shown"
+    summary = f"{left_out} older blood-smear {noun} no card here; only the {shown} newest are analysed"
     parts = ["Older studies are not analysed from this hook. Their reports, if any, are in the chart."]
-    return _card(f"{patient}\n{left_out}\n{shown}", "more", summary, "info", parts, base_url)
+    return _card(card_uuid, "more", summary, "info", parts, base_url)
 
 
-def _not_analysed_card(assessment: Assessment, outcome: NotAnalysed, base_url: str) -> Card:
+def _not_analysed_card(card_uuid: str, assessment: Assessment, outcome: NotAnalysed, base_url: str) -> Card:
     parts = [
         f"**Not analysed:** {markdown(outcome.detail)}",
         f"{WHAT_TO_DO[outcome.reason]} This says nothing about the patient.",
@@ -167,7 +160,7 @@ def _not_analysed_card(assessment: Assessment, outcome: NotAnalysed, base_url: s
         _provenance(assessment),
     ]
     card = _card(
-        assessment.key,
+        card_uuid,
         "not-analysed",
         f"Blood smear{of_date(assessment.study.started)} could not be analysed: {NOT_ANALYSED[outcome.reason]}",
         "warning",
@@ -237,10 +230,12 @@ def _study_link(assessment: Assessment, base_url: str) -> dict[str, str]:
     }
 
 
-def _card(key: str, state: str, summary: str, indicator: str, parts: Sequence[str], base_url: str) -> Card:
+def _card(
+    card_uuid: str, state: str, summary: str, indicator: str, parts: Sequence[str], base_url: str
+) -> Card:
     topics = {"result": "Blood smear reading", "not-analysed": "Blood smear not analysed"}
     return {
-        "uuid": str(uuid.uuid5(NAMESPACE, f"card\n{state}\n{key}")),
+        "uuid": card_uuid,
         "summary": shorten(summary, MAX_SUMMARY),
         "indicator": indicator,
         "detail": "\n\n".join(parts),
@@ -258,10 +253,8 @@ def _card(key: str, state: str, summary: str, indicator: str, parts: Sequence[st
 
 def _with_override_reasons(card: Card) -> Card:
     if card["indicator"] != "info":
-        card["overrideReasons"] = [
-            {"system": OVERRIDE_SYSTEM, "code": code, "display": display}
-            for code, display in _OVERRIDE_REASONS
-        ]
+        # CDS Hooks 2.0, "Reasons for rejecting a card": each with its display.
+        card["overrideReasons"] = [reason.coding() for reason in OVERRIDE_REASONS.values()]
     return card
 
 

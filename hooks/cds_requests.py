@@ -70,6 +70,7 @@ class HookRequest:
     patient: Prefetched = Prefetched(PrefetchState.ABSENT)
     studies: Prefetched = Prefetched(PrefetchState.ABSENT)
     reports: Prefetched = Prefetched(PrefetchState.ABSENT)
+    orders: Prefetched = Prefetched(PrefetchState.ABSENT)
     #: Orders of order-select and order-sign; `selections` names those just selected.
     draft_orders: tuple[Resource, ...] = field(default=(), repr=False)
     selections: tuple[str, ...] = field(default=(), repr=False)
@@ -94,7 +95,7 @@ def parse_request(body: bytes) -> HookRequest:
     try:
         request = (model or _Request[_Context]).model_validate(content)
     except ValidationError as error:
-        raise BadRequest(_in_words(error)) from None
+        raise BadRequest(in_words(error)) from None
     return _value(request)
 
 
@@ -257,10 +258,14 @@ class _FhirAuthorization(_Model):
     patient: _Text | None = None
 
 
+_PrefetchKey = Literal["patient", "studies", "reports", "orders"]
+
+
 class _Prefetch(_Model):
     patient: _Patient | None = None
     studies: _Search | None = None
     reports: _Search | None = None
+    orders: _Search | None = None
 
 
 C = TypeVar("C", bound=_Context)
@@ -305,6 +310,7 @@ def _value(request: _Request[Any]) -> HookRequest:
         patient=_prefetched(request.prefetch, "patient"),
         studies=_prefetched(request.prefetch, "studies"),
         reports=_prefetched(request.prefetch, "reports"),
+        orders=_prefetched(request.prefetch, "orders"),
         draft_orders=bundle_resources(getattr(context, "draft_orders", {})),
         selections=tuple(getattr(context, "selections", ())),
         study_references=tuple(_relative(n, request.fhir_server) for n in named if isinstance(n, str)),
@@ -312,7 +318,7 @@ def _value(request: _Request[Any]) -> HookRequest:
     )
 
 
-def _prefetched(prefetch: _Prefetch | None, key: Literal["patient", "studies", "reports"]) -> Prefetched:
+def _prefetched(prefetch: _Prefetch | None, key: _PrefetchKey) -> Prefetched:
     if prefetch is None or key not in prefetch.model_fields_set:
         return Prefetched(PrefetchState.ABSENT)
     resource: Resource | None = getattr(prefetch, key)
@@ -363,7 +369,8 @@ def _relative(reference: str, fhir_server: str | None) -> str:
     return match[1]
 
 
-def _in_words(error: ValidationError) -> str:
+def in_words(error: ValidationError) -> str:
+    """Every wrong field by its path and what is wrong with it, without what was sent."""
     problems = [
         _problem(e["loc"], e["type"], e["msg"]) for e in error.errors(include_input=False, include_url=False)
     ]

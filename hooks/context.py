@@ -4,9 +4,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from cds.allowlist import AllowList
-from cds.ports import AssessmentStore, FhirServer
+from cds.ports import FhirServer, HookStore
 from cds.settings import Settings
 from cds.values import ModelIdentity
+from hooks.next_steps import NextSteps
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -14,8 +15,10 @@ class Context:
     """Collaborators of the request stroke."""
 
     settings: Settings
-    store: AssessmentStore
+    store: HookStore
     model: ModelIdentity
+    #: What is proposed for each pattern.
+    next_steps: NextSteps
     #: Sends a job key to the queue; raises when the broker cannot be reached.
     submit: Callable[[str], None]
     #: FHIR server at an allow-listed address, with the hook's token or None.

@@ -1,17 +1,21 @@
-"""The pages: what a study's card links to, and a front page. Server-rendered, no script, nothing from another host."""
+"""The pages: what a study's card links to, what became of the cards, and a front page.
+
+Server-rendered, no script, nothing from another host.
+"""
 
 import base64
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from flask import Flask, Response, render_template
+from flask import Flask, Response, render_template, request
 
 from cds.errors import UnknownService
 from cds.report_text import cell_name, percent
 from cds.values import Assessment, Cell, Finding, NotAnalysed, ReportState, wilson_interval
 from hooks.cards import WHAT_TO_DO, indicator
 from hooks.context import Context
+from hooks.feedback_table import NOTE, parse_since, table, unknown
 from hooks.services import SERVICE_ID
 from hooks.wording import (
     NOT_A_DIAGNOSIS,
@@ -68,6 +72,20 @@ def page_routes(app: Flask, context: Context) -> None:
             raise UnknownService("There is no reading under this address.")
         state, reference = context.store.report_state(assessment.key)
         return render_template("study.html", **_view(assessment, reference or _REPORT_STATES[state]))
+
+    @app.get("/feedback")
+    def feedback() -> str:
+        """Counts alone: no patient, no user, no comment."""
+        text = request.args.get("since", "")
+        since = parse_since(text) if text else None
+        summary = context.store.feedback_summary(since)
+        return render_template(
+            "feedback.html",
+            rows=table(summary),
+            unknown=unknown(summary),
+            note=NOTE,
+            since=f"{since:%Y-%m-%d %H:%M} UTC" if since else None,
+        )
 
 
 def error_page(status: int, text: str) -> Response:

@@ -2,7 +2,8 @@
 
 The patient's ImagingStudies are essential: where they cannot be had the answer is 412, never an empty card list.
 The patient and the earlier reports are not: without them the cards only say less. One exception: a FHIR server that
-says the patient does not exist contradicts the hook, and that is a 412 too.
+says the patient does not exist contradicts the hook, and that is a 412 too. Active orders only keep a suggestion from
+being made twice: they are used where they were sent, and never fetched.
 """
 
 from collections.abc import Callable, Sequence
@@ -60,6 +61,7 @@ def templates(modalities: Sequence[str]) -> dict[str, str]:
         "patient": f"Patient/{patient}",
         "studies": f"ImagingStudy?patient={patient}&modality={','.join(modalities)}&_sort=-started",
         "reports": f"DiagnosticReport?patient={patient}&code={_REPORT_CODE}&_sort=-date&_count=20",
+        "orders": f"ServiceRequest?patient={patient}&status=active&_sort=-authored&_count=100",
     }
 
 

@@ -14,7 +14,7 @@ from cds.errors import ConfigurationError
 from cds.settings import Settings
 from hooks import logs
 from hooks.app import create_app
-from hooks.bootstrap import context, model_identity, open_store
+from hooks.bootstrap import context, model_identity, next_steps, open_store
 from hooks.embedded import EmbeddedWorker
 
 _log = structlog.get_logger(__name__)
@@ -38,6 +38,7 @@ def run(settings: Settings) -> None:
         )
     logs.configure(settings)
     model_identity(settings)
+    next_steps(settings)
     store = open_store(settings)
     store.migrate()
     store.close()

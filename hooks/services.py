@@ -14,12 +14,13 @@ from cds.errors import StoreError
 from cds.locate import Located, StudyProblem, locate
 from cds.ports import Resource
 from cds.settings import Settings
-from cds.values import Assessment, JobState, ReportState, StudyRef
+from cds.values import Assessment, JobState, ReportState, StudyRef, derived_uuid
 from hooks.cards import Card, Earlier, assessment_card, job_card, more_card, problem_card
 from hooks.cds_requests import HookRequest, hooks
 from hooks.context import Context
+from hooks.hygiene import SIGNED, Identity, Offer, fingerprint, sift, stable_key, user_of
 from hooks.prefetch import Chart, gather, templates
-from hooks.suggestions import Chosen, order_codes
+from hooks.suggestions import Chosen, open_orders, order_codes
 from hooks.wording import shorten
 
 SERVICE_ID = "leukemia-smear"
@@ -62,7 +63,8 @@ def discovery(settings: Settings) -> dict[str, Any]:
 
 
 def answer(request: HookRequest, context: Context) -> dict[str, list[Card]]:
-    """`{"cards": [...]}`. The list is empty only when the patient has no smear images.
+    """`{"cards": [...]}`. The list is empty only when the patient has no smear images, or when the user has dealt with
+    every reading there is (CDS Hooks 2.0, "CDS Service Response": `cards` may be empty).
 
     Raises BadRequest, MissingFhirData and StoreError; an outage is never an empty list.
     """
@@ -72,19 +74,29 @@ def answer(request: HookRequest, context: Context) -> dict[str, list[Card]]:
     newest, strangers = _of_patient(located.studies, request.patient_reference)
     problems = [*chart.problems, *located.problems, *strangers]
     base_url = context.settings.base_url
-    cards: list[Card] = []
+    offers: list[Offer] = []
     for study in newest[:MAX_STUDIES]:
         try:
-            cards += _study_cards(study, request, chart, context)
+            offers += _study_offers(study, request, chart, context)
         except _NotReadable as unusable:
             problems += unusable.problems
     if len(newest) > MAX_STUDIES:
         left_out = len(newest) - MAX_STUDIES
-        cards.append(more_card(left_out, MAX_STUDIES, request.patient_reference, base_url))
-    cards += [problem_card(problem, base_url) for problem in problems[:MAX_PROBLEMS]]
+        more = _identity(request, f"{left_out} older ones beyond {MAX_STUDIES}", "more")
+        offers.append(Offer(identity=more, card=more_card(more.uuid, left_out, MAX_STUDIES, base_url)))
+    for problem in problems[:MAX_PROBLEMS]:
+        # The reason may name a server or a resource: what is remembered is only whether it is the same one.
+        said = f"problem {derived_uuid('reason', problem.reason)}"
+        named = _identity(request, said, "problem", problem.imaging_study or "", problem.study_uid or "")
+        offers.append(Offer(identity=named, card=problem_card(named.uuid, problem, base_url)))
     if problems:
         _log.warning("studies that cannot be read", count=len(problems))
-    return {"cards": cards}
+    return {"cards": sift(offers, SERVICE_ID, request, context)}
+
+
+def _identity(request: HookRequest, says: str, *subject: str) -> Identity:
+    key = stable_key(SERVICE_ID, request.patient_reference, *subject)
+    return Identity(key=key, fingerprint=says, user=user_of(request))
 
 
 def _of_patient(studies: Sequence[StudyRef], patient: str) -> tuple[list[StudyRef], list[StudyProblem]]:
@@ -105,7 +117,7 @@ def _of_patient(studies: Sequence[StudyRef], patient: str) -> tuple[list[StudyRe
     return own, problems
 
 
-def _study_cards(study: StudyRef, request: HookRequest, chart: Chart, context: Context) -> list[Card]:
+def _study_offers(study: StudyRef, request: HookRequest, chart: Chart, context: Context) -> list[Offer]:
     store, digest = context.store, context.model.digest
     latest = store.latest(study.study_uid, digest)
     if latest is not None:
@@ -123,9 +135,14 @@ def _study_cards(study: StudyRef, request: HookRequest, chart: Chart, context: C
         return [_result(latest, request, chart, context)]
     if must_submit:
         _submit(job.key, context)
-    card = job_card(job, context.settings.base_url)
+    identity = _identity(request, job.state.value, study.study_uid)
+    waits = Offer(
+        identity=identity,
+        card=job_card(identity.uuid, job, context.settings.base_url),
+        subject_key=job.key,
+    )
     # What was found before more images came is still true, and may be urgent.
-    return [_result(latest, request, chart, context, grown=True), card] if latest else [card]
+    return [_result(latest, request, chart, context, grown=True), waits] if latest else [waits]
 
 
 def _same_patient(stored: StudyRef, study: StudyRef) -> None:
@@ -196,21 +213,48 @@ def _submit(job_key: str, context: Context) -> None:
 
 def _result(
     assessment: Assessment, request: HookRequest, chart: Chart, context: Context, *, grown: bool = False
-) -> Card:
+) -> Offer:
     state, report = context.store.report_state(assessment.key)
     encounter = f"Encounter/{request.encounter_id}" if request.encounter_id else None
-    return assessment_card(
+    reports = chart.reports or ()
+    says = fingerprint(assessment.outcome, _signed(reports, assessment))
+    identity = _identity(request, says, assessment.study.study_uid)
+    card = assessment_card(
+        identity.uuid,
         assessment,
         context.settings.base_url,
         Chosen(
             patient=request.patient_reference,
             encounter=encounter,
-            ordered=order_codes(request.draft_orders),
+            steps=context.next_steps,
+            ordered=order_codes([*request.draft_orders, *_open_orders(request)]),
         ),
         report=report if state is ReportState.WRITTEN else None,
-        earlier=_earlier(chart.reports or (), assessment),
+        earlier=_earlier(reports, assessment),
         grown=grown,
     )
+    return Offer(identity=identity, card=card, assessment=assessment, subject_key=assessment.key)
+
+
+def _open_orders(request: HookRequest) -> list[Resource]:
+    """What the patient has been ordered, as far as the prefetch tells."""
+    return [o for o in open_orders(request.orders.resources) if _is_about(o, request.patient_reference)]
+
+
+def _signed(reports: Sequence[Resource], assessment: Assessment) -> str | None:
+    """Status of the reading's own report, once a human has signed it and as far as the chart tells."""
+    for report in reports:
+        if any(assessment.key in str(i.get("value")) for i in _own_identifiers(report)):
+            status = report.get("status")
+            if status in SIGNED and _is_about(report, assessment.study.patient):
+                return str(status)
+    return None
+
+
+def _own_identifiers(report: Resource) -> list[Resource]:
+    identifiers = report.get("identifier")
+    named = [i for i in identifiers if isinstance(i, dict)] if isinstance(identifiers, list) else []
+    return [i for i in named if str(i.get("system", "")).startswith(_OWN_IDENTIFIERS)]
 
 
 def _earlier(reports: Sequence[Resource], assessment: Assessment) -> list[Earlier]:
@@ -220,9 +264,7 @@ def _earlier(reports: Sequence[Resource], assessment: Assessment) -> list[Earlie
     """
     found = []
     for report in reports:
-        identifiers = report.get("identifier")
-        named = [i for i in identifiers if isinstance(i, dict)] if isinstance(identifiers, list) else []
-        own = [i for i in named if str(i.get("system", "")).startswith(_OWN_IDENTIFIERS)]
+        own = _own_identifiers(report)
         when = report.get("effectiveDateTime") or report.get("issued")
         conclusion = report.get("conclusion")
         if not own or any(assessment.key in str(i.get("value")) for i in own):
@@ -238,9 +280,9 @@ def _earlier(reports: Sequence[Resource], assessment: Assessment) -> list[Earlie
     return sorted(found, key=lambda e: e.when, reverse=True)[:_MAX_EARLIER]
 
 
-def _is_about(report: Resource, patient: str | None) -> bool:
-    """False where the report names a patient and it is another one; absolute and versioned references count too."""
-    subject = report.get("subject")
+def _is_about(resource: Resource, patient: str | None) -> bool:
+    """False where the resource names a patient and it is another one; absolute and versioned references count too."""
+    subject = resource.get("subject")
     reference = subject.get("reference") if isinstance(subject, dict) else None
     if not isinstance(reference, str):
         return True

@@ -98,6 +98,7 @@ def parts(settings: Settings) -> Iterator[Part]:
             _model,
             f"check {PREFIX}MODEL_PACKAGE; a package is a folder with card.json and its weights",
         ),
+        ("next steps", _next_steps, f"correct the file that {PREFIX}NEXT_STEPS names, or unset it"),
         ("FHIR server", _fhir, f"check {PREFIX}FHIR_URL and {PREFIX}FHIR_TOKEN, and that the server runs"),
         ("archive", _archive, f"check {PREFIX}ARCHIVE_URL, _USER and _PASSWORD, and that the archive runs"),
         (
@@ -159,6 +160,14 @@ def _model(settings: Settings) -> str:
     load_card(folder)  # compares every file with the digest that the card states
     identity = load_identity(folder)
     return f"{identity.name} {identity.version}, sha256 {identity.digest}"
+
+
+def _next_steps(settings: Settings) -> str:
+    from hooks.next_steps import bundled_next_steps, load_next_steps
+
+    path = Path(settings.next_steps) if settings.next_steps else bundled_next_steps()
+    steps = load_next_steps(path).by_pattern
+    return ", ".join(f"{name} {len(orders)}" for name, orders in steps.items() if orders)
 
 
 def _fhir(settings: Settings) -> str:

@@ -10,6 +10,7 @@ from cds.settings import Settings
 from cds.store import SqlAssessmentStore
 from cds.values import ModelIdentity
 from hooks.context import Context
+from hooks.next_steps import bundled_next_steps, load_next_steps
 from tests.fakes.assessments import MODEL
 
 
@@ -44,6 +45,7 @@ def make_context(
         settings=settings,
         store=store,
         model=model,
+        next_steps=load_next_steps(bundled_next_steps()),
         submit=submit or Queue(),
         fhir_server=lambda url, token: HttpFhirServer(
             url, token=token, connect_timeout_s=1.0, read_timeout_s=settings.read_timeout_s

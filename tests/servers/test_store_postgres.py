@@ -18,6 +18,7 @@ from cds.store_engine import open_engine
 from cds.store_schema import metadata
 from cds.values import JobState, ReportState
 from tests.fakes.assessments import MODEL, assessment, study
+from tests.fakes.feedback import LATER, accepted, card_uuid, overridden, shown
 
 ENQUEUE = """
 import sys
@@ -136,3 +137,25 @@ def test_a_server_that_is_not_there_is_a_store_error():
     with closing(SqlAssessmentStore("postgresql://nobody@127.0.0.1:1/none")) as absent:
         with pytest.raises(StoreError, match="failed"):
             absent.check()
+
+
+def test_cards_shown_and_feedback_told_by_many_at_once_are_stored_once(store):
+    at_once(8, lambda _: store.remember_cards([shown(1), shown(2)]))
+    items = [accepted(1), overridden(2, reason=LATER, comment="seen"), overridden(3)]
+    receipts = at_once(8, lambda _: store.take_feedback("leukemia-smear", items))
+    assert sum(receipt.stored for receipt in receipts) == 3
+    assert {receipt.unknown_cards for receipt in receipts} == {1}
+    (action,) = store.actions([card_uuid(2)])[card_uuid(2)]
+    assert action.reason is not None
+    assert action.reason.code == "will-review-later"
+    summary = store.feedback_summary(datetime(2026, 5, 1, tzinfo=UTC))
+    (line,) = summary.lines
+    assert (line.cards, line.showings, line.accepted, line.overridden) == (2, 2, 1, 1)
+    assert line.reasons == {"will-review-later": 1}
+    assert summary.unknown_cards == 1
+
+
+def test_batches_in_opposite_order_do_not_end_each_other(store):
+    items = [overridden(number) for number in range(60)]
+    receipts = at_once(6, lambda n: store.take_feedback("leukemia-smear", items[:: -1 if n % 2 else 1]))
+    assert sum(receipt.stored for receipt in receipts) == 60

@@ -126,3 +126,14 @@ def test_reports_go_to_the_configured_server_with_our_token(settings):
         settings = replace(settings, fhir_url=fhir.url, fhir_token="ours")
         bootstrap.worker_parts(settings, stopping=None).fhir.search("Patient", {})
         assert fhir.received[0].headers["Authorization"] == "Bearer ours"
+
+
+def test_the_next_steps_are_the_bundled_ones_or_the_configured_file(settings, tmp_path):
+    assert bootstrap.context(settings).next_steps.by_pattern["ALL"]
+    path = tmp_path / "steps.toml"
+    path.write_text("step = []")
+    configured = replace(settings, next_steps=str(path))
+    assert not bootstrap.context(configured).next_steps.by_pattern["ALL"]
+    path.write_text("[[step]]")
+    with pytest.raises(ConfigurationError, match=r"LEUKOCDS_NEXT_STEPS: .* step 1: "):
+        bootstrap.context(configured)

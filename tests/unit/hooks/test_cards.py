@@ -25,12 +25,15 @@ from cds.values import (
     Pattern,
 )
 from hooks.cards import MAX_SUMMARY, Earlier, assessment_card, job_card, more_card, problem_card
-from hooks.suggestions import ORDER_SYSTEM, Chosen, order_codes
+from hooks.next_steps import ORDER_SYSTEM, bundled_next_steps, load_next_steps
+from hooks.suggestions import Chosen, open_orders, order_codes, suggested_codes
 from tests.fakes.assessments import MODEL, READ_AT, assessment, study
 from tests.fakes.hook_requests import emptiness
 
 BASE = "https://leuko.example"
-CHOSEN = Chosen(patient="Patient/p-1", encounter="Encounter/e-1")
+STEPS = load_next_steps(bundled_next_steps())
+CHOSEN = Chosen(patient="Patient/p-1", encounter="Encounter/e-1", steps=STEPS)
+UUID = "5a0ec0de-0000-5000-8000-000000000000"
 GOLDEN = Path(__file__).with_name("golden")
 
 COUNTS = {
@@ -61,7 +64,7 @@ def finding_of(name: str) -> Finding:
 
 
 def card_of(outcome, **options):
-    return assessment_card(assessment(outcome=outcome), BASE, CHOSEN, **options)
+    return assessment_card(UUID, assessment(outcome=outcome), BASE, CHOSEN, **options)
 
 
 def job(state, **changes):
@@ -85,15 +88,16 @@ CARDS = {
         )
         for reason in NotAnalysedReason
     },
-    "queued": lambda: job_card(job(JobState.QUEUED), BASE),
+    "queued": lambda: job_card(UUID, job(JobState.QUEUED), BASE),
     "queued-again": lambda: job_card(
-        job(JobState.QUEUED, attempts=2, reason="the image archive pacs.example does not answer."), BASE
+        UUID, job(JobState.QUEUED, attempts=2, reason="the image archive pacs.example does not answer."), BASE
     ),
-    "running": lambda: job_card(job(JobState.RUNNING), BASE),
+    "running": lambda: job_card(UUID, job(JobState.RUNNING), BASE),
     "failed": lambda: job_card(
-        job(JobState.FAILED, attempts=6, reason="the image archive refused the credentials (401)"), BASE
+        UUID, job(JobState.FAILED, attempts=6, reason="the image archive refused the credentials (401)"), BASE
     ),
     "problem": lambda: problem_card(
+        UUID,
         StudyProblem(
             imaging_study="ImagingStudy/7",
             study_uid="1.2.826.0.1.1",
@@ -101,7 +105,7 @@ CARDS = {
         ),
         BASE,
     ),
-    "more": lambda: more_card(3, 5, "Patient/p-1", BASE),
+    "more": lambda: more_card(UUID, 3, 5, BASE),
 }
 
 
@@ -205,9 +209,11 @@ def test_what_is_among_the_draft_orders_is_not_suggested_again():
     card = CARDS["AML"]()
     drafts = [suggestion["actions"][0]["resource"] for suggestion in card["suggestions"]]
     some = replace(CHOSEN, ordered=order_codes(drafts[:3]))
-    assert codes(assessment_card(assessment(outcome=finding_of("AML")), BASE, some)) == ["coagulation-screen"]
+    assert codes(assessment_card(UUID, assessment(outcome=finding_of("AML")), BASE, some)) == [
+        "coagulation-screen"
+    ]
     everything = replace(CHOSEN, ordered=order_codes(drafts))
-    left = assessment_card(assessment(outcome=finding_of("AML")), BASE, everything)
+    left = assessment_card(UUID, assessment(outcome=finding_of("AML")), BASE, everything)
     assert "suggestions" not in left
     conforms(left)
 
@@ -217,14 +223,22 @@ def test_draft_orders_of_any_shape_are_survived(order):
     assert (ORDER_SYSTEM, "x") not in order_codes([order])
 
 
-def test_the_same_result_is_the_same_card_and_another_is_another():
+def test_the_uuid_is_the_given_one_and_those_of_suggestions_derive_from_it():
     first, again = card_of(finding_of("AML")), card_of(finding_of("AML"))
     assert first == again
-    grown = assessment(outcome=finding_of("AML"), instance_uids=("1.2.3.0", "1.2.3.1", "1.2.3.2"))
-    other = assessment_card(grown, BASE, CHOSEN)
-    assert other["uuid"] != first["uuid"]
-    assert {s["uuid"] for s in other["suggestions"]}.isdisjoint(s["uuid"] for s in first["suggestions"])
-    assert CARDS["queued"]()["uuid"] != CARDS["running"]()["uuid"]
+    assert {CARDS[name]()["uuid"] for name in CARDS} == {UUID}
+    other = assessment_card(UUID[::-1], assessment(outcome=finding_of("AML")), BASE, CHOSEN)
+    assert list(suggested_codes(other).values()) == list(suggested_codes(first).values()) == codes(first)
+    assert set(suggested_codes(other)).isdisjoint(suggested_codes(first))
+
+
+def test_what_is_ordered_already_is_not_suggested_but_what_is_over_is():
+    drafts = [s["actions"][0]["resource"] for s in CARDS["CML"]()["suggestions"]]
+    statuses = ["active", "revoked", "completed"]
+    orders = [{**draft, "status": status} for draft, status in zip(drafts, statuses, strict=True)]
+    chosen = replace(CHOSEN, ordered=order_codes(open_orders(orders)))
+    card = assessment_card(UUID, assessment(outcome=finding_of("CML")), BASE, chosen)
+    assert codes(card) == ["hematology-referral", "smear-review"]
 
 
 def test_markup_in_data_is_shown_as_text():
@@ -236,7 +250,7 @@ def test_markup_in_data_is_shown_as_text():
         model=replace(MODEL, name=nasty),
     )
     earlier = [Earlier(when=nasty, status=nasty, conclusion=nasty)]
-    card = assessment_card(bad, BASE, CHOSEN, report=nasty, earlier=earlier)
+    card = assessment_card(UUID, bad, BASE, CHOSEN, report=nasty, earlier=earlier)
     assert "<" not in card["detail"]
     assert "http://" not in card["detail"]  # GitHub Markdown would make a link of it, and of www.
     assert "www.evil" not in card["detail"]
@@ -255,9 +269,9 @@ def test_earlier_readings_report_and_growth_are_mentioned():
 
 def test_many_refused_images_are_counted_and_few_named():
     images = tuple(ImageReading(source=f"image-{n}.jpg", refused="Blurred.") for n in range(40))
-    detail = assessment_card(replace(assessment(outcome=finding_of("AML")), images=images), BASE, CHOSEN)[
-        "detail"
-    ]
+    detail = assessment_card(
+        UUID, replace(assessment(outcome=finding_of("AML")), images=images), BASE, CHOSEN
+    )["detail"]
     assert "40 images could not be used" in detail
     assert "and 35 more" in detail
     assert "image-39" not in detail
@@ -285,7 +299,9 @@ def test_cards_of_any_finding_keep_to_the_specification():
             for _ in range(chance.randrange(0, 8))
         )
         made = replace(assessment(outcome=outcome, started=chance.choice([None, "2026"])), images=images)
-        card = assessment_card(made, BASE, replace(CHOSEN, encounter=chance.choice([None, "Encounter/1"])))
+        card = assessment_card(
+            UUID, made, BASE, replace(CHOSEN, encounter=chance.choice([None, "Encounter/1"]))
+        )
         conforms(card)
         json.dumps(card).encode()
         "".join([card["detail"], card["summary"]]).encode("utf-8")
@@ -294,9 +310,9 @@ def test_cards_of_any_finding_keep_to_the_specification():
 @pytest.mark.parametrize("reason", [None, "", "x" * 500, "<b>\n\x07"])
 @pytest.mark.parametrize("state", [JobState.QUEUED, JobState.RUNNING, JobState.FAILED])
 def test_cards_of_any_job_keep_to_the_specification(state, reason):
-    conforms(job_card(job(state, attempts=1, reason=reason), BASE))
+    conforms(job_card(UUID, job(state, attempts=1, reason=reason), BASE))
 
 
 def test_a_finished_job_has_no_card():
     with pytest.raises(ValueError, match="assessment"):
-        job_card(job(JobState.DONE), BASE)
+        job_card(UUID, job(JobState.DONE), BASE)

@@ -131,3 +131,10 @@ def test_secrets_are_not_printed(package: Path, tmp_path: Path) -> None:
 )
 def test_masked(address: str, shown: str) -> None:
     assert masked(address) == shown
+
+
+def test_next_steps_are_counted_or_what_is_wrong_is_said(package: Path, tmp_path: Path) -> None:
+    assert "AML 4" in line(check(package, tmp_path), "next steps")
+    wrong = check(package, tmp_path, LEUKOCDS_NEXT_STEPS=str(tmp_path / "gone.toml"))
+    assert wrong.exit_code == 1
+    assert "No such file" in line(wrong, "next steps")

@@ -7,10 +7,13 @@ from pathlib import Path
 from cds.allowlist import AllowList
 from cds.locate import locate
 from cds.settings import PREFIX, Settings
+from fhir_profiles.codes import OVERRIDE_REASONS
 from hooks.cds_requests import parse_request
 from hooks.cli import cli
 from hooks.commands.figures_table import figures_table, rewritten
 from hooks.commands.settings_table import settings_table
+from hooks.feedback import parse_feedback
+from hooks.next_steps import load_next_steps
 from hooks.services import SERVICE_ID
 from models.package import bundled_package, load_card
 
@@ -83,6 +86,23 @@ def test_the_example_hooks_are_valid_and_name_the_service() -> None:
     located = locate([study], modalities=Settings().modalities, allow_list=AllowList([]), endpoint=None)
     assert [ref.patient for ref in located.studies] == [request.patient_reference]
     assert parse_request(custom[1].encode()).study_references == ("ImagingStudy/456",)
+
+
+def test_the_example_of_feedback_is_valid_and_its_reasons_are_those_offered() -> None:
+    integration = (ROOT / "docs" / "integration.md").read_text()
+    (item,) = parse_feedback(re.findall(r"```json\n(.*?)```", integration, re.DOTALL)[1].encode())
+    assert item.reason is not None
+    assert item.reason.code in OVERRIDE_REASONS
+    listed = re.search(r"Reasons offered on cards: (.*?), all of the system", integration, re.DOTALL)
+    assert listed is not None
+    assert re.findall(r"`(.*?)`", listed[1]) == list(OVERRIDE_REASONS)
+
+
+def test_the_example_of_next_steps_is_valid(tmp_path: Path) -> None:
+    integration = (ROOT / "docs" / "integration.md").read_text()
+    (example,) = re.findall(r"```toml\n(.*?)```", integration, re.DOTALL)
+    (tmp_path / "steps.toml").write_text(example)
+    assert len(load_next_steps(tmp_path / "steps.toml").by_pattern["CML"]) == 1
 
 
 def test_the_cards_of_the_integration_guide_are_those_that_there_are() -> None:

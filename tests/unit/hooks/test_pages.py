@@ -5,6 +5,7 @@ import pytest
 
 from cds.values import Cell, ImageReading, ReportState
 from tests.fakes.assessments import assessment, finding, not_analysed
+from tests.fakes.feedback import KNOWN, accepted, overridden, shown
 
 NASTY = "<script>alert(1)</script>\"'><img src=x onerror=alert(1)>"
 
@@ -97,3 +98,34 @@ def test_the_front_page_leads_to_discovery_and_health(client):
     for link in ("/cds-services", "/health", "/ready"):
         assert f'href="{link}"' in page
     assert "Not a diagnosis".lower() in page.lower()
+
+
+def test_the_feedback_page_shows_the_table_and_no_person(client, context):
+    assert "No card has been shown." in client.get("/feedback").text
+    context.store.remember_cards([shown(1), shown(2, topic="smear-failed", pattern=None)])
+    told = [accepted(1), overridden(1, reason=KNOWN, comment="Mr Smith"), overridden(9)]
+    context.store.take_feedback("leukemia-smear", told)
+    page = client.get("/feedback").text
+    for words in (
+        "AML pattern",
+        "cells 1.2.3",
+        "Diagnosis is already known: 1",
+        "Failed",
+        "not sent from here: 1",
+    ):
+        assert words in page
+    assert "not measured yet" in page
+    for person in ("Smith", "Practitioner", "p-1"):
+        assert person not in page
+    assert "No card has been shown since then." in client.get("/feedback?since=2030-01-01").text
+    assert "AML pattern" in client.get("/feedback?since=2026-04-30").text
+
+
+def test_a_date_that_is_none_is_400_on_a_page(client):
+    response = client.get("/feedback?since=soon")
+    assert (response.status_code, response.mimetype) == (400, "text/html")
+    assert "since must be a date" in response.text
+
+
+def test_the_front_page_leads_to_the_feedback(client):
+    assert 'href="/feedback"' in client.get("/").text

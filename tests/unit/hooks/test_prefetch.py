@@ -40,7 +40,7 @@ def test_templates_keep_to_the_recommended_query_forms():
     for template in templates(["GM", "SM"]).values():
         assert re.findall(r"{{(.*?)}}", template) == ["context.patientId"]
         names = re.findall(r"[?&]([^=]+)=", template)
-        assert set(names) <= {"patient", "modality", "code", "_sort", "_count"}
+        assert set(names) <= {"patient", "modality", "code", "status", "_sort", "_count"}
 
 
 def test_a_complete_prefetch_asks_nobody(client, fhir):

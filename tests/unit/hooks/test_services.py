@@ -169,7 +169,7 @@ def test_the_newest_studies_come_first_and_the_rest_is_mentioned(client, context
     studies = [imaging_study(number) for number in range(1, MAX_STUDIES + 4)]
     found = summaries(client, *studies)
     assert found[0] == "Blood smear of 2026-03-08: analysis queued"
-    assert found[-1] == "3 older blood-smear studies have no card here; the 5 newest are shown"
+    assert found[-1] == "3 older blood-smear studies have no card here; only the 5 newest are analysed"
     assert len(found) == MAX_STUDIES + 1
     assert len(context.submit.keys) == MAX_STUDIES
 

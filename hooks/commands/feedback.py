@@ -1,0 +1,46 @@
+"""`leukocds feedback`: what users did about the cards they were shown."""
+
+import json
+from contextlib import closing
+
+import click
+
+from cds.errors import BadRequest
+from cds.settings import Settings
+
+
+@click.command(short_help="Say what users did about the cards they were shown.")
+@click.option("--since", metavar="DATE", help="Only cards shown since then, such as 2026-03-04 (UTC).")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object alone on standard output.")
+def feedback(since: str | None, as_json: bool) -> None:
+    """Shown, accepted and overridden by reason, for each pattern and model version.
+
+    The counts name no patient and no user; comments are not printed.
+    """
+    from cds.store import SqlAssessmentStore
+    from hooks.feedback_table import HEADINGS, NOTE, parse_since, table, to_json, unknown
+
+    try:
+        moment = parse_since(since) if since else None
+    except BadRequest as error:
+        raise click.BadParameter(str(error), param_hint="--since") from None
+    with closing(SqlAssessmentStore(Settings.from_env().database_url)) as store:
+        summary = store.feedback_summary(moment)
+    if as_json:
+        click.echo(json.dumps(to_json(summary)))
+        return
+    from rich.console import Console
+    from rich.table import Table
+
+    shown = Table(*HEADINGS[:2])
+    for heading in HEADINGS[2:6]:
+        shown.add_column(heading, justify="right")
+    shown.add_column(HEADINGS[6])
+    for row in table(summary):
+        counts = (row.cards, row.shown, row.accepted, row.overridden)
+        shown.add_row(row.card, row.model, *map(str, counts), "\n".join(row.reasons))
+    console = Console()
+    console.print(shown)
+    console.print(NOTE, style="dim", soft_wrap=True)
+    if sentence := unknown(summary):
+        console.print(sentence, soft_wrap=True)

@@ -1,0 +1,112 @@
+"""What became of the cards, as one table for the command, its JSON and the page."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from cds.errors import BadRequest
+from cds.feedback import FeedbackLine, FeedbackSummary
+from cds.values import Pattern
+from fhir_profiles.codes import OVERRIDE_REASONS
+from hooks.wording import PATTERN_NAMES
+
+HEADINGS = ("card", "model", "cards", "shown", "accepted", "overridden", "overridden because")
+#: Stands with every table: what is counted, and why the columns need not add up.
+NOTE = (
+    "Counted are cards: one reading for one user, however often it was shown. A card without feedback was ignored, or "
+    "its EHR sends none."
+)
+_TOPICS: Mapping[str, str] = {
+    "smear-result": "Reading",
+    "smear-not-analysed": "Not analysed",
+    "smear-queued": "Queued",
+    "smear-running": "Being read",
+    "smear-failed": "Failed",
+    "smear-problem": "Cannot be used",
+    "smear-more": "Older ones",
+}
+_OTHER_REASONS: Mapping[str, str] = {"": "No reason given", "other": "A reason of the EHR's own"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """One line as text; `reasons` most frequent first."""
+
+    card: str
+    model: str
+    cards: int
+    shown: int
+    accepted: int
+    overridden: int
+    reasons: tuple[str, ...]
+
+
+def table(summary: FeedbackSummary) -> list[Row]:
+    return [
+        Row(
+            card=_name(line),
+            model=f"{line.model_name} {line.model_version}",
+            cards=line.cards,
+            shown=line.showings,
+            accepted=line.accepted,
+            overridden=line.overridden,
+            reasons=tuple(
+                f"{_reason(code)}: {count}"
+                for code, count in sorted(line.reasons.items(), key=lambda item: (-item[1], item[0]))
+            ),
+        )
+        for line in summary.lines
+    ]
+
+
+def unknown(summary: FeedbackSummary) -> str | None:
+    """A sentence about feedback that belongs to no card, where there is any."""
+    if not summary.unknown_cards and not summary.unknown_suggestions:
+        return None
+    return (
+        f"Feedback about cards that were not sent from here: {summary.unknown_cards}; accepted suggestions that their "
+        f"card does not have: {summary.unknown_suggestions}."
+    )
+
+
+def to_json(summary: FeedbackSummary) -> dict[str, Any]:
+    """The object that `leukocds feedback --json` prints. Reasons by their code; "" where none was given."""
+    return {
+        "since": summary.since.isoformat() if summary.since else None,
+        "lines": [
+            {
+                "topic": line.topic,
+                "pattern": line.pattern,
+                "model": {"name": line.model_name, "version": line.model_version},
+                "cards": line.cards,
+                "shown": line.showings,
+                "accepted": line.accepted,
+                "overridden": line.overridden,
+                "overridden_by_reason": dict(line.reasons),
+            }
+            for line in summary.lines
+        ],
+        "unknown_cards": summary.unknown_cards,
+        "unknown_suggestions": summary.unknown_suggestions,
+    }
+
+
+def parse_since(text: str) -> datetime:
+    """Midnight UTC of a date, or a moment with its zone. Raises BadRequest."""
+    try:
+        moment = datetime.fromisoformat(text)
+        return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+    except (ValueError, OverflowError):
+        raise BadRequest("since must be a date, such as 2026-03-04.") from None
+
+
+def _name(line: FeedbackLine) -> str:
+    if line.pattern in tuple(Pattern):
+        return PATTERN_NAMES[Pattern(line.pattern)]
+    return _TOPICS.get(line.topic, line.topic)
+
+
+def _reason(code: str) -> str:
+    known = OVERRIDE_REASONS.get(code)
+    return known.display if known else _OTHER_REASONS.get(code, code)
