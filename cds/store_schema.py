@@ -99,3 +99,12 @@ jobs = Table(
     Index("ix_jobs_state", "state", "updated_at"),
     Index("ix_jobs_study_uid", "study_uid"),
 )
+
+used_jtis = Table(
+    "used_jtis",
+    metadata,
+    Column("iss", Text, primary_key=True),
+    Column("jti_sha256", String(64), primary_key=True),
+    Column("expires_at", UtcDateTime, nullable=False),
+    Index("ix_used_jtis_expires_at", "expires_at"),
+)

@@ -11,6 +11,7 @@ from hooks.commands.check import check
 from hooks.commands.demo import demo
 from hooks.commands.evaluate import evaluate
 from hooks.commands.ingest import ingest
+from hooks.commands.keys import keys
 from hooks.commands.predict import predict
 from hooks.commands.serve import serve, worker
 from hooks.commands.train import train
@@ -45,7 +46,7 @@ def cli(debug: bool) -> None:
     """
 
 
-for _command in (serve, worker, demo, assess, ingest, check, train, evaluate, predict):
+for _command in (serve, worker, demo, assess, ingest, check, keys, train, evaluate, predict):
     cli.add_command(_command)
 
 

@@ -7,6 +7,7 @@ from cds.allowlist import AllowList
 from cds.ports import AssessmentStore, FhirServer
 from cds.settings import Settings
 from cds.values import ModelIdentity
+from hooks.authentication import Authenticator
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,5 +22,7 @@ class Context:
     #: FHIR server at an allow-listed address, with the hook's token or None.
     fhir_server: Callable[[str, str | None], FhirServer]
     allow_list: AllowList
+    #: Verifies the JWT of CDS clients; None: open mode, everybody may call.
+    authenticator: Authenticator | None
     #: Part name to "ok" or what is wrong with it, for `/ready`.
     ready: Callable[[], Mapping[str, str]]
