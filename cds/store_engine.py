@@ -46,10 +46,15 @@ def reading(engine: Engine) -> Iterator[Connection]:
 
 
 @contextmanager
-def writing(engine: Engine) -> Iterator[Connection]:
+def writing(engine: Engine, *, durable: bool = True) -> Iterator[Connection]:
     """One transaction, committed at the end. On SQLite it takes the write lock at its start, so that it cannot fail
-    later because someone else wrote in between."""
-    with _in_our_words(engine), engine.execution_options(leukocds_writes=True).begin() as connection:
+    later because someone else wrote in between.
+
+    durable: whether the commit waits for SQLite's disk. What need not outlive a power cut (the process's own death it
+    outlives in any case) is written ten times faster without.
+    """
+    options = engine.execution_options(leukocds_writes=True, leukocds_durable=durable)
+    with _in_our_words(engine), options.begin() as connection:
         yield connection
 
 
@@ -95,7 +100,11 @@ def _sqlite(url: URL) -> Engine:
 
     @event.listens_for(engine, "begin")
     def begin(connection: Connection) -> None:
-        writes = connection.get_execution_options().get("leukocds_writes", False)
+        options = connection.get_execution_options()
+        writes = options.get("leukocds_writes", False)
+        if writes:
+            level = "FULL" if options.get("leukocds_durable", True) else "NORMAL"
+            connection.exec_driver_sql(f"PRAGMA synchronous = {level}")
         connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
 
     return engine

@@ -28,7 +28,8 @@ class JtiRows:
         # A digest: what a client writes may be of any length and hold what a database does not take as text.
         digest = hashlib.sha256(jti.encode("utf-8", "surrogatepass")).hexdigest()
         values = {"iss": iss, "jti_sha256": digest, "expires_at": expires_at}
-        with writing(self._engine) as connection:
+        # Not durable: of tokens used just before a power cut, one could be used again for the rest of its minutes.
+        with writing(self._engine, durable=False) as connection:
             first = connection.execute(insert_or_ignore(self._engine, used_jtis, values)).rowcount == 1
             if time.monotonic() >= self._next_sweep:
                 self._next_sweep = time.monotonic() + SWEEP_EVERY_S

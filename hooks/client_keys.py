@@ -141,7 +141,8 @@ def parse_key_set(document: object, *, lenient: bool = False) -> dict[str, Verif
     """`kid` to key. Raises KeySetError naming the member that is wrong.
 
     lenient: for a set that others publish: keys that we cannot use (for encryption, of another algorithm, too weak) are
-    left out, and it may be empty: then the client has withdrawn them all. Two keys of one `kid` are refused in any case (CDS Hooks 2.0, "Trusting CDS Clients": it is unique).
+    left out, and it may be empty: then the client has withdrawn them all. Two keys of one `kid` are refused in any case
+    (CDS Hooks 2.0, "Trusting CDS Clients": it is unique).
     """
     keys = document.get("keys") if isinstance(document, dict) else None
     if not isinstance(keys, list) or not all(isinstance(jwk, dict) for jwk in keys):

@@ -136,3 +136,11 @@ def test_a_server_that_is_not_there_is_a_store_error():
     with closing(SqlAssessmentStore("postgresql://nobody@127.0.0.1:1/none")) as absent:
         with pytest.raises(StoreError, match="failed"):
             absent.check()
+
+
+def test_a_jti_is_used_once_however_many_ask(store):
+    now = datetime(2026, 5, 1, 12, tzinfo=UTC)
+    later = now + timedelta(minutes=5)
+    assert at_once(16, lambda _: store.use_jti("iss", "odd \x00 \ud800", later, now)).count(True) == 1
+    assert store.use_jti("other", "odd \x00 \ud800", later, now)
+    assert store.use_jti("iss", "x" * 100_000, later, now)
