@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import uuid
 from pathlib import Path
 from typing import Any
@@ -67,9 +68,9 @@ def keys(out: Path, iss: str, aud: str | None, alg: str) -> None:
 
 
 def _curl(url: str, token: str, *, post: bool) -> str:
-    lines = [f"curl -i '{url}'", f"-H 'Authorization: Bearer {token}'"]
+    lines = [f"curl -i {shlex.quote(url)}", f"-H 'Authorization: Bearer {token}'"]
     if post:
-        lines += ["-H 'Content-Type: application/json'", f"-d '{json.dumps(_patient_view())}'"]
+        lines += ["-H 'Content-Type: application/json'", f"-d {shlex.quote(json.dumps(_patient_view()))}"]
     return " \\\n  ".join(lines)
 
 

@@ -5,6 +5,8 @@ import hashlib
 import hmac
 import json
 import logging
+import random
+import string
 import time
 from dataclasses import replace
 
@@ -499,6 +501,18 @@ def test_a_tampered_token(door):
     door.refuses(f"{b64(header(x=1))}.{payload}.{signature}", "signature")
     for wrong in (b"", b"\0" * 96, bytes(raw[:95]), bytes(raw) + b"\0", b"\xff" * 96):
         door.refuses(f"{head}.{payload}.{b64(wrong)}", "signature")
+
+
+def test_no_other_character_anywhere_makes_another_token(door):
+    chance, token = random.Random(7), signed(claims())
+    for _ in range(400):
+        position = chance.randrange(len(token))
+        other = chance.choice(
+            [c for c in string.ascii_letters + string.digits + "-_.=+/ %" if c != token[position]]
+        )
+        changed = token[:position] + other + token[position + 1 :]
+        door.refuses(chance.choice([changed, token[:position], token[:position] + token[position + 1 :]]))
+    door.admits(token)
 
 
 def test_the_mirrored_signature_of_ecdsa_is_the_same_token(door):
