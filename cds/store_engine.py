@@ -14,6 +14,8 @@ from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 from cds.errors import ConfigurationError, StoreError
 
 BUSY_TIMEOUT_S = 10.0
+#: Time that a write in haste may wait for others.
+HASTE_S = 0.25
 CONNECT_TIMEOUT_S = 3
 STATEMENT_TIMEOUT_S = 15
 #: Any number, the same for all: PostgreSQL's advisory lock that lets one process migrate at a time.
@@ -46,15 +48,24 @@ def reading(engine: Engine) -> Iterator[Connection]:
 
 
 @contextmanager
-def writing(engine: Engine, *, durable: bool = True) -> Iterator[Connection]:
+def writing(engine: Engine) -> Iterator[Connection]:
     """One transaction, committed at the end. On SQLite it takes the write lock at its start, so that it cannot fail
-    later because someone else wrote in between.
+    later because someone else wrote in between."""
+    with _in_our_words(engine), engine.execution_options(leukocds_writes=True).begin() as connection:
+        yield connection
 
-    durable: whether the commit waits for SQLite's disk. What need not outlive a power cut (the process's own death it
-    outlives in any case) is written ten times faster without.
-    """
-    options = engine.execution_options(leukocds_writes=True, leukocds_durable=durable)
-    with _in_our_words(engine), options.begin() as connection:
+
+@contextmanager
+def writing_in_haste(engine: Engine, wait_s: float = HASTE_S) -> Iterator[Connection]:
+    """`writing` for a caller whom somebody waits for, of what may be lost with the machine's power (not with the
+    process): it waits `wait_s` for others at most, and not for the disk."""
+    with (
+        _in_our_words(engine),
+        engine.execution_options(leukocds_writes=True, leukocds_haste_s=wait_s).begin() as connection,
+    ):
+        if engine.dialect.name != "sqlite":
+            connection.execute(text(f"SET LOCAL statement_timeout = {int(1000 * wait_s)}"))
+            connection.execute(text("SET LOCAL synchronous_commit = off"))
         yield connection
 
 
@@ -72,12 +83,17 @@ def migrating(engine: Engine) -> Iterator[Connection]:
         yield connection
 
 
-def insert_or_ignore(engine: Engine, table: Table, values: Mapping[str, Any]) -> Executable:
-    """Insert one row unless its key is there; `rowcount` of the result says whether it was inserted."""
+def insert_or_ignore(engine: Engine, table: Table, values: Mapping[str, Any] | None = None) -> Executable:
+    """Insert one row unless its key is there; `rowcount` of the result says whether it was inserted.
+
+    values: None for a statement that is executed with a list of rows.
+    """
     insert = sqlite.insert if engine.dialect.name == "sqlite" else postgresql.insert
-    statement = insert(table).values(dict(values)).on_conflict_do_nothing()
+    statement = insert(table).on_conflict_do_nothing()
     # Else the driver's count of inserted rows is not kept, and -1 stands in for it.
-    return statement.execution_options(preserve_rowcount=True)
+    return (statement if values is None else statement.values(dict(values))).execution_options(
+        preserve_rowcount=True
+    )
 
 
 def _sqlite(url: URL) -> Engine:
@@ -95,17 +111,17 @@ def _sqlite(url: URL) -> Engine:
     def prepare(connection: Any, _record: Any) -> None:
         # None: the driver opens no transactions of its own, `begin` below does.
         connection.isolation_level = None
-        connection.execute(f"PRAGMA busy_timeout = {int(BUSY_TIMEOUT_S * 1000)}")
         connection.execute("PRAGMA foreign_keys = ON")
 
     @event.listens_for(engine, "begin")
     def begin(connection: Connection) -> None:
         options = connection.get_execution_options()
-        writes = options.get("leukocds_writes", False)
-        if writes:
-            level = "FULL" if options.get("leukocds_durable", True) else "NORMAL"
-            connection.exec_driver_sql(f"PRAGMA synchronous = {level}")
-        connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+        haste_s = options.get("leukocds_haste_s")
+        wait_s = BUSY_TIMEOUT_S if haste_s is None else haste_s
+        # Of the connection, hence set each time. NORMAL: on the disk with the next write that is not in haste.
+        connection.exec_driver_sql(f"PRAGMA busy_timeout = {int(1000 * wait_s)}")
+        connection.exec_driver_sql(f"PRAGMA synchronous = {'FULL' if haste_s is None else 'NORMAL'}")
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if options.get("leukocds_writes", False) else "BEGIN")
 
     return engine
 
@@ -166,7 +182,7 @@ def _explain(engine: Engine, error: Exception) -> str:
     if "disk is full" in line:
         return f"the assessment store {path} cannot be written: the disk is full"
     if "locked" in line or "busy" in line:
-        return f"the assessment store {path} was locked by someone else for {BUSY_TIMEOUT_S:g} s"
+        return f"the assessment store {path} was locked by someone else for too long"
     if "no such table" in line:
         return f"the assessment store {path} has no tables yet: it was never migrated"
     return f"the assessment store {path} failed: {line}"

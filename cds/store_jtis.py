@@ -6,11 +6,13 @@ from datetime import datetime
 
 from sqlalchemy import Engine, delete
 
-from cds.store_engine import insert_or_ignore, writing
+from cds.store_engine import insert_or_ignore, writing_in_haste
 from cds.store_schema import used_jtis
 
 #: How often one process deletes what ran out.
 SWEEP_EVERY_S = 10.0
+#: For other writers. An EHR waits meanwhile, but nobody can be let in without.
+WAIT_S = 3.0
 
 
 class JtiRows:
@@ -28,8 +30,8 @@ class JtiRows:
         # A digest: what a client writes may be of any length and hold what a database does not take as text.
         digest = hashlib.sha256(jti.encode("utf-8", "surrogatepass")).hexdigest()
         values = {"iss": iss, "jti_sha256": digest, "expires_at": expires_at}
-        # Not durable: of tokens used just before a power cut, one could be used again for the rest of its minutes.
-        with writing(self._engine, durable=False) as connection:
+        # Not for the disk: of tokens used just before a power cut, one could be used again for the rest of its minutes.
+        with writing_in_haste(self._engine, WAIT_S) as connection:
             first = connection.execute(insert_or_ignore(self._engine, used_jtis, values)).rowcount == 1
             if time.monotonic() >= self._next_sweep:
                 self._next_sweep = time.monotonic() + SWEEP_EVERY_S

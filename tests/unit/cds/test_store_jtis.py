@@ -11,7 +11,7 @@ from sqlalchemy import func, select
 import cds.store_jtis
 from cds.errors import StoreError
 from cds.store import SqlAssessmentStore
-from cds.store_engine import reading, writing
+from cds.store_engine import reading, writing, writing_in_haste
 from cds.store_schema import used_jtis
 
 NOW = datetime(2026, 5, 1, 12, tzinfo=UTC)
@@ -93,9 +93,13 @@ def test_without_its_table_nobody_passes(tmp_path):
 
 
 def test_only_what_may_be_lost_does_not_wait_for_the_disk(store):
-    def level(**options):
-        with writing(store._engine, **options) as connection:
-            return connection.exec_driver_sql("PRAGMA synchronous").scalar()
+    def level(write, *wait):
+        with write(store._engine, *wait) as connection:
+            pragmas = ("synchronous", "busy_timeout")
+            return tuple(connection.exec_driver_sql(f"PRAGMA {name}").scalar() for name in pragmas)
 
     full, normal = 2, 1
-    assert [level(), level(durable=False), level(), level(durable=True)] == [full, normal, full, full]
+    assert level(writing) == (full, 10_000)
+    assert level(writing_in_haste) == (normal, 250)
+    assert level(writing_in_haste, 3.0) == (normal, 3000)
+    assert level(writing) == (full, 10_000)
