@@ -96,7 +96,7 @@ def test_the_cards_of_the_integration_guide_are_those_that_there_are() -> None:
 
 def test_the_clients_file_of_the_integration_guide_can_be_loaded(tmp_path: Path) -> None:
     integration = (ROOT / "docs" / "integration.md").read_text()
-    example = re.search(r"```toml\n(.*?)```", integration, re.DOTALL)
+    example = re.search(r"```toml\n(\[\[client\]\].*?)```", integration, re.DOTALL)
     assert example is not None
     (tmp_path / "clients.toml").write_text(example[1])
     clients = load_clients(Settings(clients=str(tmp_path / "clients.toml")))
