@@ -5,7 +5,7 @@ Without it anyone who can write an Endpoint could make us call any machine in th
 
 import re
 from collections.abc import Iterable
-from ipaddress import IPv6Address
+from ipaddress import IPv6Address, ip_address
 from urllib.parse import urlsplit, urlunsplit
 
 from cds.errors import ConfigurationError, EndpointNotAllowed
@@ -46,6 +46,14 @@ class AllowList:
             raise EndpointNotAllowed(f"{shown[:100]} is not among the allowed hosts")
         netloc = _bracketed(host) if effective == default else f"{_bracketed(host)}:{effective}"
         return urlunsplit((scheme, netloc, path.rstrip("/"), "", ""))
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can be behind that name or address; no name but localhost is looked up."""
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def _parse(url: str) -> tuple[str, str, int | None, str]:

@@ -153,6 +153,14 @@ class HookStore(AssessmentStore, Protocol):
         ...
 
 
+class JtiStore(Protocol):
+    """Which tokens of CDS clients were used, known to all processes."""
+
+    def use_jti(self, iss: str, jti: str, expires_at: datetime, now: datetime) -> bool:
+        """True for the one caller that uses it first. Raises StoreError when that cannot be known."""
+        ...
+
+
 class WorkerStore(AssessmentStore, Protocol):
     """What the worker and its recovery need besides."""
 

@@ -26,7 +26,20 @@ class Settings:
     public_url: str = _setting("", "Our address as EHRs and browsers see it; empty: http://HOST:PORT.")
     allow_open: bool = _setting(
         False,
-        "Listen on other than loopback although clients are not authenticated (behind your own gateway).",
+        "Listen on other than loopback without `LEUKOCDS_CLIENTS` (behind a gateway that authenticates).",
+    )
+    clients: str = _setting(
+        "", "TOML file of the CDS clients whose JWTs are accepted; empty: open mode, which is for loopback."
+    )
+    jwt_clock_skew_s: float = _setting(
+        30.0, "How far a client's clock may be from ours when times in its JWT are judged; at most 300."
+    )
+    jwt_max_lifetime_s: float = _setting(300.0, "Longest time between `iat` and `exp` of a client's JWT.")
+    jwks_ttl_s: float = _setting(
+        600.0, "Age from which a key set fetched from a client's `jku` is fetched anew."
+    )
+    jwks_max_age_s: float = _setting(
+        86_400.0, "Age until which a fetched key set is used while its `jku` cannot be fetched."
     )
     database_url: str = _setting("sqlite:///leukocds.db", "SQLAlchemy URL of the assessment store.")
     broker_url: str = _setting(
@@ -94,6 +107,12 @@ class Settings:
             value = getattr(self, f.name)
             if isinstance(value, int | float) and not isinstance(value, bool) and not 0 < value < math.inf:
                 raise ConfigurationError(f"{PREFIX}{f.name.upper()} must be a number above zero, got {value}")
+        if self.jwt_clock_skew_s > 300:
+            raise ConfigurationError(
+                f"{PREFIX}JWT_CLOCK_SKEW_S is above 300; let clients keep their clocks (NTP)"
+            )
+        if self.jwks_max_age_s < self.jwks_ttl_s:
+            raise ConfigurationError(f"{PREFIX}JWKS_MAX_AGE_S is below {PREFIX}JWKS_TTL_S")
         if self.log_level.upper() not in ("DEBUG", "INFO", "WARNING", "ERROR"):
             raise ConfigurationError(f"{PREFIX}LOG_LEVEL is not a level: {self.log_level!r}")
         _hours_or_never(PREFIX + "REPEAT_CRITICAL_H", self.repeat_critical_h)

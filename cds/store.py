@@ -16,6 +16,7 @@ from cds.store_codec import cells_of, decode_assessment, encode_assessment
 from cds.store_engine import insert_or_ignore, migrating, open_engine, reading, writing
 from cds.store_feedback import FeedbackRows
 from cds.store_jobs import JobRows
+from cds.store_jtis import JtiRows
 from cds.store_schema import assessments, jobs, thumbnails
 from cds.values import Assessment, JobState, ReportState, utc_now
 
@@ -23,8 +24,9 @@ from cds.values import Assessment, JobState, ReportState, utc_now
 CACHE_SIZE = 512
 
 
-class SqlAssessmentStore(JobRows, FeedbackRows):
-    """Fulfils `cds.ports.WorkerStore` and `HookStore`. Safe for threads; a process that forks makes one after the fork.
+class SqlAssessmentStore(JobRows, FeedbackRows, JtiRows):
+    """Fulfils `cds.ports.WorkerStore`, `HookStore` and `JtiStore`. Safe for threads; a process that forks makes one
+    after the fork.
 
     retry_failed_after_s: age from which `enqueue` revives a failed job, and a done one whose result rests on fewer
     instances than the study now names. report_grace_s: time that the worker who saved an assessment has to write its

@@ -56,15 +56,15 @@ def writing(engine: Engine) -> Iterator[Connection]:
 
 
 @contextmanager
-def writing_in_haste(engine: Engine) -> Iterator[Connection]:
+def writing_in_haste(engine: Engine, wait_s: float = HASTE_S) -> Iterator[Connection]:
     """`writing` for a caller whom somebody waits for, of what may be lost with the machine's power (not with the
-    process): it waits `HASTE_S` for others at most, and not for the disk."""
+    process): it waits `wait_s` for others at most, and not for the disk."""
     with (
         _in_our_words(engine),
-        engine.execution_options(leukocds_writes=True, leukocds_haste=True).begin() as connection,
+        engine.execution_options(leukocds_writes=True, leukocds_haste_s=wait_s).begin() as connection,
     ):
         if engine.dialect.name != "sqlite":
-            connection.execute(text(f"SET LOCAL statement_timeout = {int(1000 * HASTE_S)}"))
+            connection.execute(text(f"SET LOCAL statement_timeout = {int(1000 * wait_s)}"))
             connection.execute(text("SET LOCAL synchronous_commit = off"))
         yield connection
 
@@ -116,12 +116,11 @@ def _sqlite(url: URL) -> Engine:
     @event.listens_for(engine, "begin")
     def begin(connection: Connection) -> None:
         options = connection.get_execution_options()
-        haste = options.get("leukocds_haste", False)
+        haste_s = options.get("leukocds_haste_s")
+        wait_s = BUSY_TIMEOUT_S if haste_s is None else haste_s
         # Of the connection, hence set each time. NORMAL: on the disk with the next write that is not in haste.
-        connection.exec_driver_sql(
-            f"PRAGMA busy_timeout = {int(1000 * (HASTE_S if haste else BUSY_TIMEOUT_S))}"
-        )
-        connection.exec_driver_sql(f"PRAGMA synchronous = {'NORMAL' if haste else 'FULL'}")
+        connection.exec_driver_sql(f"PRAGMA busy_timeout = {int(1000 * wait_s)}")
+        connection.exec_driver_sql(f"PRAGMA synchronous = {'FULL' if haste_s is None else 'NORMAL'}")
         connection.exec_driver_sql("BEGIN IMMEDIATE" if options.get("leukocds_writes", False) else "BEGIN")
 
     return engine

@@ -153,3 +153,12 @@ accepted_suggestions = Table(
     Column("order_code", Text),
     Column("received_at", UtcDateTime, nullable=False),
 )
+
+used_jtis = Table(
+    "used_jtis",
+    metadata,
+    Column("iss", Text, primary_key=True),
+    Column("jti_sha256", String(64), primary_key=True),
+    Column("expires_at", UtcDateTime, nullable=False),
+    Index("ix_used_jtis_expires_at", "expires_at"),
+)

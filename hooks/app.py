@@ -23,6 +23,7 @@ from cds.errors import (
     UpstreamError,
     UpstreamUnavailable,
 )
+from hooks.authentication import require_client
 from hooks.cds_requests import parse_request
 from hooks.context import Context
 from hooks.feedback import feedback_routes
@@ -63,6 +64,7 @@ def create_app(context: Context) -> Flask:
     app.config["MAX_CONTENT_LENGTH"] = context.settings.max_request_bytes
     app.url_map.strict_slashes = False  # with and without the trailing slash
     app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
+    require_client(app, context.authenticator)
 
     @app.get("/cds-services")
     def discover() -> Response:

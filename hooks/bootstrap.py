@@ -17,6 +17,7 @@ from cds.ports import FhirServer, ImageArchive, SmearReader
 from cds.settings import Settings
 from cds.store import SqlAssessmentStore
 from cds.values import ModelIdentity, StudyRef
+from hooks.authentication import Authenticator
 from hooks.context import Context
 from hooks.lease import Flag
 from hooks.next_steps import NextSteps, bundled_next_steps, load_next_steps
@@ -56,6 +57,7 @@ def context(settings: Settings, worker_alive: Callable[[], bool] | None = None) 
         submit=queue.submit_study,
         fhir_server=fhir_server,
         allow_list=allow_list,
+        authenticator=Authenticator.from_settings(settings, store) if settings.clients else None,
         ready=ready,
     )
 

@@ -7,6 +7,7 @@ from cds.allowlist import AllowList
 from cds.ports import FhirServer, HookStore
 from cds.settings import Settings
 from cds.values import ModelIdentity
+from hooks.authentication import Authenticator
 from hooks.next_steps import NextSteps
 
 
@@ -24,5 +25,7 @@ class Context:
     #: FHIR server at an allow-listed address, with the hook's token or None.
     fhir_server: Callable[[str, str | None], FhirServer]
     allow_list: AllowList
+    #: Verifies the JWT of CDS clients; None: open mode, everybody may call.
+    authenticator: Authenticator | None
     #: Part name to "ok" or what is wrong with it, for `/ready`.
     ready: Callable[[], Mapping[str, str]]

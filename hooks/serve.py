@@ -1,7 +1,6 @@
 """`leukocds serve`: the request stroke behind gunicorn, with the embedded worker where no broker is configured."""
 
 import errno
-import ipaddress
 import socket
 from typing import Any
 
@@ -15,6 +14,7 @@ from cds.settings import Settings
 from hooks import logs
 from hooks.app import create_app
 from hooks.bootstrap import context, model_identity, next_steps, open_store
+from hooks.clients import check_door
 from hooks.embedded import EmbeddedWorker
 
 _log = structlog.get_logger(__name__)
@@ -30,6 +30,7 @@ def run(settings: Settings) -> None:
 
     Raises ConfigurationError, PackageError or StoreError when it cannot start.
     """
+    check_door(settings)
     _check_address(settings)
     if settings.embedded and settings.web_processes > 1:
         raise ConfigurationError(
@@ -37,6 +38,12 @@ def run(settings: Settings) -> None:
             "set LEUKOCDS_BROKER_URL to a broker that all reach, for example redis://127.0.0.1:6379/0"
         )
     logs.configure(settings)
+    if not settings.clients:
+        _log.warning(
+            "OPEN MODE: CDS clients are not authenticated, whoever reaches this address may ask for any patient",
+            address=settings.base_url,
+            remedy="name the clients in LEUKOCDS_CLIENTS",
+        )
     model_identity(settings)
     next_steps(settings)
     store = open_store(settings)
@@ -101,12 +108,6 @@ class _GunicornLogger(Logger):  # type: ignore[misc]
 
 
 def _check_address(settings: Settings) -> None:
-    if not settings.allow_open and not _is_loopback(settings.host):
-        raise ConfigurationError(
-            f"LEUKOCDS_HOST is {settings.host}: clients are not authenticated, so whoever reaches that address could "
-            "ask for any patient. Listen on 127.0.0.1, or put a gateway that authenticates in front and set "
-            "LEUKOCDS_ALLOW_OPEN=1"
-        )
     family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
     with socket.socket(family, socket.SOCK_STREAM) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -120,13 +121,6 @@ def _check_address(settings: Settings) -> None:
                 errno.EADDRNOTAVAIL: "that is no address of this machine; set LEUKOCDS_HOST",
             }.get(error.errno or 0, str(error.strerror or error))
             raise ConfigurationError(f"cannot listen on {where}: {why}") from None
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 if __name__ == "__main__":

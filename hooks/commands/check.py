@@ -1,6 +1,5 @@
 """`leukocds check`: what is configured, what answers, what is wrong and what to do about it."""
 
-import ipaddress
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields
@@ -10,7 +9,7 @@ from urllib.parse import urlsplit
 
 import click
 
-from cds.errors import ConfigurationError, LeukoError
+from cds.errors import LeukoError
 from cds.settings import PREFIX, Settings
 
 SECRETS = ("fhir_token", "archive_password")
@@ -104,7 +103,7 @@ def parts(settings: Settings) -> Iterator[Part]:
         (
             "door",
             _door,
-            f"listen on 127.0.0.1, or set {PREFIX}ALLOW_OPEN=1 behind a gateway that authenticates",
+            f"name the CDS clients in {PREFIX}CLIENTS (`leukocds keys` makes one to try), or listen on 127.0.0.1",
         ),
     )
     for name, try_it, remedy in tries:
@@ -195,15 +194,13 @@ def _archive(settings: Settings) -> str:
 
 
 def _door(settings: Settings) -> str:
-    if not settings.allow_open and not _is_loopback(settings.host):
-        raise ConfigurationError(
-            f"`leukocds serve` would listen on {settings.host}, where clients are not authenticated"
-        )
-    return f"{settings.base_url}/cds-services is where EHRs find the service once `leukocds serve` runs"
+    from hooks.client_keys import FetchedKeys
+    from hooks.clients import check_door, load_clients
 
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
+    check_door(settings)
+    clients = load_clients(settings).values() if settings.clients else ()
+    for client in clients:
+        if isinstance(client.keys, FetchedKeys) and not client.keys.fetch():
+            raise _Wrong(f"{client.name}: {client.jku} holds no key that can be used")
+    who = f"{len(clients)} CDS clients by their JWT" if clients else "everybody (OPEN MODE)"
+    return f"{settings.base_url}/cds-services is where EHRs find the service; it lets in {who}"

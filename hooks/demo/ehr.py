@@ -9,6 +9,7 @@ import requests
 
 from hooks.demo.hospital import Hospital
 from hooks.demo.patients import Patient
+from hooks.signing import Signer
 
 Card = dict[str, Any]
 Service = dict[str, Any]
@@ -27,10 +28,14 @@ class HookRefused(EhrError):
 
 
 class Ehr:
-    """token: what the EHR lets the service use at the hospital's FHIR server while it answers."""
+    """token: what the EHR lets the service use at the hospital's FHIR server while it answers.
 
-    def __init__(self, hospital: Hospital, service_url: str, *, token: str) -> None:
+    signer: says who calls, on every call (CDS Hooks 2.0, "Trusting CDS Clients").
+    """
+
+    def __init__(self, hospital: Hospital, service_url: str, *, token: str, signer: Signer) -> None:
         self._hospital, self._service_url, self._token = hospital, service_url.rstrip("/"), token
+        self._signer = signer
         self._services: list[Service] | None = None
 
     def discover(self) -> list[Service]:
@@ -86,15 +91,20 @@ class Ehr:
         return {**bundle, "entry": [{"resource": resource} for resource in found]} if found else bundle
 
     def _exchange(self, method: str, path: str, body: dict[str, Any] | None) -> dict[str, Any]:
+        url = self._service_url + path
         try:
             answer = requests.request(
-                method, self._service_url + path, json=body, timeout=(CONNECT_TIMEOUT_S, READ_TIMEOUT_S)
+                method,
+                url,
+                json=body,
+                headers={"Authorization": f"Bearer {self._signer.token(url)}"},
+                timeout=(CONNECT_TIMEOUT_S, READ_TIMEOUT_S),
             )
+            if answer.status_code == 401:
+                raise EhrError(f"{path} answered 401: the service does not know this EHR's key")
             content = answer.json()
         except (requests.RequestException, ValueError) as error:
-            raise EhrError(
-                f"no usable answer from {self._service_url}{path}: {type(error).__name__}"
-            ) from error
+            raise EhrError(f"no usable answer from {url}: {type(error).__name__}") from error
         if answer.status_code != 200 or not isinstance(content, dict):
             issues = content.get("issue", [{}]) if isinstance(content, dict) else [{}]
             raise HookRefused(f"{path} answered {answer.status_code}: {issues[0].get('diagnostics', '')}")

@@ -17,6 +17,7 @@ from hooks.demo.hospital import Hospital
 from hooks.demo.patients import PATIENTS, Admitted, admit_all
 from hooks.demo.round_trip import RoundTrip, follow, send_first_hooks
 from hooks.demo.serving import ServeFailed, Serving
+from hooks.signing import Signer, clients_toml
 
 _T = TypeVar("_T")
 
@@ -24,6 +25,7 @@ READY_TIMEOUT_S = 90.0
 ANSWER_TIMEOUT_S = 180.0
 #: Ctrl-C, `kill`, and the terminal being closed: the service must not outlive the demo.
 _ENDS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+_EHR_ISS = "https://ehr.leukocds-demo.example/"
 #: Bearer tokens of the simulated hospital: what its EHR lends to a hook, and what LeukoCDS itself writes with.
 _EHR_TOKEN = "demo-ehr-token"
 _SERVICE_TOKEN = "demo-service-token"
@@ -45,8 +47,11 @@ def tell(*, once: bool, port: int) -> int:
         "archive_url": hospital.archive_url,
     }
     with tempfile.TemporaryDirectory(prefix="leukocds-demo-") as folder:
-        serving = Serving(Path(folder), settings)
-        ehr = Ehr(hospital, serving.url, token=_EHR_TOKEN)
+        signer = Signer.new(_EHR_ISS)
+        clients = Path(folder) / "clients.toml"
+        clients.write_text(clients_toml(signer, name="The demo's EHR"))
+        serving = Serving(Path(folder), {**settings, "clients": str(clients)})
+        ehr = Ehr(hospital, serving.url, token=_EHR_TOKEN, signer=signer)
         charts: dict[str, Admitted] = {}
         add_pages(hospital.app, hospital, ehr, charts)
         with hospital, serving:

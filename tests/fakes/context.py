@@ -9,6 +9,7 @@ from cds.fhir_client import HttpFhirServer
 from cds.settings import Settings
 from cds.store import SqlAssessmentStore
 from cds.values import ModelIdentity
+from hooks.authentication import Authenticator
 from hooks.context import Context
 from hooks.next_steps import bundled_next_steps, load_next_steps
 from tests.fakes.assessments import MODEL
@@ -33,6 +34,7 @@ def make_context(
     settings: Settings | None = None,
     model: ModelIdentity = MODEL,
     submit: Callable[[str], None] | None = None,
+    authenticator: Authenticator | None = None,
     ready: Callable[[], Mapping[str, str]] = lambda: {"store": "ok", "queue": "ok"},
 ) -> Context:
     """A context whose FHIR servers and archives may be anywhere on 127.0.0.1."""
@@ -51,6 +53,7 @@ def make_context(
             url, token=token, connect_timeout_s=1.0, read_timeout_s=settings.read_timeout_s
         ),
         allow_list=LoopbackAllowList([]),
+        authenticator=authenticator,
         ready=ready,
     )
 

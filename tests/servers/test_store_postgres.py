@@ -159,3 +159,11 @@ def test_batches_in_opposite_order_do_not_end_each_other(store):
     items = [overridden(number) for number in range(60)]
     receipts = at_once(6, lambda n: store.take_feedback("leukemia-smear", items[:: -1 if n % 2 else 1]))
     assert sum(receipt.stored for receipt in receipts) == 60
+
+
+def test_a_jti_is_used_once_however_many_ask(store):
+    now = datetime(2026, 5, 1, 12, tzinfo=UTC)
+    later = now + timedelta(minutes=5)
+    assert at_once(16, lambda _: store.use_jti("iss", "odd \x00 \ud800", later, now)).count(True) == 1
+    assert store.use_jti("other", "odd \x00 \ud800", later, now)
+    assert store.use_jti("iss", "x" * 100_000, later, now)

@@ -46,6 +46,10 @@ def test_the_environment_is_read_by_type():
         ("PUBLIC_URL", "http://:8702"),
         ("LOG_LEVEL", "LOUD"),
         ("MODALITIES", ","),
+        ("JWT_CLOCK_SKEW_S", "301"),
+        ("JWT_CLOCK_SKEW_S", "0"),
+        ("JWT_MAX_LIFETIME_S", "-1"),
+        ("JWKS_MAX_AGE_S", "10"),
     ],
 )
 def test_a_malformed_setting_is_named(name, text):

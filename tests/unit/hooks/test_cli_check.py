@@ -10,6 +10,8 @@ from cds.store import SqlAssessmentStore
 from hooks.cli import cli
 from hooks.commands.check import masked
 from hooks.demo.hospital import Hospital
+from hooks.signing import Signer, clients_toml
+from tests.fakes.jwks_server import JwksServer
 
 
 @pytest.fixture
@@ -88,6 +90,23 @@ def test_what_is_wrong_is_said_with_what_to_do(package: Path, tmp_path: Path) ->
         assert line(result, part).startswith("wrong")
     assert result.stdout.count("To do: ") == 6
     assert "LEUKOCDS_ALLOW_OPEN" in result.stdout
+
+
+def test_the_door_says_who_is_let_in_and_tries_every_jku(package: Path, tmp_path: Path) -> None:
+    file = tmp_path / "clients.toml"
+    signer = Signer.new("https://a.example/")
+    assert "OPEN MODE" in line(check(package, tmp_path), "door")
+    with JwksServer(signer.jwk) as keys:
+        file.write_text(
+            clients_toml(signer, name="A")
+            + f'[[client]]\nname = "B"\niss = "https://b.example/"\njku = "{keys.url}"\n'
+        )
+        environ = {"LEUKOCDS_CLIENTS": str(file)}
+        assert "it lets in 2 CDS clients by their JWT" in line(check(package, tmp_path, **environ), "door")
+        keys.publish()
+        assert "B: " in line(check(package, tmp_path, **environ), "door")
+        keys.status = 500
+        assert line(check(package, tmp_path, **environ), "door").startswith("wrong")
 
 
 def test_a_fhir_server_of_another_release_is_wrong(

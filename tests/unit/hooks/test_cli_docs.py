@@ -8,8 +8,10 @@ from cds.allowlist import AllowList
 from cds.locate import locate
 from cds.settings import PREFIX, Settings
 from fhir_profiles.codes import OVERRIDE_REASONS
+from hooks.authentication import REQUIRED_CLAIMS
 from hooks.cds_requests import parse_request
 from hooks.cli import cli
+from hooks.clients import load_clients
 from hooks.commands.figures_table import figures_table, rewritten
 from hooks.commands.settings_table import settings_table
 from hooks.feedback import parse_feedback
@@ -110,6 +112,24 @@ def test_the_cards_of_the_integration_guide_are_those_that_there_are() -> None:
     source = (ROOT / "hooks" / "cards.py").read_text()
     for code in told:
         assert f'"{code.removeprefix("smear-")}"' in source, code
+
+
+def test_the_clients_file_of_the_integration_guide_can_be_loaded(tmp_path: Path) -> None:
+    integration = (ROOT / "docs" / "integration.md").read_text()
+    example = re.search(r"```toml\n(\[\[client\]\].*?)```", integration, re.DOTALL)
+    assert example is not None
+    (tmp_path / "clients.toml").write_text(example[1])
+    clients = load_clients(Settings(clients=str(tmp_path / "clients.toml")))
+    assert [client.name for client in clients.values()] == ["Example hospital", "Laboratory"]
+
+
+def test_the_integration_guide_explains_every_reason_of_a_401() -> None:
+    integration = (ROOT / "docs" / "integration.md").read_text()
+    source = (ROOT / "hooks" / "authentication.py").read_text()
+    reasons = set(re.findall(r'Unauthenticated\("([a-z-]+)"\)', source))
+    assert len(reasons) > 15
+    for reason in reasons | {f"{claim}-missing" for claim in REQUIRED_CLAIMS} | {"exp", "iat", "nbf"}:
+        assert f"`{reason}`" in integration, reason
 
 
 def test_links_between_documents_lead_somewhere() -> None:
