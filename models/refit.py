@@ -21,6 +21,7 @@ def refit(
     records: Sequence[CellRecord],
     out: Path,
     *,
+    version: str | None = None,
     weak: Sequence[Weak] = (),
     seed: int = 0,
     fitted_on: int = 1600,
@@ -28,8 +29,9 @@ def refit(
 ) -> ood.EmbeddingModel:
     """Write `package` to the folder `out`, all or nothing, with its model of the embedding fitted as in exporting.
 
-    `out` may be `package` itself. weak: see `models.export.export_package`. Report and metrics are left out: they are
-    to be measured again. Raises PackageError for a package that has no such model, CorpusError without cells to fit on.
+    `out` may be `package` itself. version: of the package that is written, by default as before. weak: see
+    `models.export.export_package`. Report and metrics are left out: they are to be measured again. Raises PackageError
+    for a package that has no such model, CorpusError without cells to fit on.
     """
     card = load_card(package, fitted=False)
     if card.ood_file is None:
@@ -47,6 +49,7 @@ def refit(
             shutil.copytree(package, folder, dirs_exist_ok=True)
     with rewritten_package(out) as (folder, document):
         model.save(folder / card.ood_file)
+        document["version"] = version or card.version
         document["ood"] = {"file": card.ood_file, "threshold": round(model.threshold, 3), "rule": ood.RULE}
     return model
 
@@ -61,11 +64,19 @@ def refit(
 @click.option(
     "--out", type=click.Path(path_type=Path), required=True, help="Folder to write; may be PACKAGE itself."
 )
+@click.option("--version", help="Of the package that is written; by default as before.")
 @click.option("--seed", default=0, show_default=True)
-def main(package: Path, data: Path, out: Path, seed: int) -> None:
+def main(package: Path, data: Path, out: Path, version: str | None, seed: int) -> None:
     """Write PACKAGE to OUT with its out-of-distribution gate fitted again on the training cells of DATA."""
     try:
-        model = refit(package, with_validation(read_corpus(data)), out, weak=weak_cells(data), seed=seed)
+        model = refit(
+            package,
+            with_validation(read_corpus(data)),
+            out,
+            version=version,
+            weak=weak_cells(data),
+            seed=seed,
+        )
     except LeukoError as error:
         raise click.ClickException(str(error)) from error
     click.echo(f"{out}: threshold {model.threshold:.1f}")
