@@ -13,7 +13,9 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
+from flask import Flask
 
+from tests.fakes.conforming_client import ConformingClient
 from tests.fakes.databases import postgres_database, redis_database
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -23,7 +25,8 @@ TEST_VARIABLES = ("LEUKOCDS_TEST_", "LEUKOCDS_SERVERS_", "LEUKOCDS_REQUIRE_SERVE
 
 
 def pytest_configure() -> None:
-    """Settings of the developer's shell must not leak into tests."""
+    """Settings of the developer's shell must not leak into tests, and every Flask app answers a client that looks."""
+    Flask.test_client_class = ConformingClient
     for name in [n for n in os.environ if n.startswith("LEUKOCDS_") and not n.startswith(TEST_VARIABLES)]:
         del os.environ[name]
 
