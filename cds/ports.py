@@ -131,6 +131,10 @@ class AssessmentStore(Protocol):
         """State to number of jobs, for `/health` and operators."""
         ...
 
+    def oldest_queued(self) -> datetime | None:
+        """When the job that waits longest was made; None when none waits."""
+        ...
+
 
 class WorkerStore(AssessmentStore, Protocol):
     """What the worker and its recovery need besides."""

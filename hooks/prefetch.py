@@ -63,6 +63,16 @@ def templates(modalities: Sequence[str]) -> dict[str, str]:
     }
 
 
+def spared(request: HookRequest) -> tuple[tuple[str, bool], ...]:
+    """Each prefetch key, and whether what came under it spares us asking the FHIR server."""
+    whole = (PrefetchState.COMPLETE, PrefetchState.NO_DATA)
+    return (
+        ("patient", request.patient.state is PrefetchState.COMPLETE),
+        ("studies", request.studies.state in whole),
+        ("reports", request.reports.state in _ENOUGH_REPORTS),
+    )
+
+
 def gather(request: HookRequest, context: Context, deadline: Deadline) -> Chart:
     """The chart as far as the cards need it. Raises MissingFhirData (412) and BadRequest."""
     _same_patient(request)
