@@ -22,7 +22,7 @@ NO_TOPIC = "source.topic"
 USER_TOKENS = ("userPractitionerId", "userPractitionerRoleId", "userPatientId", "userRelatedPersonId")
 #: Context fields that hold more than a primitive value, by the hook library: no prefetch token may name them.
 COMPLEX_CONTEXT = (
-    "draftOrders", "selections", "appointments", "fulfillmentTasks", "dispatchedOrders", "imagingStudies",
+    "draftOrders", "selections", "appointments", "fulfillmentTasks", "imagingStudies",
 )  # fmt: skip
 
 _UUID = re.compile(r"[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}")

@@ -71,7 +71,8 @@ class _Server(BaseApplication):  # type: ignore[misc]
             # A process whose main loop stands still for so long is replaced; requests run in threads of their own.
             "timeout": 60,
             "keepalive": 15,
-            "limit_request_field_size": settings.max_header_bytes,
+            # Coarser than our own limit, which says which setting it is.
+            "limit_request_field_size": 2 * settings.max_header_bytes,
             "proc_name": "leukocds",
             "loglevel": settings.log_level.lower(),
             "logger_class": _GunicornLogger,
