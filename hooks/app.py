@@ -29,7 +29,7 @@ from cds.errors import (
 from cds.settings import PREFIX, Settings
 from hooks.cds_requests import parse_request
 from hooks.context import Context
-from hooks.headers import add_headers, correlate, is_api, preflight, start_correlation
+from hooks.headers import add_headers, correlate, end_correlation, is_api, preflight, start_correlation
 from hooks.health import health_routes
 from hooks.limits import HeaderTooLarge, Limits, client
 from hooks.metrics import count_cards, count_prefetch, metrics_routes
@@ -102,6 +102,7 @@ def _guard(app: Flask, context: Context) -> None:
     """What happens before any handler, in this order, and to every answer."""
     limits = Limits(context.settings)
     app.before_request(start_correlation)
+    app.teardown_request(end_correlation)
     metrics_routes(app, context.settings, context.store)
     app.before_request(limits.before)
     app.before_request(preflight)

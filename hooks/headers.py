@@ -56,9 +56,13 @@ def correlate() -> None:
 
 
 def start_correlation() -> None:
-    """A random id until `correlate` knows better, and nothing left of the request that this thread handled before."""
-    structlog.contextvars.clear_contextvars()
+    """A random id until `correlate` knows better."""
     _bind(str(uuid.uuid4()))
+
+
+def end_correlation(_error: BaseException | None) -> None:
+    """The thread goes on to other requests, and to lines that belong to none."""
+    structlog.contextvars.unbind_contextvars(CORRELATION)
 
 
 def add_headers(app: Flask, settings: Settings) -> None:

@@ -81,6 +81,7 @@ def answer(request: HookRequest, context: Context) -> dict[str, list[Card]]:
     if len(newest) > MAX_STUDIES:
         left_out = len(newest) - MAX_STUDIES
         cards.append(more_card(left_out, MAX_STUDIES, request.patient_reference, base_url))
+    problems = list(dict.fromkeys(problems))  # what is said twice is one card: a uuid belongs to one
     cards += [problem_card(problem, base_url) for problem in problems[:MAX_PROBLEMS]]
     if problems:
         _log.warning("studies that cannot be read", count=len(problems))

@@ -114,3 +114,8 @@ def test_every_line_of_a_request_carries_it_and_no_line_of_the_next(client, cont
     with capture_logs(processors=[structlog.contextvars.merge_contextvars]) as logs:
         client.post(SERVICE, data=b"x", content_type="application/json")
     assert logs[0][CORRELATION] != INSTANCE
+
+
+def test_nothing_of_it_stays_with_the_thread(client):
+    client.post(SERVICE, json=with_studies())
+    assert CORRELATION not in structlog.contextvars.get_contextvars()
