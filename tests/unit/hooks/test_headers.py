@@ -119,3 +119,20 @@ def test_every_line_of_a_request_carries_it_and_no_line_of_the_next(client, cont
 def test_nothing_of_it_stays_with_the_thread(client):
     client.post(SERVICE, json=with_studies())
     assert CORRELATION not in structlog.contextvars.get_contextvars()
+
+
+def test_lines_of_the_threads_that_fetch_carry_it_too(context, fhir):
+    class Telling:
+        def read(self, reference, deadline):
+            structlog.get_logger().info("read")
+            return {"resourceType": "Patient"}
+
+        def search(self, kind, query, deadline):
+            structlog.get_logger().info("searched")
+            return []
+
+    client = create_app(replace(context, fhir_server=lambda url, token: Telling())).test_client()
+    with capture_logs(processors=[structlog.contextvars.merge_contextvars]) as logs:
+        assert client.post(SERVICE, json=hook_request(fhir_server=fhir.url)).status_code == 200
+    assert [line["event"] for line in logs].count("searched") == 2
+    assert {line[CORRELATION] for line in logs} == {INSTANCE}
