@@ -1,6 +1,7 @@
 import json
 import threading
 import time
+from contextlib import suppress
 
 import pytest
 from flask import g
@@ -67,7 +68,8 @@ def test_brackets_and_commas_within_strings_do_not_count():
 )
 def test_no_body_makes_the_check_slow(body):
     began = time.perf_counter()
-    check_json(body, Settings())
+    with suppress(RequestTooLarge):
+        check_json(body, Settings())
     assert time.perf_counter() - began < 10  # a fraction of a second; a quadratic check takes hours
 
 
