@@ -57,7 +57,9 @@ class Settings:
     )  # fmt: skip
     hook_budget_s: float = _setting(2.0, "Time that one hook may spend on fetching data its prefetch lacks.")
     max_request_bytes: int = _setting(8 * 1024 * 1024, "Largest request body.")
-    max_header_bytes: int = _setting(16 * 1024, "Largest request header, all fields together.")
+    max_header_bytes: int = _setting(
+        16 * 1024, "Largest request header, all fields but Authorization together."
+    )
     max_json_depth: int = _setting(64, "Objects and lists that a request body may nest.")
     max_json_elements: int = _setting(
         500_000, "Objects, lists and values that a request body may hold, counted by its brackets and commas."

@@ -69,7 +69,9 @@ class Limits:
     def before(self) -> None:
         """Before authentication. Raises HeaderTooLarge, TooManyRequests."""
         largest = self._settings.max_header_bytes
-        if sum(len(name) + len(value) + 4 for name, value in request.headers) > largest:
+        # The size of a token is for authentication to judge: 401 whatever is wrong with it. gunicorn bounds both.
+        fields = (f for f in request.headers if f[0] != "Authorization")
+        if sum(len(name) + len(value) + 4 for name, value in fields) > largest:
             raise HeaderTooLarge(f"The header is larger than {largest} bytes ({PREFIX}MAX_HEADER_BYTES).")
         if self._counts():
             self._shares.take(_address(), 0)
