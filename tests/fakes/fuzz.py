@@ -125,11 +125,14 @@ def requests_to(app: Flask) -> st.SearchStrategy[Request]:
     """Any request to any rule of the app, and some to none. Half of them are nearly valid, and so come further."""
     rules = sorted(rule.rule for rule in app.url_map.iter_rules())
     paths = st.sampled_from([*rules, "/nothing"])
+    feedback = f"{SERVICE}/feedback" if "/cds-services/<service_id>/feedback" in rules else SERVICE
 
     @st.composite
     def draw_one(draw: st.DrawFn) -> Request:
         if draw(_HALF):
-            return Request("POST", SERVICE, draw(_MANGLED), {"Content-Type": "application/json"})
+            body = draw(_MANGLED)
+            place = feedback if body.startswith(b'{"feedback"') else SERVICE
+            return Request("POST", place, body, {"Content-Type": "application/json"})
         path = ""
         for part in draw(paths).split("/")[1:]:
             path += "/" + (quote(draw(_ARGUMENTS), safe="") if part.startswith("<") else part)
