@@ -16,8 +16,10 @@ from structlog.typing import EventDict, WrappedLogger
 from hooks.logs import redact
 from tests.fakes.hook_requests import TOKEN
 
-#: The tokens of the fixtures, and their patients as `p-1`, alone or in a reference.
-MARKED = re.compile(rf"{re.escape(TOKEN)}|t0ken|scrape-me|(?<![A-Za-z0-9-])p-\d+(?![A-Za-z0-9-])")
+#: The tokens of the fixtures, anything that looks like a JWT, and patients as `p-1`, alone or in a reference.
+MARKED = re.compile(
+    rf"{re.escape(TOKEN)}|t0ken|scrape-me|eyJ[\w-]{{8,}}\.[\w-]|(?<![A-Za-z0-9-])p-\d+(?![A-Za-z0-9-])"
+)
 
 
 class LogWatch(logging.Handler):
