@@ -18,6 +18,22 @@ class BadRequest(LeukoError):
     """The caller sent something that the specification does not allow. HTTP 400."""
 
 
+class RequestTooLarge(BadRequest):
+    """The request has more bytes, levels or elements than a setting allows. HTTP 413, or 431 for its header."""
+
+
+class TooManyRequests(LeukoError):
+    """The client asks more often than LEUKOCDS_RATE_LIMIT_PER_S allows. HTTP 429 (RFC 6585 section 4)."""
+
+    def __init__(self, message: str, retry_after_s: int) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
+
+
+class NonconformantAnswer(LeukoError):
+    """An answer of ours breaks CDS Hooks 2.0 and was not sent. HTTP 500."""
+
+
 class UnknownService(LeukoError):
     """No CDS service of that id, or nothing stored under that key. HTTP 404."""
 

@@ -132,6 +132,10 @@ class AssessmentStore(Protocol):
         """State to number of jobs, for `/health` and operators."""
         ...
 
+    def oldest_queued(self) -> datetime | None:
+        """When the job that waits longest was made; None when none waits."""
+        ...
+
 
 class HookStore(AssessmentStore, Protocol):
     """What the doors need besides: the cards that were sent, and the feedback on them."""

@@ -2,6 +2,7 @@
 
 import math
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from datetime import timedelta
@@ -61,7 +62,12 @@ class Settings:
     )
 
     cors_origins: tuple[str, ...] = _setting(
-        (), "Comma list of origins whose browser pages may call the CDS service; * for any; empty: none."
+        (), "Comma list of origins (https://host) whose browser pages may call the CDS service; * alone for any; "
+        "empty: none."
+    )  # fmt: skip
+    check_answers: bool = _setting(
+        True, "Check every answer against CDS Hooks 2.0 before it is sent: a part that breaks it is left out, or the "
+        "answer is 500; logged and counted."
     )  # fmt: skip
     next_steps: str = _setting(
         "", "TOML file of the orders proposed for each pattern; empty: the bundled one."
@@ -72,7 +78,21 @@ class Settings:
         "user again; 0: at every hook; never: not again.",
     )
     hook_budget_s: float = _setting(2.0, "Time that one hook may spend on fetching data its prefetch lacks.")
-    max_request_bytes: int = _setting(8 * 1024 * 1024, "Largest hook request body.")
+    max_request_bytes: int = _setting(8 * 1024 * 1024, "Largest request body.")
+    max_header_bytes: int = _setting(
+        16 * 1024, "Largest request header, all fields but Authorization together."
+    )
+    max_json_depth: int = _setting(64, "Objects and lists that a request body may nest.")
+    max_json_elements: int = _setting(
+        500_000, "Objects, lists and values that a request body may hold, counted by its brackets and commas."
+    )
+    rate_limit_per_s: float = _setting(
+        100.0, "Requests a second that each client may go on making in one serving process; a client is the issuer of "
+        "its JWT, else its address."
+    )  # fmt: skip
+    rate_limit_burst: int = _setting(
+        200, "Requests that a client may make at once before LEUKOCDS_RATE_LIMIT_PER_S counts."
+    )
     connect_timeout_s: float = _setting(3.0, "Time-out for connecting to an upstream server.")
     read_timeout_s: float = _setting(20.0, "Time-out for an upstream server's answer.")
     study_deadline_s: float = _setting(600.0, "Total time for reading one study.")
@@ -96,6 +116,10 @@ class Settings:
     retry_failed_after_s: float = _setting(900.0, "Age from which a hook revives a failed job.")
 
     log_level: str = _setting("INFO", "Level of the log: DEBUG, INFO, WARNING or ERROR.")
+    metrics_token: str = _setting(
+        "",
+        "Bearer token that /metrics asks for; empty: it answers on loopback only, and not what a gateway forwards.",
+    )
 
     def __post_init__(self) -> None:
         for name in ("fhir_url", "archive_url", "public_url"):
@@ -116,6 +140,13 @@ class Settings:
         if self.log_level.upper() not in ("DEBUG", "INFO", "WARNING", "ERROR"):
             raise ConfigurationError(f"{PREFIX}LOG_LEVEL is not a level: {self.log_level!r}")
         _hours_or_never(PREFIX + "REPEAT_CRITICAL_H", self.repeat_critical_h)
+        for origin in self.cors_origins:
+            if origin != "*" and not re.fullmatch(r"https?://[^\s/?#@*]+", origin):
+                raise ConfigurationError(
+                    f"{PREFIX}CORS_ORIGINS must list origins such as https://ehr.example"
+                )
+        if "*" in self.cors_origins and len(self.cors_origins) > 1:
+            raise ConfigurationError(f"{PREFIX}CORS_ORIGINS: * stands alone, it allows every origin")
         if not self.modalities:
             raise ConfigurationError(f"{PREFIX}MODALITIES is empty: no study would ever be read")
 

@@ -141,6 +141,12 @@ class JobRows:
             rows = connection.execute(select(jobs.c.state, func.count()).group_by(jobs.c.state)).all()
         return {state.value: 0 for state in JobState} | {row[0]: row[1] for row in rows}
 
+    def oldest_queued(self) -> datetime | None:
+        query = select(func.min(jobs.c.created_at)).where(jobs.c.state == JobState.QUEUED.value)
+        with reading(self._engine) as connection:
+            oldest: datetime | None = connection.scalar(query)
+        return oldest
+
     def _job_row(self, key: str) -> Row[Any] | None:
         """The job's columns and `instances_read`: how many instances its result rests on, None without a result."""
         read = (

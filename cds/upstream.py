@@ -4,7 +4,7 @@ The clients of both kinds of server go through `send`, so that an outage never l
 """
 
 import json
-from collections.abc import Container
+from collections.abc import Callable, Container
 from http.cookiejar import DefaultCookiePolicy
 from typing import Any
 from urllib.parse import urlsplit
@@ -28,6 +28,13 @@ from cds.errors import (
 TOTAL_TIMEOUT_S = 600.0
 
 _READ_SIZE = 1 << 16
+
+
+def _tell_nobody(_server: str, _host: str, _error: str) -> None:
+    """Until `tell_failures_to` is called."""
+
+
+_observer: Callable[[str, str, str], None] = _tell_nobody
 
 
 def open_session(
@@ -66,8 +73,45 @@ def send(
 
     Redirects are not followed: they would lead outside the allow-list. Raises DeadlineExceeded when the deadline was
     over before we began, UpstreamTimeout when it ends (or the server is silent) meanwhile, and the UpstreamError that
-    fits otherwise; its message names server and host, never the query, which may hold a patient identifier.
+    fits otherwise; its message names server and host, never the query, which may hold a patient identifier. Whoever
+    called `tell_failures_to` is told of each UpstreamError.
     """
+    try:
+        return _exchange(
+            session,
+            method,
+            url,
+            server=server,
+            timeouts_s=(connect_timeout_s, read_timeout_s),
+            deadline=deadline,
+            max_bytes=max_bytes,
+            accept_statuses=accept_statuses,
+            **kwargs,
+        )
+    except UpstreamError as error:
+        _observer(server, _host(url), type(error).__name__)
+        raise
+
+
+def tell_failures_to(observer: Callable[[str, str, str], None]) -> None:
+    """Have every failed exchange of this process told to `observer`: role of the server, host, name of the error."""
+    global _observer
+    _observer = observer
+
+
+def _exchange(
+    session: requests.Session,
+    method: str,
+    url: str,
+    *,
+    server: str,
+    timeouts_s: tuple[float, float],
+    deadline: Deadline | None,
+    max_bytes: int | None,
+    accept_statuses: Container[int],
+    **kwargs: Any,
+) -> requests.Response:
+    connect_timeout_s, read_timeout_s = timeouts_s
     where = f"{server} {_host(url)}"
     total = Deadline(TOTAL_TIMEOUT_S if deadline is None else deadline.remaining(at_most=TOTAL_TIMEOUT_S))
     # The causes are left out of the traceback: they quote the whole address.

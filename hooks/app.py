@@ -17,24 +17,35 @@ from cds.errors import (
     EndpointNotAllowed,
     LeukoError,
     MissingFhirData,
+    NonconformantAnswer,
+    RequestTooLarge,
     StoreError,
+    TooManyRequests,
     Unauthenticated,
     UnknownService,
     UpstreamError,
     UpstreamUnavailable,
 )
+from cds.settings import PREFIX, Settings
 from hooks.authentication import require_client
 from hooks.cds_requests import parse_request
 from hooks.context import Context
 from hooks.feedback import feedback_routes
+from hooks.headers import add_headers, correlate, end_correlation, is_api, preflight, start_correlation
 from hooks.health import health_routes
+from hooks.limits import HeaderTooLarge, Limits, client
+from hooks.metrics import count_cards, count_prefetch, metrics_routes
+from hooks.outgoing import checked_discovery, checked_response
 from hooks.pages import error_page, page_routes
+from hooks.prefetch import spared
 from hooks.services import SERVICE_ID, answer, discovery
 
 _log = structlog.get_logger(__name__)
 
 #: Error to HTTP status and FHIR issue type, the most particular first. Anything else is our bug: 500.
 ERRORS: tuple[tuple[type[LeukoError], int, str], ...] = (
+    (HeaderTooLarge, 431, "too-long"),
+    (RequestTooLarge, 413, "too-costly"),
     (BadRequest, 400, "invalid"),
     (Unauthenticated, 401, "login"),
     (UnknownService, 404, "not-found"),
@@ -44,19 +55,10 @@ ERRORS: tuple[tuple[type[LeukoError], int, str], ...] = (
     (UpstreamError, 502, "processing"),
     (DeadlineExceeded, 503, "timeout"),
     (StoreError, 503, "no-store"),
+    (TooManyRequests, 429, "throttled"),
+    (NonconformantAnswer, 500, "exception"),
 )
 _HTTP_ISSUES = {404: "not-found", 405: "not-supported", 413: "too-long", 415: "not-supported"}
-
-_SECURITY_HEADERS = {
-    "X-Content-Type-Options": "nosniff",
-    "X-Frame-Options": "DENY",
-    "Referrer-Policy": "no-referrer",
-    "Cache-Control": "no-store",
-    "Content-Security-Policy": (
-        "default-src 'none'; style-src 'self'; img-src 'self' data:; base-uri 'none'; form-action 'none'; "
-        "frame-ancestors 'none'"
-    ),
-}
 
 
 def create_app(context: Context) -> Flask:
@@ -64,11 +66,12 @@ def create_app(context: Context) -> Flask:
     app.config["MAX_CONTENT_LENGTH"] = context.settings.max_request_bytes
     app.url_map.strict_slashes = False  # with and without the trailing slash
     app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
-    require_client(app, context.authenticator)
+    _guard(app, context)
 
     @app.get("/cds-services")
     def discover() -> Response:
-        return _json(discovery(context.settings))
+        document = discovery(context.settings)
+        return _json(checked_discovery(document) if context.settings.check_answers else document)
 
     @app.post("/cds-services/<service_id>")
     def call(service_id: str) -> Response:
@@ -77,12 +80,15 @@ def create_app(context: Context) -> Flask:
         if request.mimetype != "application/json":
             return _outcome(415, "not-supported", "The Content-Type must be application/json.")
         began = time.perf_counter()
-        hook_request = parse_request(request.get_data(cache=False))
-        cards = answer(hook_request, context)
+        hook_request = parse_request(request.get_data())
+        count_prefetch(client(), spared(hook_request))
+        cards: dict[str, Any] = answer(hook_request, context)
+        if context.settings.check_answers:
+            cards = checked_response(cards)
+        count_cards(cards)
         _log.info(
             "hook answered",
             hook=hook_request.hook,
-            instance=str(hook_request.hook_instance),
             cards=len(cards["cards"]),
             ms=round(1000 * (time.perf_counter() - began), 1),
         )
@@ -91,12 +97,32 @@ def create_app(context: Context) -> Flask:
     feedback_routes(app, context)
     page_routes(app, context)
     health_routes(app, context)
-    _handle_errors(app)
-    _add_headers(app, context.settings.cors_origins)
+    _handle_errors(app, context.settings)
     return app
 
 
-def _handle_errors(app: Flask) -> None:
+def _guard(app: Flask, context: Context) -> None:
+    """What happens before any handler, in this order, and to every answer."""
+    limits = Limits(context.settings)
+    app.before_request(start_correlation)
+    app.teardown_request(end_correlation)
+    metrics_routes(app, context.settings, context.store)
+    app.before_request(limits.before)
+    app.before_request(preflight)
+    require_client(app, context.authenticator)
+    app.before_request(limits.share)
+    app.before_request(correlate)
+    app.before_request(limits.body)
+    add_headers(app, context.settings)
+
+    @app.after_request
+    def count_refusal(response: Response) -> Response:
+        if response.status_code == 401:
+            limits.refused()
+        return response
+
+
+def _handle_errors(app: Flask, settings: Settings) -> None:
     @app.errorhandler(LeukoError)
     def on_error(error: LeukoError) -> Response:
         known = next((row for row in ERRORS if isinstance(error, row[0])), None)
@@ -106,7 +132,10 @@ def _handle_errors(app: Flask) -> None:
         _log.warning("request not answered", status=status, error=type(error).__name__)
         if status == 401:
             return Response(status=401)
-        return _answer(status, code, str(error))
+        response = _answer(status, code, str(error))
+        if isinstance(error, TooManyRequests):
+            response.headers["Retry-After"] = str(error.retry_after_s)
+        return response
 
     @app.errorhandler(HTTPException)
     def on_http(error: HTTPException) -> Response | HTTPException:
@@ -116,7 +145,7 @@ def _handle_errors(app: Flask) -> None:
         words = {
             404: "There is nothing at this address.",
             405: "This address does not take that method.",
-            413: "The body is larger than this service accepts.",
+            413: f"The body is larger than {settings.max_request_bytes} bytes ({PREFIX}MAX_REQUEST_BYTES).",
         }.get(status, f"{error.name}.")
         response = _answer(status, _HTTP_ISSUES.get(status, "processing"), words)
         if allow := dict(error.get_headers()).get("Allow"):
@@ -133,30 +162,8 @@ def _handle_errors(app: Flask) -> None:
         return _answer(500, "exception", f"Internal error. Reference: {reference}.")
 
 
-def _add_headers(app: Flask, cors_origins: tuple[str, ...]) -> None:
-    @app.after_request
-    def add(response: Response) -> Response:
-        for name, value in _SECURITY_HEADERS.items():
-            response.headers.setdefault(name, value)
-        if response.status_code == 503:
-            response.headers.setdefault("Retry-After", "5")
-        origin = request.headers.get("Origin")
-        if origin and cors_origins and _of_api():
-            response.vary.add("Origin")
-            if "*" in cors_origins or origin in cors_origins:
-                response.headers["Access-Control-Allow-Origin"] = origin
-                response.headers["Access-Control-Allow-Methods"] = "GET, POST, OPTIONS"
-                response.headers["Access-Control-Allow-Headers"] = "Authorization, Content-Type"
-                response.headers["Access-Control-Max-Age"] = "600"
-        return response
-
-
-def _of_api() -> bool:
-    return request.path.startswith("/cds-services")
-
-
 def _answer(status: int, code: str, text: str) -> Response:
-    return _outcome(status, code, text) if _of_api() else error_page(status, text)
+    return _outcome(status, code, text) if is_api() else error_page(status, text)
 
 
 def _outcome(status: int, code: str, text: str) -> Response:

@@ -197,7 +197,7 @@ def _study_list(value: Any) -> Any:
 def _study_item(item: Any) -> Any:
     if isinstance(item, dict) and "resourceType" not in item:
         item = item.get("reference")
-    if isinstance(item, str) or (isinstance(item, dict) and isinstance(item["resourceType"], str)):
+    if isinstance(item, str) or (isinstance(item, dict) and isinstance(item.get("resourceType"), str)):
         return item
     raise ValueError("must hold references to ImagingStudy resources, or such resources")
 

@@ -19,10 +19,18 @@ TALKATIVE = (
     "urllib3", "requests", "sqlalchemy", "alembic", "pydicom", "PIL", "kombu", "amqp",
     "celery.app.trace", "celery.worker.strategy", "werkzeug",
 )  # fmt: skip
+#: Name under which log lines carry the id of the hook that they follow from.
+CORRELATION = "correlation_id"
+#: Fields whose value is never logged, whatever it is; compared without regard to case, `-` and `_`.
+SECRET_FIELDS = frozenset({
+    "authorization", "accesstoken", "token", "fhirtoken", "metricstoken", "clientassertion", "jwt", "password",
+    "archivepassword", "cookie", "body", "patient", "patientid", "patientreference", "userid", "subject",
+})  # fmt: skip
 # Whole addresses, and paths as urllib3 quotes them.
 _QUERY = re.compile(r"((?:https?:/|(?<![^\s'\"=:(]))/[^\s?'\"]*)\?[^\s'\"]*")
 _USERINFO = re.compile(r"([a-z][a-z0-9+.-]*://)[^\s/@]+@")
 _CREDENTIALS = re.compile(r"\b(Bearer|Basic)\s+[A-Za-z0-9\-._~+/=]+", re.IGNORECASE)
+_JWT = re.compile(r"\beyJ[A-Za-z0-9_\-]{8,}\.[A-Za-z0-9_\-]+(\.[A-Za-z0-9_\-]*)?")
 _PATIENT = re.compile(r"\b(Patient|Person|RelatedPerson|Encounter)/[A-Za-z0-9\-.]{1,64}")
 
 
@@ -72,8 +80,15 @@ def bind(**values: str) -> AbstractContextManager[None]:
 
 
 def redact(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
-    """The last guard before a line leaves: queries of addresses, passwords, tokens and patients' references go."""
-    return {name: _cleaned(value) for name, value in event.items()}
+    """The last guard before a line leaves: queries of addresses, passwords, tokens, patients' references and whatever
+    stands under a name of SECRET_FIELDS go."""
+    return {name: _field(name, value) for name, value in event.items()}
+
+
+def _field(name: Any, value: Any) -> Any:
+    if str(name).lower().replace("-", "").replace("_", "") in SECRET_FIELDS:
+        return "…"
+    return _cleaned(value)
 
 
 def _cleaned(value: Any) -> Any:
@@ -81,9 +96,10 @@ def _cleaned(value: Any) -> Any:
         value = _QUERY.sub(r"\1?…", value)
         value = _USERINFO.sub(r"\1…@", value)
         value = _CREDENTIALS.sub(r"\1 …", value)
+        value = _JWT.sub("…", value)
         return _PATIENT.sub(r"\1/…", value)
     if isinstance(value, dict):
-        return {name: _cleaned(inner) for name, inner in value.items()}
+        return {name: _field(name, inner) for name, inner in value.items()}
     if isinstance(value, list | tuple):
         return [_cleaned(inner) for inner in value]
     return value

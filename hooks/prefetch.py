@@ -65,11 +65,27 @@ def templates(modalities: Sequence[str]) -> dict[str, str]:
     }
 
 
+def spared(request: HookRequest) -> tuple[tuple[str, bool], ...]:
+    """Each prefetch key, and whether what came under it spares us asking the FHIR server."""
+    whole = (PrefetchState.COMPLETE, PrefetchState.NO_DATA)
+    return (
+        ("patient", request.patient.state is PrefetchState.COMPLETE),
+        ("studies", request.studies.state in whole),
+        ("reports", request.reports.state in _ENOUGH_REPORTS),
+    )
+
+
 def gather(request: HookRequest, context: Context, deadline: Deadline) -> Chart:
     """The chart as far as the cards need it. Raises MissingFhirData (412) and BadRequest."""
     _same_patient(request)
     server = _Server(request, context)
-    pool = ThreadPoolExecutor(_PARALLEL, thread_name_prefix="chart")
+    # The log lines of the pool's threads are lines of this request too.
+    told = structlog.contextvars.get_contextvars()
+    pool = ThreadPoolExecutor(
+        _PARALLEL,
+        thread_name_prefix="chart",
+        initializer=lambda: structlog.contextvars.bind_contextvars(**told),
+    )
     try:
         patient = _fetch_patient(request, server, pool, deadline)
         reports = _fetch_reports(request, server, pool, deadline)

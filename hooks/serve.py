@@ -1,7 +1,11 @@
 """`leukocds serve`: the request stroke behind gunicorn, with the embedded worker where no broker is configured."""
 
 import errno
+import os
+import shutil
 import socket
+import tempfile
+from pathlib import Path
 from typing import Any
 
 import structlog
@@ -12,7 +16,6 @@ from gunicorn.glogging import Logger
 from cds.errors import ConfigurationError
 from cds.settings import Settings
 from hooks import logs
-from hooks.app import create_app
 from hooks.bootstrap import context, model_identity, next_steps, open_store
 from hooks.clients import check_door
 from hooks.embedded import EmbeddedWorker
@@ -20,6 +23,7 @@ from hooks.embedded import EmbeddedWorker
 _log = structlog.get_logger(__name__)
 
 THREADS = 8
+_METRICS_FOLDER = "leukocds-metrics-"
 #: Requests under way at SIGTERM have that long, and the embedded worker's study.
 GRACE_S = 12
 WORKER_GRACE_S = 8
@@ -49,6 +53,9 @@ def run(settings: Settings) -> None:
     store = open_store(settings)
     store.migrate()
     store.close()
+    if settings.web_processes > 1:
+        # Counters begin at zero with each start, as they do in one process; `_forget_metrics` removes the folder.
+        os.environ["PROMETHEUS_MULTIPROC_DIR"] = tempfile.mkdtemp(prefix=_METRICS_FOLDER)
     _Server(settings).run()
 
 
@@ -72,18 +79,24 @@ class _Server(BaseApplication):  # type: ignore[misc]
             # A process whose main loop stands still for so long is replaced; requests run in threads of their own.
             "timeout": 60,
             "keepalive": 15,
+            # Coarser than our own limit, which says which setting it is.
+            "limit_request_field_size": 2 * settings.max_header_bytes,
             "proc_name": "leukocds",
             "loglevel": settings.log_level.lower(),
             "logger_class": _GunicornLogger,
             "control_socket_disable": True,
             "post_worker_init": self._after_fork,
             "worker_exit": self._before_exit,
+            "on_exit": _forget_metrics,
         }
         for name, value in values.items():
             self.cfg.set(name, value)
 
     def load(self) -> Flask:
         """In the serving process, after the fork."""
+        # Not before the folder of the metrics is named: prometheus_client looks for it when it is imported.
+        from hooks.app import create_app
+
         if self._settings.embedded:
             self._worker = EmbeddedWorker(self._settings)
         return create_app(context(self._settings, self._worker.alive if self._worker else None))
@@ -96,6 +109,13 @@ class _Server(BaseApplication):  # type: ignore[misc]
     def _before_exit(self, _arbiter: Any, _process: Any) -> None:
         if self._worker is not None:
             self._worker.stop(WORKER_GRACE_S)
+
+
+def _forget_metrics(_arbiter: Any) -> None:
+    """In the main process, at its end."""
+    folder = Path(os.environ.get("PROMETHEUS_MULTIPROC_DIR", ""))
+    if folder.name.startswith(_METRICS_FOLDER):
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 class _GunicornLogger(Logger):  # type: ignore[misc]

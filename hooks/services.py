@@ -84,6 +84,7 @@ def answer(request: HookRequest, context: Context) -> dict[str, list[Card]]:
         left_out = len(newest) - MAX_STUDIES
         more = _identity(request, f"{left_out} older ones beyond {MAX_STUDIES}", "more")
         offers.append(Offer(identity=more, card=more_card(more.uuid, left_out, MAX_STUDIES, base_url)))
+    problems = list(dict.fromkeys(problems))  # what is said twice is one card: a uuid belongs to one
     for problem in problems[:MAX_PROBLEMS]:
         # The reason may name a server or a resource: what is remembered is only whether it is the same one.
         said = f"problem {derived_uuid('reason', problem.reason)}"

@@ -9,20 +9,24 @@ import socket
 import threading
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from typing import Any
 
-from celery import Celery
+import structlog
+from celery import Celery, Task
 from kombu.exceptions import KombuError
 from kombu.transport import TRANSPORT_ALIASES
 
 from cds.errors import ConfigurationError, UpstreamUnavailable
 from cds.settings import Settings
+from hooks.logs import CORRELATION, bind
 from hooks.stroke import WorkerParts, read_study, write_report
 
 READ_STUDY = "leukocds.read_study"
 WRITE_REPORT = "leukocds.write_report"
 #: Two queues, served in turn: a report does not wait behind all the studies that came before it.
 STUDIES, REPORTS = "leukocds.studies", "leukocds.reports"
+_CORRELATION_HEADER = "leukocds-correlation-id"
 
 #: A hook that finds a new study waits no longer than about this for the broker.
 SEND_TIMEOUT_S = 0.2
@@ -57,7 +61,18 @@ class TaskQueue:
         self._app.close()
 
     def _send(self, task: str, queue: str, key: str) -> None:
-        self._ask(lambda: self._app.send_task(task, (key,), queue=queue, retry=False, ignore_result=True))
+        # From the hook's log lines to the worker's; a job that the sweeper sends again has lost its hook.
+        correlation = structlog.contextvars.get_contextvars().get(CORRELATION)
+        self._ask(
+            lambda: self._app.send_task(
+                task,
+                (key,),
+                queue=queue,
+                retry=False,
+                ignore_result=True,
+                headers={_CORRELATION_HEADER: correlation} if correlation else None,
+            )
+        )
 
     def _depth(self, queue: str) -> None:
         with self._app.connection_for_write() as connection:
@@ -88,15 +103,24 @@ def create_celery(settings: Settings, parts: Callable[[], WorkerParts]) -> Celer
             "health_check_interval": 10,
         }
 
-    @app.task(name=READ_STUDY, shared=False)  # type: ignore[untyped-decorator]
-    def leukocds_read_study(job_key: str) -> None:
-        read_study(parts(), job_key)
+    @app.task(name=READ_STUDY, shared=False, bind=True)  # type: ignore[untyped-decorator]
+    def leukocds_read_study(self: Task, job_key: str) -> None:
+        with _correlated(self):
+            read_study(parts(), job_key)
 
-    @app.task(name=WRITE_REPORT, shared=False)  # type: ignore[untyped-decorator]
-    def leukocds_write_report(assessment_key: str) -> None:
-        write_report(parts(), assessment_key)
+    @app.task(name=WRITE_REPORT, shared=False, bind=True)  # type: ignore[untyped-decorator]
+    def leukocds_write_report(self: Task, assessment_key: str) -> None:
+        with _correlated(self):
+            write_report(parts(), assessment_key)
 
     return app
+
+
+def _correlated(task: Task) -> AbstractContextManager[None]:
+    """The correlation id that came with the message, on every line logged meanwhile. It is no instruction: whoever can
+    write to the broker can write anything there."""
+    correlation = (task.request.headers or {}).get(_CORRELATION_HEADER)
+    return bind(**{CORRELATION: str(correlation)[:36]} if correlation else {})
 
 
 def _sender(settings: Settings) -> Celery:

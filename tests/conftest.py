@@ -13,8 +13,11 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
+from flask import Flask
 
+from tests.fakes.conforming_client import ConformingClient
 from tests.fakes.databases import postgres_database, redis_database
+from tests.fakes.log_watch import WATCH
 
 ROOT = Path(__file__).resolve().parent.parent
 EXCUSED = "needs ../shared"
@@ -23,7 +26,9 @@ TEST_VARIABLES = ("LEUKOCDS_TEST_", "LEUKOCDS_SERVERS_", "LEUKOCDS_REQUIRE_SERVE
 
 
 def pytest_configure() -> None:
-    """Settings of the developer's shell must not leak into tests."""
+    """Settings of the developer's shell must not leak into tests, and every Flask app answers a client that looks."""
+    Flask.test_client_class = ConformingClient
+    WATCH.watch_captured()
     for name in [n for n in os.environ if n.startswith("LEUKOCDS_") and not n.startswith(TEST_VARIABLES)]:
         del os.environ[name]
 
@@ -32,6 +37,7 @@ def pytest_configure() -> None:
 def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     report = yield
     _forbid_skip(report)
+    _forbid_leaks(report)
     return report
 
 
@@ -52,6 +58,21 @@ def _forbid_skip(report: pytest.TestReport | pytest.CollectReport) -> None:
     if not reason.startswith(EXCUSED):
         report.outcome = "failed"
         report.longrepr = f"skipped although LEUKOCDS_REQUIRE_SERVERS=1 forbids it: {reason}"
+
+
+def _forbid_leaks(report: pytest.TestReport) -> None:
+    """A test fails when a log line written meanwhile holds a token or a patient of the fixtures."""
+    leaks, WATCH.leaks = WATCH.leaks, []
+    if leaks:
+        report.outcome = "failed"
+        report.longrepr = "\n".join(
+            ["a token or a patient of the fixtures stands in a log line:", *leaks[:5]]
+        )
+
+
+@pytest.fixture(autouse=True)
+def _watched_logs() -> None:
+    WATCH.install()
 
 
 @pytest.fixture(scope="session")

@@ -37,10 +37,21 @@ def make_context(
     authenticator: Authenticator | None = None,
     ready: Callable[[], Mapping[str, str]] = lambda: {"store": "ok", "queue": "ok"},
 ) -> Context:
-    """A context whose FHIR servers and archives may be anywhere on 127.0.0.1."""
+    """A context whose FHIR servers and archives may be anywhere on 127.0.0.1.
+
+    Answers are not mended before they are sent, so that `tests.fakes.conforming_client` sees what is wrong with them;
+    and one client may ask as often as it likes.
+    """
     settings = settings or Settings()
     database_url = f"sqlite:///{folder / 'store.db'}"
-    settings = replace(settings, database_url=database_url, public_url="https://leuko.example")
+    settings = replace(
+        settings,
+        database_url=database_url,
+        public_url="https://leuko.example",
+        check_answers=False,
+        rate_limit_per_s=1e9,
+        rate_limit_burst=1_000_000_000,
+    )
     store = SqlAssessmentStore(database_url)
     store.migrate()
     return Context(

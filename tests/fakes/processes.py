@@ -76,7 +76,12 @@ class Process:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        from tests.fakes.log_watch import (
+            WATCH,  # not in the process itself, whose path begins with this folder
+        )
+
         self.kill()
+        WATCH.read_file(self.log())
 
 
 def free_port() -> int:

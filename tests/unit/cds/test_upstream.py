@@ -13,7 +13,7 @@ from cds.errors import (
     UpstreamTimeout,
     UpstreamUnavailable,
 )
-from cds.upstream import json_object, open_session, send
+from cds.upstream import json_object, open_session, send, tell_failures_to
 from tests.fakes.fhir_server import FakeFhirServer, Fault
 
 STUDY = {"resourceType": "ImagingStudy", "id": "1", "description": "x" * 200_000}
@@ -126,3 +126,16 @@ def test_a_netrc_entry_does_not_replace_the_token(fhir, monkeypatch, tmp_path):
     sent = [received.headers.get("Authorization") for received in fhir.received]
     assert sent[:2] == ["Bearer t0ken", None]
     assert sent[2] is not None, "requests no longer reads netrc: this test proves nothing"
+
+
+def test_an_observer_is_told_of_each_failure_and_of_nothing_else(fhir, monkeypatch):
+    monkeypatch.setattr("cds.upstream._observer", None)  # put back after the test, whatever it is
+    told = []
+    tell_failures_to(lambda *what: told.append(what))
+    get(f"{fhir.url}/ImagingStudy/1")
+    assert told == []
+    fhir.fault = Fault.BROKEN
+    with pytest.raises(UpstreamUnavailable):
+        get(f"{fhir.url}/ImagingStudy?patient=secret-7")
+    host = fhir.url.partition("//")[2].partition("/")[0]
+    assert told == [("FHIR server", host, "UpstreamUnavailable")]

@@ -228,6 +228,7 @@ def test_the_imaging_hook_takes_references_resources_and_bundles(named, referenc
         ["http://elsewhere.example/ImagingStudy/a"],
         ["ImagingStudy/../Patient/a"],
         [{"resourceType": 3}],
+        [{"reference": {"display": "x"}}],
         None,
     ],
 )

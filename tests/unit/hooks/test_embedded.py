@@ -2,12 +2,15 @@ import time
 from dataclasses import replace
 
 import pytest
+import structlog
+from structlog.testing import capture_logs
 
 from cds.errors import UpstreamUnavailable
 from cds.settings import Settings
 from cds.values import JobState, ReportState, StudyRef
 from hooks.bootstrap import open_store, worker_parts
 from hooks.embedded import EmbeddedWorker
+from hooks.logs import CORRELATION, bind
 from hooks.tasks import TaskQueue
 from tests.fakes.assessments import MODEL, assessment, imaging_study_of, study
 from tests.fakes.fhir_server import FakeFhirServer
@@ -92,6 +95,19 @@ def test_a_submitted_study_is_read_and_its_report_written(store, settings, start
     assert worker.alive()
     assert store.job(job.key).state is JobState.DONE
     assert len(fhir.of_type("DiagnosticReport")) == 1
+
+
+def test_the_hooks_correlation_id_stands_on_the_lines_of_its_job(store, settings, start):
+    start()
+    job, _ = store.enqueue(STUDY, MODEL.digest)
+    other, _ = store.enqueue(replace(STUDY, study_uid="1.2.3.99"), MODEL.digest)
+    with capture_logs(processors=[structlog.contextvars.merge_contextvars]) as logs:
+        with bind(**{CORRELATION: "d1577c69-dfbe-44ad-ba6d-3e05e953b2ea"}):
+            TaskQueue(settings).submit_study(job.key)
+        TaskQueue(settings).submit_study(other.key)
+        until(lambda: store.job(job.key).state is store.job(other.key).state is JobState.DONE)
+    found = {(line["job"], line.get(CORRELATION)) for line in logs if "job" in line}
+    assert found == {(job.key, "d1577c69-dfbe-44ad-ba6d-3e05e953b2ea"), (other.key, None)}
 
 
 def test_what_the_last_process_left_is_taken_up_at_once(store, start, fhir):

@@ -109,3 +109,17 @@ def test_the_level_is_the_settings(configure):
     structlog.get_logger("a").warning("quiet")
     structlog.get_logger("a").error("loud")
     assert [line["event"] for line in lines()] == ["loud"]
+
+
+def test_what_stands_under_a_secret_name_is_masked_whatever_it_is(lines):
+    log = structlog.get_logger("a")
+    log.info("x", access_token="abc", Authorization="abc", patient_id="abc", body={"a": "abc"}, hook="abc")
+    log.info("x", request={"userId": "abc", "clientAssertion": ["abc"]})
+    text = json.dumps(lines())
+    assert text.count("abc") == 1
+
+
+def test_a_jwt_is_masked_wherever_it_stands(lines):
+    structlog.get_logger("a").info("got eyJhbGciOiJFUzM4NCJ9.eyJpc3MiOiJ4In0.c2lnbmF0dXJl from 10.0.0.1")
+    (line,) = lines()
+    assert line["event"] == "got … from 10.0.0.1"

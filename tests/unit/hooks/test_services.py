@@ -267,6 +267,12 @@ def test_an_endpoint_that_cannot_be_read_today_is_said_and_tried_again(client, c
     assert card["summary"] == "Blood smear of 2026-03-01: analysis queued"
 
 
+def test_the_same_problem_twice_is_one_card(client):
+    strangers = [imaging_study(1, subject={"reference": f"Patient/other-{n}"}) for n in (1, 2)]
+    (shown,) = cards_of(client, with_studies(*strangers))
+    assert "another patient" in shown["summary"]
+
+
 def test_good_studies_go_on_beside_bad_ones(client, context):
     found = summaries(client, imaging_study(1, identifier=None), imaging_study(2))
     assert [("queued" in s, "cannot be analysed" in s) for s in found] == [(True, False), (False, True)]

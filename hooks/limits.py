@@ -1,0 +1,136 @@
+"""What one request and one client may cost us: sizes, shape of the JSON, requests a second.
+
+The checks run before any handler. What needs no proof of who is calling comes first (`before`): size of the header, and
+whether the address has used up its share by calls that were refused. Then comes authentication; then the share of the
+client that is known by now (`share`), and the body (`body`). A refusal names the setting that it follows from.
+"""
+
+import math
+import re
+import threading
+import time
+from array import array
+from collections import OrderedDict
+from collections.abc import Callable
+from itertools import accumulate
+
+from flask import g, request
+
+from cds.errors import RequestTooLarge, TooManyRequests
+from cds.settings import PREFIX, Settings
+
+#: Clients remembered at a time; who was forgotten starts with a full share.
+MAX_CLIENTS = 10_000
+#: Operators' paths, which a limit must not hide: they are answered without work for anyone.
+_UNLIMITED = ("/health", "/ready", "/metrics")
+
+_ESCAPED = re.compile(rb"\\.", re.DOTALL)
+_LEVELS = bytes.maketrans(b"[{]}", b"\x01\x01\xff\xff")
+_NO_BRACKETS = bytes(sorted(set(range(256)) - set(b"[{]}")))
+
+
+class HeaderTooLarge(RequestTooLarge):
+    """HTTP 431 (RFC 6585 section 5)."""
+
+
+class Shares:
+    """A token bucket for each client: `rate` requests a second, `burst` at once. In this process's memory alone, so
+    that several processes allow a client several shares. Safe for threads."""
+
+    def __init__(self, rate: float, burst: int, clock: Callable[[], float] = time.monotonic) -> None:
+        self._rate, self._burst, self._clock = rate, float(burst), clock
+        self._shares: OrderedDict[str, tuple[float, float]] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def take(self, client: str, requests: int = 1) -> None:
+        """Count `requests` (0: only look). Raises TooManyRequests when the client's share is used up."""
+        with self._lock:
+            now = self._clock()
+            left, since = self._shares.pop(client, (self._burst, now))
+            left = min(self._burst, left + (now - since) * self._rate)
+            enough = left >= 1.0
+            self._shares[client] = (left - requests if enough else left, now)
+            while len(self._shares) > MAX_CLIENTS:
+                self._shares.popitem(last=False)
+        if not enough:
+            raise TooManyRequests(
+                f"More than {self._rate:g} requests a second ({PREFIX}RATE_LIMIT_PER_S) from this client.",
+                retry_after_s=max(1, math.ceil((1.0 - left) / self._rate)),
+            )
+
+
+class Limits:
+    """The limits of `Settings` for the request that Flask is handling."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._shares = Shares(settings.rate_limit_per_s, settings.rate_limit_burst)
+
+    def before(self) -> None:
+        """Before authentication. Raises HeaderTooLarge, TooManyRequests."""
+        largest = self._settings.max_header_bytes
+        # The size of a token is for authentication to judge: 401 whatever is wrong with it. gunicorn bounds both.
+        fields = (f for f in request.headers if f[0] != "Authorization")
+        if sum(len(name) + len(value) + 4 for name, value in fields) > largest:
+            raise HeaderTooLarge(f"The header is larger than {largest} bytes ({PREFIX}MAX_HEADER_BYTES).")
+        if self._counts():
+            self._shares.take(_address(), 0)
+
+    def share(self) -> None:
+        """After authentication. Raises TooManyRequests."""
+        if self._counts():
+            g.counted = True
+            self._shares.take(client() or _address())
+
+    def body(self) -> None:
+        """Before the body is parsed. Raises RequestTooLarge, and werkzeug's RequestEntityTooLarge for its bytes."""
+        if (
+            request.method == "POST"
+            and request.endpoint is not None
+            and request.mimetype == "application/json"
+        ):
+            check_json(request.get_data(cache=True), self._settings)
+
+    def refused(self) -> None:
+        """Count a call that authentication refused against its address."""
+        if self._counts() and not g.get("counted"):
+            try:
+                self._shares.take(_address())
+            except TooManyRequests:
+                pass  # it learns so at its next call
+
+    def _counts(self) -> bool:
+        return request.path.rstrip("/") not in _UNLIMITED
+
+
+def client() -> str | None:
+    """The issuer that authentication found, in `flask.g.client_issuer`; None where clients are not authenticated."""
+    found: str | None = g.get("client_issuer")
+    return found
+
+
+def check_json(body: bytes, settings: Settings) -> None:
+    """Raises RequestTooLarge when parsing `body` would build more levels or elements than the settings allow.
+
+    Only brackets and commas are looked at: whether it is JSON at all is for the parser to say.
+    """
+    too_many = RequestTooLarge(
+        f"The body holds more than {settings.max_json_elements} elements ({PREFIX}MAX_JSON_ELEMENTS)."
+    )
+    bare = _ESCAPED.sub(b"", body) if b"\\" in body else body
+    # A name and a value for each element, two quotes each.
+    if bare.count(b'"') > 4 * (settings.max_json_elements + 1):
+        raise too_many
+    bare = b"".join(bare.split(b'"')[::2])  # what stands outside of strings
+    elements = bare.count(b",") + bare.count(b"[") + bare.count(b"{")
+    if elements > settings.max_json_elements:
+        raise too_many
+    levels = accumulate(array("b", bare.translate(_LEVELS, _NO_BRACKETS)))
+    if max(levels, default=0) > settings.max_json_depth:
+        raise RequestTooLarge(
+            f"The body is nested deeper than {settings.max_json_depth} levels ({PREFIX}MAX_JSON_DEPTH)."
+        )
+
+
+def _address() -> str:
+    return request.remote_addr or "unknown"

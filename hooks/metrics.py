@@ -1,0 +1,149 @@
+"""What operators can count: `/metrics` in the text format of Prometheus. No label holds anything of a patient.
+
+Under several serving processes the counters lie in files that all of them write (`hooks.serve` names the folder before
+this module is first imported, since prometheus_client looks for it on import) and each process answers for all.
+"""
+
+import hmac
+import ipaddress
+import os
+import time
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from flask import Flask, Response, g, request
+from prometheus_client import REGISTRY, CollectorRegistry, Counter, Histogram, generate_latest
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
+from prometheus_client.multiprocess import MultiProcessCollector
+from prometheus_client.registry import Collector
+
+from cds.errors import LeukoError, Unauthenticated, UnknownService
+from cds.ports import AssessmentStore
+from cds.settings import Settings
+from cds.upstream import tell_failures_to
+from cds.values import utc_now
+
+REQUEST_SECONDS = Histogram(
+    "leukocds_request_seconds",
+    "Time from the request's header to the answer's, by endpoint, method and status.",
+    ["endpoint", "method", "status"],
+    buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0),
+)
+PREFETCH = Counter(
+    "leukocds_prefetch",
+    "What hooks brought under each prefetch key, by client: hit (complete or no data) or miss.",
+    ["client", "key", "result"],
+)
+CARDS = Counter("leukocds_cards", "Cards sent, by kind (source.topic) and indicator.", ["kind", "indicator"])
+VIOLATIONS = Counter(
+    "leukocds_outgoing_violations",
+    "Rules of CDS Hooks 2.0 that an answer of ours would have broken.",
+    ["rule"],
+)
+UPSTREAM_ERRORS = Counter(
+    "leukocds_upstream_errors",
+    "Failed exchanges with servers behind us, by role, host and error.",
+    ["upstream", "host", "error"],
+)
+
+
+def count_cards(response: dict[str, Any]) -> None:
+    for card in response["cards"]:
+        topic = card.get("source", {}).get("topic", {})
+        CARDS.labels(kind=topic.get("code", "unknown"), indicator=card.get("indicator", "unknown")).inc()
+
+
+def count_prefetch(client: str | None, states: Iterable[tuple[str, bool]]) -> None:
+    """states: prefetch key and whether it spared us the search."""
+    for key, hit in states:
+        PREFETCH.labels(client=client or "open", key=key, result="hit" if hit else "miss").inc()
+
+
+def count_upstream_error(server: str, host: str, error: str) -> None:
+    UPSTREAM_ERRORS.labels(upstream=server, host=host, error=error).inc()
+
+
+def metrics_routes(app: Flask, settings: Settings, store: AssessmentStore) -> None:
+    """Time every request, count what fails upstream, and answer `GET /metrics`."""
+    tell_failures_to(count_upstream_error)
+
+    @app.before_request
+    def begin() -> None:
+        g.began = time.perf_counter()
+
+    @app.after_request
+    def end(response: Response) -> Response:
+        if "began" in g:
+            endpoint = request.url_rule.rule if request.url_rule else "(none)"
+            # A method is whatever the caller writes; only those that a rule could have are told apart.
+            method = request.method if request.method in ("GET", "HEAD", "POST", "OPTIONS") else "(other)"
+            labels = {"endpoint": endpoint, "method": method, "status": str(response.status_code)}
+            REQUEST_SECONDS.labels(**labels).observe(time.perf_counter() - g.began)
+        return response
+
+    @app.get("/metrics")
+    def metrics() -> Response:
+        _check_caller(settings)
+        return Response(exposition(store), mimetype="text/plain", content_type=CONTENT_TYPE_PLAIN_0_0_4)
+
+
+def exposition(store: AssessmentStore) -> bytes:
+    """Everything counted so far, and the jobs as the store has them now."""
+    counted = REGISTRY
+    if os.environ.get("PROMETHEUS_MULTIPROC_DIR"):
+        counted = CollectorRegistry()
+        MultiProcessCollector(counted)  # type: ignore[no-untyped-call]
+    jobs = CollectorRegistry()
+    jobs.register(_Jobs(store))
+    return generate_latest(counted) + generate_latest(jobs)
+
+
+class _Jobs(Collector):
+    """The queue is the store's table of jobs, whatever carries the messages; so every process tells the same."""
+
+    def __init__(self, store: AssessmentStore) -> None:
+        self._store = store
+
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        up = GaugeMetricFamily("leukocds_store_up", "Whether the assessment store answers.")
+        try:
+            counts, oldest = self._store.job_counts(), self._store.oldest_queued()
+        except LeukoError:
+            up.add_metric([], 0)
+            yield up
+            return
+        up.add_metric([], 1)
+        yield up
+        states = GaugeMetricFamily(
+            "leukocds_jobs",
+            "Jobs by state: queued is the queue's depth, done and failed are results.",
+            labels=["state"],
+        )
+        for state, count in sorted(counts.items()):
+            states.add_metric([state], count)
+        yield states
+        age = max(0.0, (utc_now() - oldest).total_seconds()) if oldest else 0.0
+        yield GaugeMetricFamily(
+            "leukocds_oldest_queued_seconds", "Age of the oldest job that waits; 0 when none does.", value=age
+        )
+
+
+def _check_caller(settings: Settings) -> None:
+    """Raises Unauthenticated for a wrong token and, where none is set, UnknownService for a caller from elsewhere."""
+    if settings.metrics_token:
+        given = request.headers.get("Authorization", "").encode()
+        if not hmac.compare_digest(given, f"Bearer {settings.metrics_token}".encode()):
+            raise Unauthenticated("/metrics asks for LEUKOCDS_METRICS_TOKEN")
+        return
+    # A gateway on this machine calls from loopback too, for whoever called it.
+    forwarded = any(name in request.headers for name in ("Forwarded", "X-Forwarded-For", "X-Real-Ip", "Via"))
+    if forwarded or not _is_loopback(request.remote_addr):
+        raise UnknownService("There is nothing at this address.")
+
+
+def _is_loopback(address: str | None) -> bool:
+    try:
+        return ipaddress.ip_address(address or "").is_loopback
+    except ValueError:
+        return False

@@ -1,0 +1,74 @@
+"""The last look at an answer before it leaves: what breaks CDS Hooks 2.0 is never sent.
+
+A part that a card may lack (suggestions, links, override reasons, uuid ...) is left out. A card that is wrong in what
+it must have is not dropped, since fewer cards read as "nothing found": the whole answer becomes an error.
+"""
+
+import copy
+from collections.abc import Iterable
+from typing import Any
+
+import structlog
+
+from cds.errors import NonconformantAnswer
+from hooks import metrics
+from hooks.conformance import NO_TOPIC, Violation, discovery_violations, response_violations
+
+_log = structlog.get_logger(__name__)
+
+
+def checked_discovery(document: dict[str, Any]) -> dict[str, Any]:
+    """The document itself. Raises NonconformantAnswer when it breaks CDS Hooks 2.0, "Discovery"."""
+    if found := discovery_violations(document):
+        _tell(found)
+        raise _cannot_send(found)
+    return document
+
+
+def checked_response(response: dict[str, Any], *, system_actions: bool = False) -> dict[str, Any]:
+    """The answer, less optional parts that break CDS Hooks 2.0, "CDS Service Response".
+
+    system_actions: whether this client agreed to them. Raises NonconformantAnswer when what is wrong has to stay.
+    """
+    found = response_violations(response, system_actions=system_actions)
+    if not found:
+        return response
+    _tell(found)
+    mended = copy.deepcopy(response)
+    for violation in found:
+        if violation.part:
+            _leave_out(mended, violation)
+    left = response_violations(mended, system_actions=system_actions)
+    if left := [violation for violation in left if violation.rule != NO_TOPIC]:
+        raise _cannot_send(left)
+    return mended
+
+
+def _leave_out(response: dict[str, Any], violation: Violation) -> None:
+    holder: Any = response
+    if violation.where.startswith("cards["):
+        holder = response["cards"][int(violation.where[len("cards[") :].partition("]")[0])]
+    name = violation.part
+    if name.startswith("source."):
+        holder, name = holder["source"], name.removeprefix("source.")
+    holder.pop(name, None)
+    if name == "suggestions":
+        holder.pop("selectionBehavior", None)
+
+
+def _tell(found: Iterable[Violation]) -> None:
+    for violation in found:
+        metrics.VIOLATIONS.labels(rule=violation.rule).inc()
+        _log.error(
+            "answer breaks CDS Hooks 2.0",
+            rule=violation.rule,
+            where=violation.where,
+            left_out=violation.part or "none",
+        )
+
+
+def _cannot_send(found: list[Violation]) -> NonconformantAnswer:
+    return NonconformantAnswer(
+        f"This service made an answer that breaks CDS Hooks 2.0 ({found[0].rule}) and does not send it. "
+        "It says nothing about the patient."
+    )
