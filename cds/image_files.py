@@ -88,8 +88,11 @@ def check_colour(pixels: npt.NDArray[np.uint8]) -> None:
     A difference of 2 is what rounding between colour spaces leaves.
     """
     step = max(1, int((pixels.shape[0] * pixels.shape[1] / 250_000) ** 0.5))
-    some = pixels[::step, ::step].astype(np.int16)
-    if int(np.ptp(some, axis=2).max(initial=0)) <= 2:
+    # Channel by channel: numpy's ptp over an axis of three takes thirty times as long.
+    red, green, blue = (pixels[::step, ::step, channel] for channel in range(3))
+    highest = np.maximum(np.maximum(red, green), blue)
+    lowest = np.minimum(np.minimum(red, green), blue)
+    if int((highest - lowest).max(initial=0)) <= 2:
         raise UnreadableImage(GREY)
 
 
