@@ -1,10 +1,11 @@
 """How fast hooks are answered from a warm store: `leukocds serve` on loopback, SQLite, open loop.
 
-    python -m benchmarks.hooks [--rate 50] [--seconds 20]
+    python -m benchmarks.hooks [--rate 50] [--seconds 20] [--jwt]
 
 Open loop: requests are due at fixed times whether or not earlier ones were answered, and each time is counted from
 when it was due, so that a stall shows in every request that it delayed (no coordinated omission). Every request
 carries a complete prefetch and asks for another of the stored patients. No network is loaded: a hook never runs one.
+With --jwt each request has a token of its own (ES384, signed before the clock runs), which is verified and used up.
 """
 
 import argparse
@@ -20,7 +21,7 @@ import tempfile
 import threading
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -39,40 +40,46 @@ from cds.values import (
     ReportState,
     StudyRef,
 )
+from hooks.signing import Signer, clients_toml
 from models.package import load_identity
 
 PATIENTS = 200
 CELLS, THUMBNAILS, IMAGES = 200, 120, 100
 SENDERS = 32
 TIMEOUT_S = 10.0
+_PATH = "/cds-services/leukemia-smear"
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rate", type=float, default=50.0, help="requests a second")
     parser.add_argument("--seconds", type=float, default=20.0, help="how long (at most 120)")
+    parser.add_argument("--jwt", action="store_true", help="authenticate every request")
     options = parser.parse_args()
     if not 0 < options.rate <= 1000 or not 0 < options.seconds <= 120:
         parser.error("--rate must be above 0 and at most 1000, --seconds above 0 and at most 120")
     load = os.getloadavg()[0]
-    with tempfile.TemporaryDirectory() as name, _server(Path(name)) as port:
+    signer = Signer.new("https://ehr.example", lifetime_s=300) if options.jwt else None
+    with tempfile.TemporaryDirectory() as name, _server(Path(name), signer) as port:
         for patient in range(PATIENTS):
-            _check(_post(port, _body(patient)))
-        times, errors = _load(port, options.rate, options.seconds)
+            _check(_post(port, _body(patient), _authorization(signer, port)))
+        times, errors = _load(port, options.rate, options.seconds, signer)
     times.sort()
     cut = statistics.quantiles(times, n=100, method="inclusive")
     print(
-        f"{len(times)} hooks at {options.rate:g}/s, {PATIENTS} patients, {os.cpu_count()} CPUs, load before {load:.1f}"
+        f"{len(times)} hooks at {options.rate:g}/s, {'JWT, ' if options.jwt else ''}{PATIENTS} patients, "
+        f"{os.cpu_count()} CPUs, load before {load:.1f}"
     )
     print(f"p50 {cut[49]:.1f} ms   p95 {cut[94]:.1f} ms   p99 {cut[98]:.1f} ms   max {times[-1]:.1f} ms")
     print(f"errors: {len(errors)}" + "".join(f"\n  {e}" for e in sorted(set(errors))[:5]))
     return 1 if errors else 0
 
 
-def _load(port: int, rate: float, seconds: float) -> tuple[list[float], list[str]]:
+def _load(port: int, rate: float, seconds: float, signer: Signer | None) -> tuple[list[float], list[str]]:
     """Milliseconds of each answer from when its request was due, and what went wrong."""
     chance = random.Random(1)
     bodies = [_body(chance.randrange(PATIENTS)) for _ in range(int(rate * seconds))]
+    authorizations = [_authorization(signer, port) for _ in bodies]
     local = threading.local()
     start = time.perf_counter() + 0.2
 
@@ -83,7 +90,7 @@ def _load(port: int, rate: float, seconds: float) -> tuple[list[float], list[str
         try:
             if not hasattr(local, "connection"):
                 local.connection = _connect(port)
-            _check(_post(port, bodies[number], local.connection))
+            _check(_post(port, bodies[number], authorizations[number], local.connection))
         except (OSError, http.client.HTTPException, AssertionError) as failure:
             error = f"{type(failure).__name__}: {failure}"
             local.__dict__.pop("connection", None)
@@ -108,9 +115,20 @@ def _connect(port: int) -> http.client.HTTPConnection:
     return connection
 
 
-def _post(port: int, body: bytes, connection: http.client.HTTPConnection | None = None) -> tuple[int, bytes]:
+def _authorization(signer: Signer | None, port: int) -> dict[str, str]:
+    if signer is None:
+        return {}
+    return {"Authorization": f"Bearer {signer.token(f'http://127.0.0.1:{port}{_PATH}')}"}
+
+
+def _post(
+    port: int,
+    body: bytes,
+    authorization: Mapping[str, str],
+    connection: http.client.HTTPConnection | None = None,
+) -> tuple[int, bytes]:
     own = connection or _connect(port)
-    own.request("POST", "/cds-services/leukemia-smear", body, {"Content-Type": "application/json"})
+    own.request("POST", _PATH, body, {"Content-Type": "application/json", **authorization})
     response = own.getresponse()
     answer = response.status, response.read()
     if connection is None:
@@ -154,7 +172,7 @@ def _uids(patient: int) -> list[str]:
 
 
 @contextmanager
-def _server(folder: Path) -> Iterator[int]:
+def _server(folder: Path, signer: Signer | None) -> Iterator[int]:
     """`leukocds serve` with a store full of assessments; yields its port."""
     package = folder / "package"
     package.mkdir()
@@ -175,6 +193,9 @@ def _server(folder: Path) -> Iterator[int]:
         "LEUKOCDS_RATE_LIMIT_PER_S": "1000000",
         "LEUKOCDS_RATE_LIMIT_BURST": "1000000",
     }
+    if signer is not None:
+        (folder / "clients.toml").write_text(clients_toml(signer, name="Benchmark"))
+        environment["LEUKOCDS_CLIENTS"] = str(folder / "clients.toml")
     process = subprocess.Popen([sys.executable, "-m", "hooks.serve"], env=environment)
     try:
         _wait_until_ready(process, port)

@@ -34,11 +34,12 @@ class Signer:
         self.jwk: dict[str, Any] = {**public, "kid": self.kid, "alg": self.alg, "use": "sig"}
 
     @classmethod
-    def new(cls, iss: str, alg: str = "ES384") -> "Signer":
-        """alg: ES384 or RS384."""
+    def new(cls, iss: str, alg: str = "ES384", *, lifetime_s: int = 120) -> "Signer":
+        """alg: ES384 or RS384. lifetime_s: of its tokens."""
         if alg == "ES384":
-            return cls(iss, ec.generate_private_key(ec.SECP384R1()))
-        return cls(iss, rsa.generate_private_key(public_exponent=65537, key_size=_RSA_BITS))
+            return cls(iss, ec.generate_private_key(ec.SECP384R1()), lifetime_s=lifetime_s)
+        key = rsa.generate_private_key(public_exponent=65537, key_size=_RSA_BITS)
+        return cls(iss, key, lifetime_s=lifetime_s)
 
     @classmethod
     def from_pem(cls, iss: str, pem: bytes) -> "Signer":
