@@ -103,3 +103,24 @@ def test_only_what_may_be_lost_does_not_wait_for_the_disk(store):
     assert level(writing_in_haste) == (normal, 250)
     assert level(writing_in_haste, 3.0) == (normal, 3000)
     assert level(writing) == (full, 10_000)
+
+
+def test_a_thread_that_waits_goes_on_when_the_one_before_is_done_or_says_that_it_was_locked_out(store):
+    inside, leave = threading.Event(), threading.Event()
+
+    def hold():
+        with writing(store._engine):
+            inside.set()
+            leave.wait(10)
+
+    with ThreadPoolExecutor(1) as pool:
+        holding = pool.submit(hold)
+        inside.wait(10)
+        with (
+            pytest.raises(StoreError, match="locked by someone else for too long"),
+            writing_in_haste(store._engine, 0.05),
+        ):
+            pass
+        leave.set()
+        holding.result()
+    assert store.use_jti("a", "1", LATER, NOW)
