@@ -5,7 +5,6 @@ this module is first imported, since prometheus_client looks for it on import) a
 """
 
 import hmac
-import ipaddress
 import os
 import time
 from collections.abc import Iterable, Iterator
@@ -18,6 +17,7 @@ from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
 
+from cds.allowlist import is_loopback
 from cds.errors import LeukoError, Unauthenticated, UnknownService
 from cds.ports import AssessmentStore
 from cds.settings import Settings
@@ -138,12 +138,5 @@ def _check_caller(settings: Settings) -> None:
         return
     # A gateway on this machine calls from loopback too, for whoever called it.
     forwarded = any(name in request.headers for name in ("Forwarded", "X-Forwarded-For", "X-Real-Ip", "Via"))
-    if forwarded or not _is_loopback(request.remote_addr):
+    if forwarded or not is_loopback(request.remote_addr or ""):
         raise UnknownService("There is nothing at this address.")
-
-
-def _is_loopback(address: str | None) -> bool:
-    try:
-        return ipaddress.ip_address(address or "").is_loopback
-    except ValueError:
-        return False

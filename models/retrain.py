@@ -54,10 +54,13 @@ class Recipe:
     export: Mapping[str, Any] | None = None
 
 
-def retrain(data: Path, out: Path, recipe: Recipe) -> Path:
-    """Do what is not done yet; returns the folder of the package, with its report. Raises CorpusError, PackageError."""
+def retrain(data: Path, out: Path, recipe: Recipe, *, required: Sequence[str] = ()) -> Path:
+    """Do what is not done yet; returns the folder of the package, with its report.
+
+    required: types that must have training images. Raises CorpusError, PackageError, TrainingStopped.
+    """
     records = with_validation(read_corpus(data))
-    audit(records)
+    audit(records, required=required)
     aml_patients(data / DIFFERENTIALS)  # what is missing is said before hours of training
     without = []
     if recipe.left_out:
@@ -168,9 +171,7 @@ def main(
         left_out_minutes=left_out_minutes, measured=() if quick else ("finding", "gates"),
     )  # fmt: skip
     try:
-        records = with_validation(read_corpus(data))
-        audit(records, required=[t for t in CELL_TYPES if t != "not_a_cell"])
-        package = retrain(data, out, recipe)
+        package = retrain(data, out, recipe, required=[t for t in CELL_TYPES if t != "not_a_cell"])
     except LeukoError as error:
         raise click.ClickException(str(error)) from error
     click.echo(f"package {package}, report {package / REPORT / 'index.html'}")

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from models.checkpoints import differing, read_state, write_state
 from models.errors import TrainingStopped
 from models.networks import CellClassifier
 
@@ -57,42 +58,25 @@ def save_checkpoint(run: Run, config: Mapping[str, Any], path: Path, *, fingerpr
         "config": dict(config),
         "fingerprint": fingerprint,
     }
-    partial = path.with_suffix(".partial")
-    try:
-        torch.save(state, partial)
-        partial.replace(path)
-    except (OSError, RuntimeError) as error:  # torch's own writer says RuntimeError when the disk is full
-        partial.unlink(missing_ok=True)
-        raise TrainingStopped(f"the checkpoint {path} cannot be written: {error}") from error
+    write_state(state, path)
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
     """What `save_checkpoint` wrote, on the CPU. Raises TrainingStopped when it is no checkpoint of a cell network."""
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-        if not {"network", "average", "counters", "config", "history"} <= state.keys():
-            raise ValueError("it holds something else")
-    except Exception as error:  # torch raises whatever a damaged file leads it to
-        raise TrainingStopped(f"{path} is no checkpoint of a cell network: {error}") from error
-    return dict(state)
+    state = read_state(path)
+    if not {"network", "average", "counters", "config", "history"} <= state.keys():
+        raise TrainingStopped(f"{path} is no checkpoint of a cell network")
+    return state
 
 
 def check_taken_up(state: Mapping[str, Any], config: Mapping[str, Any], fingerprint: str) -> None:
     """Raises TrainingStopped when a checkpoint is of a run with other images or of another kind than `config`."""
-    stored, wanted = _comparable(state["config"]), _comparable(config)
-    if differing := sorted(k for k in wanted if stored.get(k) != wanted[k]):
+    if names := differing(state["config"], config, free=_FREE):
         raise TrainingStopped(
-            f"the checkpoint is of a run with another {', '.join(differing)}: ask for the same, or begin elsewhere"
+            f"the checkpoint is of a run with another {', '.join(names)}: ask for the same, or begin elsewhere"
         )
     if state.get("fingerprint") and state["fingerprint"] != fingerprint:
         raise TrainingStopped("the checkpoint is of other images or another split: begin elsewhere")
-
-
-def _comparable(config: Mapping[str, Any]) -> dict[str, Any]:
-    def plain(value: Any) -> Any:
-        return [plain(v) for v in value] if isinstance(value, tuple | list) else value
-
-    return {k: plain(v) for k, v in config.items() if k not in _FREE}
 
 
 def restore(run: Run, state: dict[str, Any]) -> None:

@@ -12,6 +12,7 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
+from models.checkpoints import differing, read_state, write_state
 from models.errors import TrainingStopped
 from models.images.augmentation import Ranges, augmented
 from models.images.networks import build_image_network
@@ -22,6 +23,9 @@ from models.white_balance import neutral
 Squares = npt.NDArray[np.uint8]
 Ints = npt.NDArray[np.int64]
 Entry = dict[str, float]
+
+#: What of a configuration may change when a run is taken up: its length, and where it is computed.
+_FREE = {"epochs", "minutes", "device"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,7 +98,7 @@ def train_network(
     run = _start(config)
     history: list[Entry] = []
     if resume and checkpoint.is_file():
-        history = _take_up(run, _read(checkpoint), config, lesson)
+        history = _take_up(run, read_state(checkpoint), config, lesson)
     while run.progress(config) < 1:
         # Reproducible wherever the run was interrupted.
         rng = np.random.default_rng((config.seed, run.epoch))
@@ -203,40 +207,24 @@ def _tensor(squares: Squares, config: NetworkConfig) -> torch.Tensor:
 
 
 def _save(run: _Run, history: list[Entry], config: NetworkConfig, lesson: Lesson, path: Path) -> None:
-    """Written beside and renamed: a killed run, or a full disk, leaves the last checkpoint whole."""
     state = {
         "network": run.network.state_dict(),
         "optimiser": run.optimiser.state_dict(),
         "counters": {"epoch": run.epoch, "seconds": run.seconds},
         "history": history,
-        "config": _comparable(config),
+        "config": {k: v for k, v in asdict(config).items() if k not in _FREE},
         "fingerprint": lesson.fingerprint,
     }
-    partial = path.with_suffix(".partial")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        torch.save(state, partial)
-        partial.replace(path)
-    except (OSError, RuntimeError) as error:  # torch's own writer says RuntimeError when the disk is full
-        partial.unlink(missing_ok=True)
-        raise TrainingStopped(f"the checkpoint {path} cannot be written: {error}") from error
-
-
-def _read(path: Path) -> Mapping[str, Any]:
-    try:
-        state: Mapping[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch raises whatever a damaged file leads it to
-        raise TrainingStopped(f"{path} is no checkpoint: {error}; delete it to begin anew") from error
-    return state
+    write_state(state, path)
 
 
 def _take_up(run: _Run, state: Mapping[str, Any], config: NetworkConfig, lesson: Lesson) -> list[Entry]:
-    stored, wanted = state.get("config"), _comparable(config)
+    stored = state.get("config")
     if not isinstance(stored, Mapping):
         raise TrainingStopped("the checkpoint is of another program: delete it to begin anew")
-    if differing := sorted(k for k in wanted if stored.get(k) != wanted[k]):
+    if names := differing(stored, asdict(config), free=_FREE):
         raise TrainingStopped(
-            f"the checkpoint is of a run with another {', '.join(differing)}: delete it, or ask for the same again"
+            f"the checkpoint is of a run with another {', '.join(names)}: delete it, or ask for the same again"
         )
     if state["fingerprint"] != lesson.fingerprint:
         raise TrainingStopped("the checkpoint is of other images or another split: delete it to begin anew")
@@ -244,9 +232,3 @@ def _take_up(run: _Run, state: Mapping[str, Any], config: NetworkConfig, lesson:
     run.optimiser.load_state_dict(state["optimiser"])
     run.epoch, run.seconds = int(state["counters"]["epoch"]), float(state["counters"]["seconds"])
     return [dict(entry) for entry in state["history"]]
-
-
-def _comparable(config: NetworkConfig) -> dict[str, Any]:
-    """What must be the same when a run is taken up; its length and device may change."""
-    free = {"epochs", "minutes", "device"}
-    return {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(config).items() if k not in free}
