@@ -181,9 +181,7 @@ def _in_turn(engine: Engine, wait_s: float) -> Iterator[None]:
         yield
         return
     if not turn.acquire(timeout=wait_s):
-        raise StoreError(
-            f"the assessment store {engine.url.database} was locked by someone else for too long"
-        )
+        raise sqlite3.OperationalError("database is locked")  # as SQLite says it: one explanation for both
     try:
         yield
     finally:
