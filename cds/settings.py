@@ -32,6 +32,10 @@ class Settings:
     clients: str = _setting(
         "", "TOML file of the CDS clients whose JWTs are accepted; empty: open mode, which is for loopback."
     )
+    open_profile: str = _setting(
+        "",
+        "In open mode, the profile of whoever calls: name of a shipped one or path of a TOML file; empty: standard.",
+    )
     jwt_clock_skew_s: float = _setting(
         30.0, "How far a client's clock may be from ours when times in its JWT are judged; at most 300."
     )
@@ -113,6 +117,21 @@ class Settings:
     sweep_interval_s: float = _setting(
         20.0, "How often workers look for jobs left behind and reports unwritten."
     )
+    follow_reports_s: float = _setting(
+        600.0, "How often workers look whether reports were signed, and delete old cards; a report's pauses grow with "
+        "its age."
+    )  # fmt: skip
+    follow_reports_days: float = _setting(
+        365.0, "Age of a reading from which its report is no longer looked at."
+    )
+    keep_cards_days: float = _setting(
+        400.0,
+        "Age from which the record of a card that was shown is deleted, unless there is feedback on it.",
+    )
+    worker_metrics: str = _setting(
+        "",
+        "[HOST:]PORT that `leukocds worker` answers /metrics on; a port alone is on 127.0.0.1; empty: nowhere.",
+    )
     retry_failed_after_s: float = _setting(900.0, "Age from which a hook revives a failed job.")
 
     log_level: str = _setting("INFO", "Level of the log: DEBUG, INFO, WARNING or ERROR.")
@@ -140,6 +159,12 @@ class Settings:
         if self.log_level.upper() not in ("DEBUG", "INFO", "WARNING", "ERROR"):
             raise ConfigurationError(f"{PREFIX}LOG_LEVEL is not a level: {self.log_level!r}")
         _hours_or_never(PREFIX + "REPEAT_CRITICAL_H", self.repeat_critical_h)
+        if self.worker_metrics:
+            host, _ = _host_and_port(PREFIX + "WORKER_METRICS", self.worker_metrics)
+            if host not in ("127.0.0.1", "::1", "localhost") and not self.metrics_token:
+                raise ConfigurationError(
+                    f"{PREFIX}WORKER_METRICS is not on loopback: set {PREFIX}METRICS_TOKEN, or whoever reaches it reads it"
+                )
         for origin in self.cors_origins:
             if origin != "*" and not re.fullmatch(r"https?://[^\s/?#@*]+", origin):
                 raise ConfigurationError(
@@ -173,9 +198,22 @@ class Settings:
         return _hours_or_never(PREFIX + "REPEAT_CRITICAL_H", self.repeat_critical_h)
 
     @property
+    def worker_metrics_address(self) -> tuple[str, int]:
+        """Host and port of `worker_metrics`, which must not be empty."""
+        return _host_and_port(PREFIX + "WORKER_METRICS", self.worker_metrics)
+
+    @property
     def embedded(self) -> bool:
         """Whether the Celery worker runs as a thread of the serving process."""
         return self.broker_url.startswith("memory://")
+
+
+def _host_and_port(variable: str, text: str) -> tuple[str, int]:
+    host, colon, port = text.rpartition(":")
+    host = host.strip("[]") if colon else "127.0.0.1"
+    if not host or not port.isascii() or not port.isdecimal() or not 0 < int(port) < 65_536:
+        raise ConfigurationError(f"{variable} must be a port or HOST:PORT, got {text!r}")
+    return host, int(port)
 
 
 def _hours_or_never(variable: str, text: str) -> timedelta | None:

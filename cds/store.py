@@ -12,6 +12,8 @@ from datetime import datetime, timedelta
 from sqlalchemy import insert, select, update
 
 from cds.errors import UnknownService
+from cds.store_actions import ActionRows
+from cds.store_agreement import AgreementRows
 from cds.store_codec import cells_of, decode_assessment, encode_assessment
 from cds.store_engine import insert_or_ignore, migrating, open_engine, reading, writing
 from cds.store_feedback import FeedbackRows
@@ -24,7 +26,7 @@ from cds.values import Assessment, JobState, ReportState, utc_now
 CACHE_SIZE = 512
 
 
-class SqlAssessmentStore(JobRows, FeedbackRows, JtiRows):
+class SqlAssessmentStore(JobRows, FeedbackRows, JtiRows, AgreementRows, ActionRows):
     """Fulfils `cds.ports.WorkerStore`, `HookStore` and `JtiStore`. Safe for threads; a process that forks makes one
     after the fork.
 

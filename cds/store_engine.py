@@ -46,6 +46,15 @@ def open_engine(database_url: str) -> Engine:
     )
 
 
+def require_database(database_url: str) -> None:
+    """Raises StoreError when that is an SQLite file which is not there: who only reads must not make an empty one."""
+    engine = open_engine(database_url)
+    path = Path(engine.url.database or "") if engine.dialect.name == "sqlite" else None
+    engine.dispose()
+    if path is not None and not path.name.startswith("file:") and not path.exists():
+        raise StoreError(f"the assessment store {path} does not exist")
+
+
 @contextmanager
 def reading(engine: Engine) -> Iterator[Connection]:
     with _in_our_words(engine), engine.connect() as connection:

@@ -5,7 +5,23 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Engine, Row, Select, and_, func, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Engine,
+    Executable,
+    Row,
+    Select,
+    Text,
+    and_,
+    cast,
+    delete,
+    func,
+    select,
+    tuple_,
+    update,
+)
+from sqlalchemy.dialects import postgresql, sqlite
 
 from cds.feedback import Action, Feedback, FeedbackLine, FeedbackSummary, Outcome, Reason, Receipt, ShownCard
 from cds.store_engine import insert_or_ignore, reading, writing, writing_in_haste
@@ -24,12 +40,15 @@ class FeedbackRows:
     _clock: Callable[[], datetime]
 
     def remember_cards(self, shown: Sequence[ShownCard]) -> None:
-        """Store the cards of one answer, each once for its hookInstance, in haste: an EHR waits for the answer."""
+        """Store the cards of one answer, each once for its hookInstance, in haste: an EHR waits for the answer.
+
+        Where an EHR uses a hookInstance again, the suggestions of both answers are kept: either may be accepted.
+        """
         if not shown:
             return
         with writing_in_haste(self._engine) as connection:
             rows = [_card_row(card) for card in sorted(shown, key=lambda card: card.uuid)]
-            connection.execute(insert_or_ignore(self._engine, cards), rows)
+            connection.execute(_insert_or_add_suggestions(self._engine), rows)
 
     def actions(self, card_uuids: Sequence[str]) -> Mapping[str, tuple[Action, ...]]:
         """What was done about each of those cards, the earliest first; cards without feedback are left out."""
@@ -111,6 +130,19 @@ class FeedbackRows:
             unknown_suggestions=unknown_suggestions or 0,
         )
 
+    def purge_cards(self, before: datetime, limit: int) -> int:
+        """Delete cards shown before then on which there is no feedback, the oldest first; how many went."""
+        c = cards.c
+        old = (
+            select(c.uuid, c.hook_instance)
+            .where(c.shown_at < before, c.uuid.not_in(select(feedback.c.card)))
+            .order_by(c.shown_at)
+            .limit(limit)
+        )
+        with writing(self._engine) as connection:
+            gone = delete(cards).where(tuple_(c.uuid, c.hook_instance).in_(old))
+            return connection.execute(gone).rowcount
+
     def _take(
         self,
         connection: Connection,
@@ -156,6 +188,22 @@ class FeedbackRows:
             ]
             connection.execute(insert_or_ignore(self._engine, accepted_suggestions), rows)
         return new
+
+
+def _insert_or_add_suggestions(engine: Engine) -> Executable:
+    if engine.dialect.name == "sqlite":
+        insert = sqlite.insert(cards)
+        both: ColumnElement[Any] = func.json_patch(cards.c.suggestions, insert.excluded.suggestions)
+        return insert.on_conflict_do_update(
+            index_elements=[c.name for c in cards.primary_key], set_={"suggestions": both}
+        )
+    into = postgresql.insert(cards)
+    both = cast(
+        cast(cards.c.suggestions, postgresql.JSONB) + cast(into.excluded.suggestions, postgresql.JSONB), Text
+    )
+    return into.on_conflict_do_update(
+        index_elements=[c.name for c in cards.primary_key], set_={"suggestions": both}
+    )
 
 
 def _showings(connection: Connection, uuids: set[str]) -> Mapping[str, tuple[str, dict[str, str]]]:

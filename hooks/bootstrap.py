@@ -5,6 +5,7 @@ Both functions are called in the process that will do the work, after any fork: 
 
 import threading
 from collections.abc import Callable, Mapping
+from datetime import timedelta
 from pathlib import Path
 
 import structlog
@@ -19,11 +20,13 @@ from cds.store import SqlAssessmentStore
 from cds.values import ModelIdentity, StudyRef
 from hooks.authentication import Authenticator
 from hooks.context import Context
+from hooks.ehr_profile import open_profile
 from hooks.lease import Flag
 from hooks.next_steps import NextSteps, bundled_next_steps, load_next_steps
 from hooks.recovery import Sweeper
 from hooks.stroke import WorkerParts
 from hooks.tasks import TaskQueue
+from hooks.upkeep import Upkeep
 from models.package import bundled_package, load_identity
 
 _log = structlog.get_logger(__name__)
@@ -59,6 +62,7 @@ def context(settings: Settings, worker_alive: Callable[[], bool] | None = None) 
         allow_list=allow_list,
         authenticator=Authenticator.from_settings(settings, store) if settings.clients else None,
         ready=ready,
+        open_profile=open_profile(settings),
     )
 
 
@@ -70,9 +74,7 @@ def worker_parts(settings: Settings, stopping: Flag) -> WorkerParts:
         store=open_store(settings),
         archive=lambda study: archive_of(study, settings, allow_list),
         reader=_once_a_thread(lambda: load_reader(settings)),
-        fhir=_fhir_server(settings, settings.fhir_url, settings.fhir_token or None)
-        if settings.fhir_url
-        else None,
+        fhir=report_server(settings),
         submit_report=TaskQueue(settings).submit_report,
         stopping=stopping,
     )
@@ -89,6 +91,24 @@ def sweeper(settings: Settings, store: SqlAssessmentStore) -> Sweeper:
         # Fine enough for the shortest pause between two attempts.
         tick_s=max(0.05, min(settings.sweep_interval_s, settings.job_backoff_s / 2)),
     )
+
+
+def upkeep(settings: Settings, store: SqlAssessmentStore) -> Upkeep:
+    return Upkeep(
+        store,
+        report_server(settings),
+        interval_s=settings.follow_reports_s,
+        read_timeout_s=settings.read_timeout_s,
+        follow_for=timedelta(days=settings.follow_reports_days),
+        keep_cards=timedelta(days=settings.keep_cards_days),
+    )
+
+
+def report_server(settings: Settings) -> FhirServer | None:
+    """Where reports go, with our own credentials; None: nowhere."""
+    if not settings.fhir_url:
+        return None
+    return _fhir_server(settings, settings.fhir_url, settings.fhir_token or None)
 
 
 def open_store(settings: Settings) -> SqlAssessmentStore:

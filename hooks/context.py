@@ -8,6 +8,7 @@ from cds.ports import FhirServer, HookStore
 from cds.settings import Settings
 from cds.values import ModelIdentity
 from hooks.authentication import Authenticator
+from hooks.ehr_profile import STANDARD, Profile
 from hooks.next_steps import NextSteps
 
 
@@ -29,3 +30,5 @@ class Context:
     authenticator: Authenticator | None
     #: Part name to "ok" or what is wrong with it, for `/ready`.
     ready: Callable[[], Mapping[str, str]]
+    #: Of whoever calls in open mode.
+    open_profile: Profile = STANDARD

@@ -18,6 +18,7 @@ from flask import g, request
 
 from cds.errors import RequestTooLarge, TooManyRequests
 from cds.settings import PREFIX, Settings
+from hooks.ehr_profile import STANDARD, Profile
 
 #: Clients remembered at a time; who was forgotten starts with a full share.
 MAX_CLIENTS = 10_000
@@ -42,20 +43,27 @@ class Shares:
         self._shares: OrderedDict[str, tuple[float, float]] = OrderedDict()
         self._lock = threading.Lock()
 
-    def take(self, client: str, requests: int = 1) -> None:
-        """Count `requests` (0: only look). Raises TooManyRequests when the client's share is used up."""
+    def take(
+        self, client: str, requests: int = 1, rate: float | None = None, burst: int | None = None
+    ) -> None:
+        """Count `requests` (0: only look). rate, burst: of a client that has its own. Raises TooManyRequests when the
+        client's share is used up."""
+        own = rate is not None
+        rate = self._rate if rate is None else rate
+        most = self._burst if burst is None else float(burst)
         with self._lock:
             now = self._clock()
-            left, since = self._shares.pop(client, (self._burst, now))
-            left = min(self._burst, left + (now - since) * self._rate)
+            left, since = self._shares.pop(client, (most, now))
+            left = min(most, left + (now - since) * rate)
             enough = left >= 1.0
             self._shares[client] = (left - requests if enough else left, now)
             while len(self._shares) > MAX_CLIENTS:
                 self._shares.popitem(last=False)
         if not enough:
             raise TooManyRequests(
-                f"More than {self._rate:g} requests a second ({PREFIX}RATE_LIMIT_PER_S) from this client.",
-                retry_after_s=max(1, math.ceil((1.0 - left) / self._rate)),
+                f"More than {rate:g} requests a second "
+                f"({'requests_per_s of its profile' if own else f'{PREFIX}RATE_LIMIT_PER_S'}) from this client.",
+                retry_after_s=max(1, math.ceil((1.0 - left) / rate)),
             )
 
 
@@ -80,7 +88,8 @@ class Limits:
         """After authentication. Raises TooManyRequests."""
         if self._counts():
             g.counted = True
-            self._shares.take(client() or _address())
+            profile = caller_profile()
+            self._shares.take(client() or _address(), 1, profile.requests_per_s, profile.burst)
 
     def body(self) -> None:
         """Before the body is parsed. Raises RequestTooLarge, and werkzeug's RequestEntityTooLarge for its bytes."""
@@ -107,6 +116,12 @@ def client() -> str | None:
     """The issuer that authentication found, in `flask.g.client_issuer`; None where clients are not authenticated."""
     found: str | None = g.get("client_issuer")
     return found
+
+
+def caller_profile() -> Profile:
+    """Profile of the client that authentication found; where clients are not authenticated, the standard one."""
+    caller = g.get("client")
+    return caller.profile if caller is not None else STANDARD
 
 
 def check_json(body: bytes, settings: Settings) -> None:

@@ -5,6 +5,7 @@ order hooks show the same cards as the others, less the suggestions that the dra
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import structlog
@@ -15,9 +16,12 @@ from cds.locate import Located, StudyProblem, locate
 from cds.ports import Resource
 from cds.settings import Settings
 from cds.values import Assessment, JobState, ReportState, StudyRef, derived_uuid
-from hooks.cards import Card, Earlier, assessment_card, job_card, more_card, problem_card
-from hooks.cds_requests import HookRequest, hooks
+from hooks.card_shape import shaped
+from hooks.cards import Earlier, assessment_card, job_card, more_card, problem_card
+from hooks.cds_requests import HookRequest
+from hooks.client_reports import ClientReport, client_reports
 from hooks.context import Context
+from hooks.ehr_profile import STANDARD, Profile
 from hooks.hygiene import SIGNED, Identity, Offer, fingerprint, sift, stable_key, user_of
 from hooks.prefetch import Chart, gather, templates
 from hooks.suggestions import Chosen, open_orders, order_codes
@@ -38,8 +42,20 @@ _NO_ENDPOINT: Resource = {"resourceType": "Endpoint", "status": "off"}
 _log = structlog.get_logger(__name__)
 
 
-def discovery(settings: Settings) -> dict[str, Any]:
-    """CDS Hooks 2.0, "Discovery": one entry for each hook, all under the same id."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """What a hook is answered, before the last check."""
+
+    response: dict[str, Any]
+    #: Those whose cards are in it; remembered once it leaves.
+    offers: tuple[Offer, ...]
+    #: Those whose actions are in it; handed over once it leaves.
+    reports: tuple[ClientReport, ...] = ()
+
+
+def discovery(settings: Settings, profile: Profile = STANDARD) -> dict[str, Any]:
+    """CDS Hooks 2.0, "Discovery": one entry for each hook that is offered to this client, all under the same id."""
+    prefetch = templates(settings.modalities, profile.prefetch)
     return {
         "services": [
             {
@@ -50,25 +66,29 @@ def discovery(settings: Settings) -> dict[str, Any]:
                     "Reads the patient's blood-smear images and shows the differential and whether it has a pattern "
                     "of ALL, AML, CLL or CML. Preliminary, for research use; not a diagnosis."
                 ),
-                "prefetch": templates(settings.modalities),
+                **({"prefetch": prefetch} if prefetch else {}),
                 "usageRequirements": (
                     "Needs the patient's ImagingStudy resources of modality "
                     f"{' or '.join(settings.modalities)}, in the prefetch or from fhirServer, and images that this "
                     "service can retrieve by DICOMweb."
                 ),
             }
-            for hook in hooks()
+            for hook in profile.hooks
         ]
     }
 
 
-def answer(request: HookRequest, context: Context) -> dict[str, list[Card]]:
-    """`{"cards": [...]}`. The list is empty only when the patient has no smear images, or when the user has dealt with
-    every reading there is (CDS Hooks 2.0, "CDS Service Response": `cards` may be empty).
+def answer(
+    request: HookRequest, context: Context, profile: Profile = STANDARD, client: str | None = None
+) -> Answer:
+    """`{"cards": [...]}`, with systemActions for a client that agreed. The list is empty only when the patient has no
+    smear images, or when the user has dealt with every reading there is (CDS Hooks 2.0, "CDS Service Response": `cards`
+    may be empty).
 
-    Raises BadRequest, MissingFhirData and StoreError; an outage is never an empty list.
+    client: who is handed reports to create; None: nobody. Raises BadRequest, MissingFhirData and StoreError; an outage
+    is never an empty list.
     """
-    chart = gather(request, context, Deadline(context.settings.hook_budget_s))
+    chart = gather(request, context, Deadline(context.settings.hook_budget_s), profile)
     # What was read already needs no archive, so the endpoints are looked up for the rest only, below.
     located = _locate(chart.imaging_studies, request, context, lambda _: _NO_ENDPOINT)
     newest, strangers = _of_patient(located.studies, request.patient_reference)
@@ -92,7 +112,15 @@ def answer(request: HookRequest, context: Context) -> dict[str, list[Card]]:
         offers.append(Offer(identity=named, card=problem_card(named.uuid, problem, base_url)))
     if problems:
         _log.warning("studies that cannot be read", count=len(problems))
-    return {"cards": sift(offers, SERVICE_ID, request, context)}
+    kept = sift(offers, context)
+    response: dict[str, Any] = {"cards": [shaped(o.card, profile, o.subject_key) for o in kept]}
+    reports: tuple[ClientReport, ...] = ()
+    if profile.system_actions and client is not None:
+        readings = [o.assessment for o in offers if o.assessment is not None]
+        reports = client_reports(readings, request, chart.reports, client, context)
+        if reports:
+            response["systemActions"] = [action for report in reports for action in report.actions]
+    return Answer(response=response, offers=tuple(kept), reports=reports)
 
 
 def _identity(request: HookRequest, says: str, *subject: str) -> Identity:

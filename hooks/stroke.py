@@ -17,6 +17,7 @@ from cds.errors import ClaimLost, LeukoError, PackageError, StoreError, Upstream
 from cds.pipeline import assess_study, write_back
 from cds.pixels import PixelLimits
 from cds.ports import FhirServer, ImageArchive, SmearReader, WorkerStore
+from cds.report import client_resources
 from cds.settings import Settings
 from cds.values import Assessment, Job, ReportState, StudyRef
 from hooks.lease import Flag, Lease, WorkerStopping
@@ -136,6 +137,10 @@ def _read(parts: WorkerParts, job: Job, owner: str) -> None:
             store.fail(job.key, owner, f"internal error ({type(error).__name__})")
             return
         pending = parts.fhir is not None and assessment.study.patient is not None
+        if assessment.study.patient is not None:
+            # Built here, where fhir.resources is loaded, for clients that create the report themselves. Before it is
+            # saved: whoever finds the reading finds these too.
+            store.keep_resources(assessment.key, client_resources(assessment))
         saved = store.save(assessment, ReportState.PENDING if pending else ReportState.NOT_CONFIGURED)
         store.finish(job.key, owner, assessment.key)
     _log.info("study read", assessment=assessment.key, seconds=round(assessment.seconds, 2), new=saved)

@@ -2,19 +2,26 @@
 
 import mmap
 import os
+import shutil
 import socket
+import tempfile
 import threading
 from functools import cache
+from typing import TYPE_CHECKING
 
 import structlog
 from celery import signals
 
 from cds.errors import ConfigurationError
 from cds.settings import Settings
+from cds.store import SqlAssessmentStore
 from hooks import logs
-from hooks.bootstrap import model_identity, open_store, sweeper, worker_parts
+from hooks.bootstrap import model_identity, open_store, sweeper, upkeep, worker_parts
 from hooks.stroke import WorkerParts
 from hooks.tasks import create_celery
+
+if TYPE_CHECKING:
+    from hooks.worker_metrics import WorkerMetrics
 
 _log = structlog.get_logger(__name__)
 
@@ -35,21 +42,30 @@ def run(settings: Settings) -> None:
     store.migrate()
     store.close()  # its connections must not be carried over the fork; it opens new ones when asked
     stopping = _SharedFlag()
+    # The pool's processes count into files that this one reads. prometheus_client looks for it when it is imported.
+    counted = tempfile.mkdtemp(prefix="leukocds-metrics-") if settings.worker_metrics else None
+    if counted is not None:
+        os.environ["PROMETHEUS_MULTIPROC_DIR"] = counted
+    metrics = _metrics(settings, store)
 
     @cache
     def parts_of(_pid: int) -> WorkerParts:
         return worker_parts(settings, stopping)
 
     app = create_celery(settings, lambda: parts_of(os.getpid()))
-    sweeping = sweeper(settings, store)
+    sweeping, keeping = sweeper(settings, store), upkeep(settings, store)
 
     def on_ready(**_: object) -> None:
         sweeping.start()
+        keeping.start()
+        if metrics is not None:
+            metrics.start()
         _log.info("worker ready", concurrency=settings.worker_concurrency)
 
     def on_shutdown(**_: object) -> None:
         stopping.set()
         threading.Thread(target=sweeping.stop, daemon=True).start()
+        threading.Thread(target=keeping.stop, daemon=True).start()
 
     signals.setup_logging.connect(_keep_logging, weak=False)
     signals.worker_ready.connect(on_ready, weak=False)
@@ -65,8 +81,24 @@ def run(settings: Settings) -> None:
         quiet=True,
     )
     worker.start()
+    if metrics is not None:
+        metrics.stop()
+    if counted is not None:
+        shutil.rmtree(counted, ignore_errors=True)
     store.close()
     raise SystemExit(worker.exitcode or 0)
+
+
+def _metrics(settings: Settings, store: SqlAssessmentStore) -> "WorkerMetrics | None":
+    """Counts what fails upstream, in this process and those forked from it. Raises ConfigurationError."""
+    if not settings.worker_metrics:
+        return None
+    from cds.upstream import tell_failures_to
+    from hooks.metrics import count_upstream_error
+    from hooks.worker_metrics import WorkerMetrics
+
+    tell_failures_to(count_upstream_error)
+    return WorkerMetrics(settings, store)
 
 
 class _SharedFlag:

@@ -40,7 +40,7 @@ def keys(out: Path, iss: str, aud: str | None, alg: str) -> None:
     A token opens the door once and for two minutes: run it again for the next. For tests only: in earnest the client
     keeps its private key, and hands on the JWK Set or its address.
     """
-    from hooks.clients import SURFACE
+    from hooks.ehr_profile import SURFACE
     from hooks.signing import Signer, clients_toml
 
     aud = aud or Settings.from_env().base_url + _SERVICE
