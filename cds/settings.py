@@ -163,7 +163,8 @@ class Settings:
             host, _ = _host_and_port(PREFIX + "WORKER_METRICS", self.worker_metrics)
             if host not in ("127.0.0.1", "::1", "localhost") and not self.metrics_token:
                 raise ConfigurationError(
-                    f"{PREFIX}WORKER_METRICS is not on loopback: set {PREFIX}METRICS_TOKEN, or whoever reaches it reads it"
+                    f"{PREFIX}WORKER_METRICS is not on loopback and {PREFIX}METRICS_TOKEN is not set: whoever reaches "
+                    "it would read it"
                 )
         for origin in self.cors_origins:
             if origin != "*" and not re.fullmatch(r"https?://[^\s/?#@*]+", origin):

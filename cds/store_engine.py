@@ -49,10 +49,10 @@ def open_engine(database_url: str) -> Engine:
 def require_database(database_url: str) -> None:
     """Raises StoreError when that is an SQLite file which is not there: who only reads must not make an empty one."""
     engine = open_engine(database_url)
-    path = Path(engine.url.database or "") if engine.dialect.name == "sqlite" else None
+    file = engine.url.database or ""
     engine.dispose()
-    if path is not None and not path.name.startswith("file:") and not path.exists():
-        raise StoreError(f"the assessment store {path} does not exist")
+    if engine.dialect.name == "sqlite" and not file.startswith("file:") and not Path(file).exists():
+        raise StoreError(f"the assessment store {file} does not exist")
 
 
 @contextmanager

@@ -37,7 +37,7 @@ from hooks.feedback import feedback_routes
 from hooks.headers import add_headers, correlate, end_correlation, is_api, preflight, start_correlation
 from hooks.health import health_routes
 from hooks.hygiene import remember
-from hooks.limits import HeaderTooLarge, Limits, client
+from hooks.limits import HeaderTooLarge, Limits, caller_profile, client
 from hooks.metrics import count_cards, count_prefetch, metrics_routes
 from hooks.outgoing import checked_discovery, checked_response
 from hooks.pages import error_page, page_routes
@@ -74,7 +74,7 @@ def create_app(context: Context) -> Flask:
 
     @app.get("/cds-services")
     def discover() -> Response:
-        document = discovery(context.settings, _profile(context))
+        document = discovery(context.settings, caller_profile(context.open_profile))
         return _json(checked_discovery(document) if context.settings.check_answers else document)
 
     @app.post("/cds-services/<service_id>")
@@ -84,7 +84,7 @@ def create_app(context: Context) -> Flask:
         if request.mimetype != "application/json":
             return _outcome(415, "not-supported", "The Content-Type must be application/json.")
         began = time.perf_counter()
-        profile = _profile(context)
+        profile = caller_profile(context.open_profile)
         hook_request = _hook_request(profile)
         count_prefetch(client(), spared(hook_request))
         cards = _answered(hook_request, profile, context)
@@ -102,11 +102,6 @@ def create_app(context: Context) -> Flask:
     health_routes(app, context)
     _handle_errors(app, context.settings)
     return app
-
-
-def _profile(context: Context) -> Profile:
-    caller: Caller | None = g.get("client")
-    return caller.profile if caller is not None else context.open_profile
 
 
 def _hook_request(profile: Profile) -> HookRequest:
@@ -136,7 +131,7 @@ def _answered(hook_request: HookRequest, profile: Profile, context: Context) -> 
 
 def _guard(app: Flask, context: Context) -> None:
     """What happens before any handler, in this order, and to every answer."""
-    limits = Limits(context.settings)
+    limits = Limits(context.settings, context.open_profile)
     app.before_request(start_correlation)
     app.teardown_request(end_correlation)
     metrics_routes(app, context.settings, context.store)

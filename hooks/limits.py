@@ -70,8 +70,8 @@ class Shares:
 class Limits:
     """The limits of `Settings` for the request that Flask is handling."""
 
-    def __init__(self, settings: Settings) -> None:
-        self._settings = settings
+    def __init__(self, settings: Settings, open_profile: Profile = STANDARD) -> None:
+        self._settings, self._open_profile = settings, open_profile
         self._shares = Shares(settings.rate_limit_per_s, settings.rate_limit_burst)
 
     def before(self) -> None:
@@ -82,14 +82,13 @@ class Limits:
         if sum(len(name) + len(value) + 4 for name, value in fields) > largest:
             raise HeaderTooLarge(f"The header is larger than {largest} bytes ({PREFIX}MAX_HEADER_BYTES).")
         if self._counts():
-            self._shares.take(_address(), 0)
+            self._take(_address(), self._open_profile, 0)
 
     def share(self) -> None:
         """After authentication. Raises TooManyRequests."""
         if self._counts():
             g.counted = True
-            profile = caller_profile()
-            self._shares.take(client() or _address(), 1, profile.requests_per_s, profile.burst)
+            self._take(client() or _address(), caller_profile(self._open_profile))
 
     def body(self) -> None:
         """Before the body is parsed. Raises RequestTooLarge, and werkzeug's RequestEntityTooLarge for its bytes."""
@@ -104,9 +103,12 @@ class Limits:
         """Count a call that authentication refused against its address."""
         if self._counts() and not g.get("counted"):
             try:
-                self._shares.take(_address())
+                self._take(_address(), self._open_profile)
             except TooManyRequests:
                 pass  # it learns so at its next call
+
+    def _take(self, client: str, profile: Profile, requests: int = 1) -> None:
+        self._shares.take(client, requests, profile.requests_per_s, profile.burst)
 
     def _counts(self) -> bool:
         return request.path.rstrip("/") not in _UNLIMITED
@@ -118,10 +120,10 @@ def client() -> str | None:
     return found
 
 
-def caller_profile() -> Profile:
-    """Profile of the client that authentication found; where clients are not authenticated, the standard one."""
+def caller_profile(open_profile: Profile) -> Profile:
+    """Profile of the client that authentication found; where clients are not authenticated, that of open mode."""
     caller = g.get("client")
-    return caller.profile if caller is not None else STANDARD
+    return caller.profile if caller is not None else open_profile
 
 
 def check_json(body: bytes, settings: Settings) -> None:

@@ -9,7 +9,7 @@ import structlog
 
 from cds.agreement import Fate, WrittenReport
 from cds.deadline import Deadline
-from cds.errors import LeukoError
+from cds.errors import LeukoError, UpstreamError
 from cds.ports import FhirServer, UpkeepStore
 from cds.signed_reports import look_at
 from cds.values import utc_now
@@ -83,7 +83,14 @@ class Upkeep:
     def _look(self, report: WrittenReport, fhir: FhirServer) -> bool:
         now = self._clock()
         deadline = Deadline(3 * self._read_timeout_s)
-        looked = look_at(report.reference, report.assessment_key, fhir, deadline)
+        try:
+            looked = look_at(report.reference, report.assessment_key, fhir, deadline)
+        except UpstreamError as error:
+            if error.retryable:
+                raise
+            # This one alone; it is due again after its pause.
+            _log.warning("report not followed", assessment=report.assessment_key, error=type(error).__name__)
+            return False
         age = now - report.read_at
         # A signed one may still be amended or withdrawn; a deleted one does not come back.
         over = looked.fate is Fate.DELETED or age > self._follow_for

@@ -1,5 +1,6 @@
 """`leukocds worker`: reads queued studies in processes of its own, as many machines as one likes."""
 
+import atexit
 import mmap
 import os
 import shutil
@@ -42,10 +43,6 @@ def run(settings: Settings) -> None:
     store.migrate()
     store.close()  # its connections must not be carried over the fork; it opens new ones when asked
     stopping = _SharedFlag()
-    # The pool's processes count into files that this one reads. prometheus_client looks for it when it is imported.
-    counted = tempfile.mkdtemp(prefix="leukocds-metrics-") if settings.worker_metrics else None
-    if counted is not None:
-        os.environ["PROMETHEUS_MULTIPROC_DIR"] = counted
     metrics = _metrics(settings, store)
 
     @cache
@@ -83,8 +80,6 @@ def run(settings: Settings) -> None:
     worker.start()
     if metrics is not None:
         metrics.stop()
-    if counted is not None:
-        shutil.rmtree(counted, ignore_errors=True)
     store.close()
     raise SystemExit(worker.exitcode or 0)
 
@@ -93,12 +88,21 @@ def _metrics(settings: Settings, store: SqlAssessmentStore) -> "WorkerMetrics | 
     """Counts what fails upstream, in this process and those forked from it. Raises ConfigurationError."""
     if not settings.worker_metrics:
         return None
+    # Files that all of them write; prometheus_client looks for the folder when it is imported.
+    folder = tempfile.mkdtemp(prefix="leukocds-metrics-")
+    atexit.register(_forget, folder, os.getpid())
+    os.environ["PROMETHEUS_MULTIPROC_DIR"] = folder
     from cds.upstream import tell_failures_to
     from hooks.metrics import count_upstream_error
     from hooks.worker_metrics import WorkerMetrics
 
     tell_failures_to(count_upstream_error)
     return WorkerMetrics(settings, store)
+
+
+def _forget(folder: str, owner: int) -> None:
+    if os.getpid() == owner:  # those forked from it inherit what is to be done at the end
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 class _SharedFlag:

@@ -51,7 +51,7 @@ class _Handler(BaseHTTPRequestHandler):
     server_version, sys_version = "leukocds", ""
     timeout = 10
 
-    def do_GET(self) -> None:  # noqa: N802 - http.server's name
+    def do_GET(self) -> None:
         if self.path.partition("?")[0].rstrip("/") != "/metrics":
             return self._answer(HTTPStatus.NOT_FOUND)
         given = self.headers.get("Authorization", "").encode()
