@@ -9,7 +9,7 @@ import structlog
 
 from cds.agreement import Fate, WrittenReport
 from cds.deadline import Deadline
-from cds.errors import LeukoError, UpstreamError
+from cds.errors import LeukoError, StoreError, UpstreamError
 from cds.ports import FhirServer, UpkeepStore
 from cds.signed_reports import look_at
 from cds.values import utc_now
@@ -56,7 +56,7 @@ class Upkeep:
         self._follow_for, self._keep_cards = follow_for, keep_cards
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._run, name="upkeep", daemon=True)
-        self._trouble: str | None = None
+        self._trouble: LeukoError | None = None
 
     def start(self) -> None:
         self._thread.start()
@@ -104,11 +104,13 @@ class Upkeep:
                 kept = self.round()
                 if kept.cards or kept.signed:
                     _log.info("upkeep", signed=kept.signed, cards_deleted=kept.cards)
-                self._trouble = None
+                # A round in which no report was due says nothing of the FHIR server.
+                if kept.reports or isinstance(self._trouble, StoreError):
+                    self._trouble = None
             except LeukoError as error:
                 # Once for each outage, not at every round.
-                if str(error) != self._trouble:
-                    self._trouble = str(error)
-                    _log.warning("upkeep not done", error=type(error).__name__, reason=self._trouble)
+                if str(error) != str(self._trouble):
+                    self._trouble = error
+                    _log.warning("upkeep not done", error=type(error).__name__, reason=str(error))
             except Exception:  # noqa: BLE001 - the thread must outlive a bug
                 _log.exception("upkeep failed: bug")

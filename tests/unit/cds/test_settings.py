@@ -62,3 +62,23 @@ def test_a_password_in_an_address_is_refused_and_not_repeated(name):
     with pytest.raises(ConfigurationError, match=f"LEUKOCDS_{name} must not hold") as caught:
         Settings.from_env({f"LEUKOCDS_{name}": "https://user:hush@pacs.example/dicom-web"})
     assert "hush" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "address"),
+    [("9000", ("127.0.0.1", 9000)), ("localhost:9000", ("localhost", 9000)), ("[::1]:9000", ("::1", 9000))],
+)
+def test_the_workers_metrics_are_on_loopback_unless_told_otherwise(text, address):
+    assert Settings(worker_metrics=text).worker_metrics_address == address
+
+
+def test_the_workers_metrics_elsewhere_need_a_token():
+    with pytest.raises(ConfigurationError, match="METRICS_TOKEN"):
+        Settings(worker_metrics="0.0.0.0:9000")
+    assert Settings(worker_metrics="0.0.0.0:9000", metrics_token="t").worker_metrics_address[0] == "0.0.0.0"
+
+
+@pytest.mark.parametrize("text", ["x", "host:", ":9000", "0", "70000", "host:9x"])
+def test_an_address_of_the_workers_metrics_that_is_none(text):
+    with pytest.raises(ConfigurationError, match="LEUKOCDS_WORKER_METRICS must be a port or HOST:PORT"):
+        Settings(worker_metrics=text)

@@ -159,7 +159,8 @@ def test_every_metric_is_documented():
     names = [
         metrics.REQUEST_SECONDS._name, *(f"{c._name}_total" for c in (
             metrics.PREFETCH, metrics.CARDS, metrics.VIOLATIONS, metrics.UPSTREAM_ERRORS)),
-        "leukocds_jobs", "leukocds_oldest_queued_seconds", "leukocds_store_up",
+        "leukocds_jobs", "leukocds_oldest_queued_seconds", "leukocds_store_up", "leukocds_reports_followed",
+        "leukocds_signed_agreement",
     ]  # fmt: skip
     for name in names:
         assert f"`{name}`" in guide, name
