@@ -12,12 +12,7 @@ from cds.store import SqlAssessmentStore
 from cds.values import ReportState
 from hooks.worker_metrics import WorkerMetrics
 from tests.fakes.assessments import MODEL, assessment, study
-
-
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+from tests.fakes.processes import free_port
 
 
 @pytest.fixture
