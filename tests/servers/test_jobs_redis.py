@@ -292,8 +292,11 @@ def _only_child(pid):
     return child
 
 
-def test_a_worker_tells_prometheus_what_its_processes_met(site):
+def test_a_worker_tells_prometheus_what_its_processes_met(site, tmp_path, monkeypatch):
     port = free_port()
+    counted = tmp_path / "counted"
+    counted.mkdir()
+    monkeypatch.setenv("TMPDIR", str(counted))
 
     def told():
         return requests.get(f"http://127.0.0.1:{port}/metrics", timeout=5).text
@@ -304,6 +307,8 @@ def test_a_worker_tells_prometheus_what_its_processes_met(site):
         worker.until(lambda: site.state(key) is JobState.DONE)
         worker.until(lambda: 'upstream="FHIR server"' in told())
         assert 'leukocds_jobs{state="done"} 1.0' in told()
+        worker.stop()
+    assert list(counted.iterdir()) == [], "the counters go with the worker"
 
 
 def test_a_worker_notices_that_a_report_was_signed(site):

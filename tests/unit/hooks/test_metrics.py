@@ -130,6 +130,7 @@ def test_several_processes_tell_of_all_of_them(tmp_path):
         "class Store:\n"
         "    def job_counts(self): return {}\n"
         "    def oldest_queued(self): return None\n"
+        "    def agreement(self): return ()\n"
         "print(metrics.exposition(Store()).decode())\n"
     )
     environment = {**os.environ, "PROMETHEUS_MULTIPROC_DIR": str(tmp_path)}
