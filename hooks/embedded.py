@@ -51,7 +51,7 @@ class EmbeddedWorker:
         state.should_stop = 0  # Celery's own switch for workers that have no signals
         self._wake()
         self._sweeper.stop()
-        self._upkeep.stop()
+        self._upkeep.stop(1.0)  # what it reads may be read again
         self._thread.join(timeout_s)
         self._store.close()
 

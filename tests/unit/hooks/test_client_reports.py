@@ -168,3 +168,38 @@ def test_a_store_that_cannot_remember_hands_nothing_over_and_still_shows_the_car
         assert "systemActions" not in answer
         assert len(answer["cards"]) == 1
     assert kinds(call(context)) == WHOLE
+
+
+# -- and what else each client has of its own
+
+
+def test_each_client_sees_what_its_profile_offers_it_at_the_address_that_it_knows(context, tmp_path):
+    (tmp_path / "narrow.toml").write_text(
+        'hooks = ["patient-view"]\nprefetch = []\naudiences = ["https://cds.narrow.example"]\nmax_summary = 50\n'
+        "override_reasons = false\n"
+    )
+    text = clients_toml(AGREED, name="narrow").replace("\n\n", '\nprofile = "narrow.toml"\n\n', 1)
+    (tmp_path / "clients.toml").write_text(text + clients_toml(OTHER, name="wide", audience=BASE))
+    clients = load_clients(context.settings)
+    authenticator = Authenticator(clients, context.store, clock_skew_s=30, max_lifetime_s=300)
+    context.store.save(MADE, ReportState.NOT_CONFIGURED)
+    client = create_app(replace(context, authenticator=authenticator)).test_client()
+
+    def ask(signer, base, method, path, **body):
+        headers = {"Authorization": f"Bearer {signer.token(base + path)}"}
+        return client.open(path, method=method, headers=headers, **body)
+
+    narrow, wide = (AGREED, "https://cds.narrow.example"), (OTHER, BASE)
+    assert ask(AGREED, BASE, "GET", "/cds-services").status_code == 401
+    (service,) = ask(*narrow, "GET", "/cds-services").json["services"]
+    assert (service["hook"], "prefetch" in service) == ("patient-view", False)
+    assert len(ask(*wide, "GET", "/cds-services").json["services"]) == 5
+    order_sign = with_studies(imaging_study(), hook="order-sign")
+    assert ask(*narrow, "POST", SERVICE, json=order_sign).status_code == 400
+    assert ask(*wide, "POST", SERVICE, json=order_sign).status_code == 200
+    (short,) = ask(*narrow, "POST", SERVICE, json=with_studies(imaging_study())).json["cards"]
+    (whole,) = ask(*wide, "POST", SERVICE, json=with_studies(imaging_study())).json["cards"]
+    assert len(short["summary"]) <= 50 < len(whole["summary"])
+    assert "overrideReasons" not in short
+    assert "overrideReasons" in whole
+    assert short["uuid"] != whole["uuid"], "Practitioner/d-1 of two clients is two people"
