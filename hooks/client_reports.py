@@ -66,6 +66,7 @@ def hand_over(
         try:
             if context.store.hand_over(client, report.assessment_key):
                 actions += report.actions
+                _log.info("report handed over", assessment=report.assessment_key)
         except StoreError:
             _log.error("report not handed over: that could not be remembered")
     rest = {name: value for name, value in response.items() if name != "systemActions"}
