@@ -3,12 +3,26 @@
 import json
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
+from functools import cached_property
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Engine, Row, Select, and_, func, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Engine,
+    Row,
+    Select,
+    and_,
+    bindparam,
+    func,
+    literal_column,
+    select,
+    update,
+)
 
 from cds.feedback import Action, Feedback, FeedbackLine, FeedbackSummary, Outcome, Reason, Receipt, ShownCard
-from cds.store_engine import insert_or_ignore, reading, writing, writing_in_haste
+from cds.store_engine import HASTE_S, insert_or_ignore, reading, writing
+from cds.store_quick import Quick, QuickInsert
 from cds.store_schema import accepted_suggestions, cards, feedback
 from fhir_profiles.codes import OVERRIDE_REASON
 
@@ -23,17 +37,24 @@ class FeedbackRows:
     _engine: Engine
     _clock: Callable[[], datetime]
 
+    @cached_property
+    def _insert_cards(self) -> QuickInsert:
+        return QuickInsert(self._engine, cards, HASTE_S)
+
+    @cached_property
+    def _has_feedback(self) -> Quick:
+        known = feedback.c.card == bindparam("card")
+        return Quick(self._engine, select(feedback.c.outcome).where(known).limit(literal_column("1")))
+
     def remember_cards(self, shown: Sequence[ShownCard]) -> None:
         """Store the cards of one answer, each once for its hookInstance, in haste: an EHR waits for the answer."""
         if not shown:
             return
-        with writing_in_haste(self._engine) as connection:
-            rows = [_card_row(card) for card in sorted(shown, key=lambda card: card.uuid)]
-            connection.execute(insert_or_ignore(self._engine, cards), rows)
+        self._insert_cards.insert(_card_row(card) for card in sorted(shown, key=lambda card: card.uuid))
 
     def actions(self, card_uuids: Sequence[str]) -> Mapping[str, tuple[Action, ...]]:
         """What was done about each of those cards, the earliest first; cards without feedback are left out."""
-        if not card_uuids:
+        if not any(self._has_feedback.rows(card=uuid) for uuid in card_uuids):
             return {}
         f = feedback.c
         query = (

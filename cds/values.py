@@ -3,10 +3,11 @@
 Units stand in the names (`_um_per_px`, `_s`); probabilities and fractions are in [0, 1]; times are aware and in UTC.
 """
 
+import hashlib
 import math
 import re
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -18,7 +19,9 @@ import numpy.typing as npt
 #: Namespace of every deterministic identifier that LeukoCDS derives (RFC 9562, version 5).
 NAMESPACE = uuid.uuid5(uuid.NAMESPACE_URL, "urn:leukocds")
 
-_UID = re.compile(r"(0|[1-9]\d*)(\.(0|[1-9]\d*))+")
+_UID_FORM = r"(?:0|[1-9][0-9]*)(?:\.(?:0|[1-9][0-9]*))+"
+_UID = re.compile(_UID_FORM)
+_UIDS = re.compile(rf"{_UID_FORM}(?:\n{_UID_FORM})*")
 _REFERENCE = re.compile(r"[A-Z][A-Za-z]+/[A-Za-z0-9\-.]{1,64}")
 
 
@@ -65,12 +68,30 @@ class ReportState(StrEnum):
 def derived_uuid(*parts: str) -> str:
     """UUID version 5 of those parts; lone surrogates, which no encoding has, stand as question marks."""
     name = "\n".join(parts).encode("utf-8", "replace").decode("utf-8")
-    return str(uuid.uuid5(NAMESPACE, name))
+    return _uuid5(name)
+
+
+def _uuid5(name: str) -> str:
+    """`uuid.uuid5(NAMESPACE, name)` as text; spelt out, since a hook needs a dozen of them (RFC 9562, section 5.5)."""
+    digest = bytearray(hashlib.sha1(NAMESPACE.bytes + name.encode(), usedforsecurity=False).digest()[:16])
+    digest[6] = digest[6] & 0x0F | 0x50
+    digest[8] = digest[8] & 0x3F | 0x80
+    text = digest.hex()
+    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
 
 
 def is_uid(text: str) -> bool:
     """Whether `text` is a DICOM UID (PS3.5 section 9.1): dotted decimals, no leading zeros, at most 64 characters."""
     return len(text) <= 64 and _UID.fullmatch(text) is not None
+
+
+def are_uids(texts: Sequence[str]) -> bool:
+    """Whether each of them is a DICOM UID; a study names hundreds, and a hook is in haste."""
+    lines = "\n".join(texts)
+    # One that holds a line break itself would pass for two.
+    return not texts or (
+        max(map(len, texts)) <= 64 and lines.count("\n") < len(texts) and _UIDS.fullmatch(lines) is not None
+    )
 
 
 def is_reference(text: str) -> bool:
@@ -99,9 +120,10 @@ class StudyRef:
     started: str | None = None
 
     def __post_init__(self) -> None:
-        for uid in (self.study_uid, *self.instance_uids):
-            if not is_uid(uid):
-                raise ValueError(f"not a DICOM UID: {uid!r}")
+        uids = (self.study_uid, *self.instance_uids)
+        if not are_uids(uids):
+            wrong = next(uid for uid in uids if not is_uid(uid))
+            raise ValueError(f"not a DICOM UID: {wrong!r}")
         for reference in (self.imaging_study, self.patient, self.encounter):
             if reference is not None and not is_reference(reference):
                 raise ValueError(f"not a relative FHIR reference: {reference!r}")
@@ -341,6 +363,16 @@ class Assessment:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class StoredAssessment:
+    """An assessment, and how far its report is."""
+
+    assessment: Assessment
+    report_state: ReportState
+    #: `DiagnosticReport/…` on the FHIR server, once written.
+    report: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
     """One study waiting for, or under, the worker stroke."""
 
@@ -359,15 +391,13 @@ class Job:
 
 def assessment_key(study_uid: str, instance_uids: tuple[str, ...], model_digest: str) -> str:
     """Key of the result for that set of instances read by that package (UUID text)."""
-    return str(
-        uuid.uuid5(NAMESPACE, "\n".join(["assessment", study_uid, *sorted(instance_uids), model_digest]))
-    )
+    return _uuid5("\n".join(["assessment", study_uid, *sorted(instance_uids), model_digest]))
 
 
 def job_key(study: StudyRef, model_digest: str) -> str:
     """Key of the job: a repeated hook meets the same job; a study that has grown since makes a new one."""
     extent = sorted(study.instance_uids) or [str(study.number_of_instances or "")]
-    return str(uuid.uuid5(NAMESPACE, "\n".join(["job", study.study_uid, *extent, model_digest])))
+    return _uuid5("\n".join(["job", study.study_uid, *extent, model_digest]))
 
 
 def wilson_interval(count: int, total: int, z: float = 1.959964) -> tuple[float, float]:

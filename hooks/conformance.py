@@ -301,6 +301,8 @@ def _unknown(value: Mapping[str, Any], known: Collection[str], where: str, part:
 
 def _empty(value: Any, where: str, part: str) -> Iterator[Violation]:
     """CDS Hooks 2.0, "Use of JSON": nothing null or empty but `cards` and `services`."""
+    if _holds_nothing_empty(value):
+        return  # the common case, without a path made for each value
     if (value is None or value in ("", [], {})) and where not in ("cards", "services"):
         yield Violation("empty", where, part)
     elif isinstance(value, dict):
@@ -309,6 +311,19 @@ def _empty(value: Any, where: str, part: str) -> Iterator[Violation]:
     elif isinstance(value, list):
         for number, inner in enumerate(value):
             yield from _empty(inner, f"{where}[{number}]", part)
+
+
+def _holds_nothing_empty(value: Any) -> bool:
+    left = [value]
+    while left:
+        one = left.pop()
+        if isinstance(one, dict):
+            left += one.values()
+        elif isinstance(one, list):
+            left += one
+        if not one and (one is None or isinstance(one, str | list | dict)):
+            return False
+    return True
 
 
 def _is_uuid(value: Any) -> bool:

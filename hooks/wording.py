@@ -107,7 +107,9 @@ def caveats(finding: Finding) -> list[str]:
 
 def plain(text: str) -> str:
     """One line without control characters or lone surrogates, for fields that are plain text."""
-    return " ".join("".join(c if c.isprintable() else " " for c in text).split())
+    if not text.isprintable():
+        text = "".join(c if c.isprintable() else " " for c in text)
+    return " ".join(text.split())
 
 
 def shorten(text: str, at_most: int) -> str:
