@@ -13,8 +13,9 @@ from typing import Any
 from cds.allowlist import AllowList
 from cds.errors import EndpointNotAllowed, LeukoError
 from cds.fhir_client import relative_reference
+from cds.identifiers import are_uids, is_reference, is_uid
 from cds.ports import Resource
-from cds.values import StudyRef, are_uids, is_reference, is_uid
+from cds.values import StudyRef
 from fhir_profiles.codes import DICOM_UID_SYSTEM
 
 WADO_RS = "dicom-wado-rs"
@@ -253,9 +254,7 @@ def _instance_uids(series: Iterable[Resource]) -> tuple[str, ...]:
     return tuple(sorted(uids))
 
 
-def _number_of_instances(
-    study: _ImagingStudy, series: Sequence[Resource], uids: Sequence[str]
-) -> int | None:
+def _number_of_instances(study: _ImagingStudy, series: Sequence[Resource], uids: Sequence[str]) -> int | None:
     """Instances of the microscopy series; the study's own number where all its series are microscopy.
 
     uids: of all instances of the series, where they list them.

@@ -37,7 +37,7 @@ class Quick:
 class _Wish:
     rows: Sequence[Any]
     new: list[bool] = field(default_factory=list)
-    error: BaseException | None = None
+    error: Exception | None = None
     done: bool = False
 
 
@@ -53,7 +53,9 @@ class QuickInsert:
         names = [column.name for column in table.columns]
         statement: Any = insert_or_ignore(engine, table)
         self._sql, self._arguments = _at_driver(statement.compile(dialect=engine.dialect, column_keys=names))
-        converters = {c.name: c.type.dialect_impl(engine.dialect).bind_processor(engine.dialect) for c in table.columns}
+        converters = {
+            c.name: c.type.dialect_impl(engine.dialect).bind_processor(engine.dialect) for c in table.columns
+        }
         self._converters = {name: convert for name, convert in converters.items() if convert is not None}
         self._waiting: list[_Wish] = []
         self._waiting_lock = threading.Lock()
@@ -96,18 +98,19 @@ class QuickInsert:
         return turn.acquire(timeout=2 * BUSY_TIMEOUT_S)
 
     def _write(self, wishes: Sequence[_Wish]) -> None:
+        problem: Exception | None = locked()
         try:
             with _driver(self._engine) as driver:
                 begin_in_haste(self._engine, driver, self._wait_s)
                 for wish in wishes:
                     wish.new = [driver.execute(self._sql, row).rowcount == 1 for row in wish.rows]
                 driver.commit()
-        except BaseException as error:
-            for wish in wishes:
-                wish.new, wish.error = [], error
+            problem = None
+        except Exception as error:  # noqa: BLE001 - raised again by the thread of each wish
+            problem = error
         finally:
             for wish in wishes:
-                wish.done = True
+                wish.error, wish.done = problem, True
 
     def _converted(self, row: Mapping[str, Any]) -> Mapping[str, Any]:
         return {**row, **{name: convert(row[name]) for name, convert in self._converters.items()}}

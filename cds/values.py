@@ -3,11 +3,9 @@
 Units stand in the names (`_um_per_px`, `_s`); probabilities and fractions are in [0, 1]; times are aware and in UTC.
 """
 
-import hashlib
 import math
 import re
-import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -16,13 +14,7 @@ from types import MappingProxyType
 import numpy as np
 import numpy.typing as npt
 
-#: Namespace of every deterministic identifier that LeukoCDS derives (RFC 9562, version 5).
-NAMESPACE = uuid.uuid5(uuid.NAMESPACE_URL, "urn:leukocds")
-
-_UID_FORM = r"(?:0|[1-9][0-9]*)(?:\.(?:0|[1-9][0-9]*))+"
-_UID = re.compile(_UID_FORM)
-_UIDS = re.compile(rf"{_UID_FORM}(?:\n{_UID_FORM})*")
-_REFERENCE = re.compile(r"[A-Z][A-Za-z]+/[A-Za-z0-9\-.]{1,64}")
+from cds.identifiers import are_uids, derived_uuid, is_reference, is_uid
 
 
 class Pattern(StrEnum):
@@ -63,40 +55,6 @@ class ReportState(StrEnum):
     NOT_CONFIGURED = "not-configured"
     PENDING = "pending"
     WRITTEN = "written"
-
-
-def derived_uuid(*parts: str) -> str:
-    """UUID version 5 of those parts; lone surrogates, which no encoding has, stand as question marks."""
-    name = "\n".join(parts).encode("utf-8", "replace").decode("utf-8")
-    return _uuid5(name)
-
-
-def _uuid5(name: str) -> str:
-    """`uuid.uuid5(NAMESPACE, name)` as text; spelt out, since a hook needs a dozen of them (RFC 9562, section 5.5)."""
-    digest = bytearray(hashlib.sha1(NAMESPACE.bytes + name.encode(), usedforsecurity=False).digest()[:16])
-    digest[6] = digest[6] & 0x0F | 0x50
-    digest[8] = digest[8] & 0x3F | 0x80
-    text = digest.hex()
-    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
-
-
-def is_uid(text: str) -> bool:
-    """Whether `text` is a DICOM UID (PS3.5 section 9.1): dotted decimals, no leading zeros, at most 64 characters."""
-    return len(text) <= 64 and _UID.fullmatch(text) is not None
-
-
-def are_uids(texts: Sequence[str]) -> bool:
-    """Whether each of them is a DICOM UID; a study names hundreds, and a hook is in haste."""
-    lines = "\n".join(texts)
-    # One that holds a line break itself would pass for two.
-    return not texts or (
-        max(map(len, texts)) <= 64 and lines.count("\n") < len(texts) and _UIDS.fullmatch(lines) is not None
-    )
-
-
-def is_reference(text: str) -> bool:
-    """Whether `text` is a relative FHIR reference such as `Patient/123`."""
-    return _REFERENCE.fullmatch(text) is not None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -391,13 +349,13 @@ class Job:
 
 def assessment_key(study_uid: str, instance_uids: tuple[str, ...], model_digest: str) -> str:
     """Key of the result for that set of instances read by that package (UUID text)."""
-    return _uuid5("\n".join(["assessment", study_uid, *sorted(instance_uids), model_digest]))
+    return derived_uuid("assessment", study_uid, *sorted(instance_uids), model_digest)
 
 
 def job_key(study: StudyRef, model_digest: str) -> str:
     """Key of the job: a repeated hook meets the same job; a study that has grown since makes a new one."""
     extent = sorted(study.instance_uids) or [str(study.number_of_instances or "")]
-    return _uuid5("\n".join(["job", study.study_uid, *extent, model_digest]))
+    return derived_uuid("job", study.study_uid, *extent, model_digest)
 
 
 def wilson_interval(count: int, total: int, z: float = 1.959964) -> tuple[float, float]:

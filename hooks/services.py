@@ -11,10 +11,11 @@ import structlog
 
 from cds.deadline import Deadline
 from cds.errors import StoreError
+from cds.identifiers import derived_uuid
 from cds.locate import Located, StudyProblem, locate
 from cds.ports import Resource
 from cds.settings import Settings
-from cds.values import Assessment, JobState, ReportState, StoredAssessment, StudyRef, derived_uuid
+from cds.values import Assessment, JobState, ReportState, StoredAssessment, StudyRef
 from hooks.cards import Card, Earlier, assessment_card, job_card, more_card, problem_card
 from hooks.cds_requests import HookRequest, hooks
 from hooks.context import Context

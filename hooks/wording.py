@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping
+from functools import lru_cache
 
 from cds.cell_types import GROUPS
 from cds.evidence import CML_NEVER_VALIDATED
@@ -117,6 +118,7 @@ def shorten(text: str, at_most: int) -> str:
     return text if len(text) <= at_most else text[: at_most - 1].rstrip() + "…"
 
 
+@lru_cache(maxsize=1024)  # names of cell types above all: the same few in every card
 def markdown(text: str) -> str:
     """Text that came from data, so that GitHub Markdown shows it as it is: no markup, no HTML, no autolink.
 
