@@ -12,10 +12,11 @@ import tenacity
 
 from cds.deadline import Deadline
 from cds.errors import UpstreamError, UpstreamInvalid, UpstreamNotFound
+from cds.identifiers import is_uid
 from cds.multipart import build_related, media_type, parse_related
 from cds.pixels import is_dicom
 from cds.upstream import open_session, send, status_error
-from cds.values import ImageRef, is_uid
+from cds.values import ImageRef
 
 _log = logging.getLogger(__name__)
 

@@ -12,9 +12,9 @@ import tenacity
 
 from cds.deadline import Deadline
 from cds.errors import EndpointNotAllowed, UpstreamInvalid, UpstreamUnavailable
+from cds.identifiers import is_reference
 from cds.ports import Resource
 from cds.upstream import json_object, open_session, send, status_error
-from cds.values import is_reference
 
 SERVER = "FHIR server"
 FHIR_JSON = "application/fhir+json"

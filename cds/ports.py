@@ -17,6 +17,7 @@ from cds.values import (
     ReportState,
     SmearImage,
     SmearReading,
+    StoredAssessment,
     StudyRef,
 )
 
@@ -83,7 +84,7 @@ class SmearReader(Protocol):
 class AssessmentStore(Protocol):
     """Assessments and jobs; the only thing that the two strokes share besides the queue."""
 
-    def latest(self, study_uid: str, model_digest: str) -> Assessment | None:
+    def latest(self, study_uid: str, model_digest: str) -> StoredAssessment | None:
         """The newest assessment of a study by that package, without its cells (`get` has them)."""
         ...
 

@@ -57,14 +57,15 @@ assessments = Table(
     Column("instances", Integer, nullable=False),
     Column("read_at", UtcDateTime, nullable=False),
     Column("seconds", Float, nullable=False),
-    # Everything a card needs, and apart from it the cells: the request stroke never loads those.
-    Column("document", Text, nullable=False),
-    Column("cells", Text, nullable=False),
     Column("report_state", String(16), nullable=False),
     Column("report_reference", Text),
     Column("report_attempts", Integer, nullable=False),
     Column("report_due_at", UtcDateTime, nullable=False),
     Column("report_problem", Text),
+    # Everything a card needs, and apart from it the cells: the request stroke never loads those. They come last, since
+    # SQLite reads all that stands before a column to find it.
+    Column("document", Text, nullable=False),
+    Column("cells", Text, nullable=False),
     Index("ix_assessments_latest", "study_uid", "model_digest", "read_at"),
     Index("ix_assessments_unwritten", "report_state", "report_due_at"),
 )

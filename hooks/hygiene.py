@@ -13,7 +13,8 @@ import structlog
 
 from cds.errors import StoreError
 from cds.feedback import Action, Outcome, ShownCard
-from cds.values import Assessment, Finding, NotAnalysed, derived_uuid, utc_now
+from cds.identifiers import derived_uuid
+from cds.values import Assessment, Finding, NotAnalysed, utc_now
 from fhir_profiles.codes import OVERRIDE_REASON
 from hooks.cards import Card, indicator
 from hooks.cds_requests import HookRequest

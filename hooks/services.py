@@ -12,10 +12,11 @@ import structlog
 
 from cds.deadline import Deadline
 from cds.errors import StoreError
+from cds.identifiers import derived_uuid
 from cds.locate import Located, StudyProblem, locate
 from cds.ports import Resource
 from cds.settings import Settings
-from cds.values import Assessment, JobState, ReportState, StudyRef, derived_uuid
+from cds.values import Assessment, JobState, ReportState, StoredAssessment, StudyRef
 from hooks.card_shape import shaped
 from hooks.cards import Earlier, assessment_card, job_card, more_card, problem_card
 from hooks.cds_requests import HookRequest
@@ -150,15 +151,15 @@ def _study_offers(study: StudyRef, request: HookRequest, chart: Chart, context: 
     store, digest = context.store, context.model.digest
     latest = store.latest(study.study_uid, digest)
     if latest is not None:
-        _same_patient(latest.study, study)
-        if _covers(latest, study):
+        _same_patient(latest.assessment.study, study)
+        if _covers(latest.assessment, study):
             return [_result(latest, request, chart, context)]
     job, must_submit = store.enqueue(_with_archive(study, request, chart, context), digest)
     _same_patient(job.study, study)
     if job.state is JobState.DONE:
         # The archive and the ImagingStudy differ in the number of instances; what was read for this one is known.
-        if latest is None or latest.key != job.assessment_key:
-            latest = store.get(job.assessment_key) if job.assessment_key else None
+        if latest is None or latest.assessment.key != job.assessment_key:
+            latest = _stored(job.assessment_key, context) if job.assessment_key else None
         if latest is None:
             raise StoreError("a job is done but its assessment is not in the store")
         return [_result(latest, request, chart, context)]
@@ -240,10 +241,18 @@ def _submit(job_key: str, context: Context) -> None:
         _log.error("job not sent to the queue; the sweeper will", job=job_key, error=type(error).__name__)
 
 
+def _stored(key: str, context: Context) -> StoredAssessment | None:
+    assessment = context.store.get(key)
+    if assessment is None:
+        return None
+    state, report = context.store.report_state(key)
+    return StoredAssessment(assessment=assessment, report_state=state, report=report)
+
+
 def _result(
-    assessment: Assessment, request: HookRequest, chart: Chart, context: Context, *, grown: bool = False
+    stored: StoredAssessment, request: HookRequest, chart: Chart, context: Context, *, grown: bool = False
 ) -> Offer:
-    state, report = context.store.report_state(assessment.key)
+    assessment = stored.assessment
     encounter = f"Encounter/{request.encounter_id}" if request.encounter_id else None
     reports = chart.reports or ()
     says = fingerprint(assessment.outcome, _signed(reports, assessment))
@@ -258,7 +267,7 @@ def _result(
             steps=context.next_steps,
             ordered=order_codes([*request.draft_orders, *_open_orders(request)]),
         ),
-        report=report if state is ReportState.WRITTEN else None,
+        report=stored.report if stored.report_state is ReportState.WRITTEN else None,
         earlier=_earlier(reports, assessment),
         grown=grown,
     )

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from cds.errors import ConfigurationError
+from cds.identifiers import is_uid
 from cds.settings import Settings
-from cds.values import Assessment, NotAnalysed, RefusedImage, SmearImage, SmearReading, StudyRef, is_uid
+from cds.values import Assessment, NotAnalysed, RefusedImage, SmearImage, SmearReading, StudyRef
 
 if TYPE_CHECKING:
     from cds.deadline import Deadline

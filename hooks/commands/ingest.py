@@ -5,8 +5,8 @@ from pathlib import Path
 import click
 
 from cds.errors import ConfigurationError
+from cds.identifiers import is_reference
 from cds.settings import Settings
-from cds.values import is_reference
 
 #: Exit status when the study was stored but some of its files were refused.
 SOME_REFUSED = 3
