@@ -13,7 +13,7 @@ from cds.errors import (
     UpstreamTimeout,
     UpstreamUnavailable,
 )
-from cds.upstream import json_object, open_session, send, tell_failures_to
+from cds.upstream import FixedCredentials, json_object, open_session, send, tell_failures_to
 from tests.fakes.fhir_server import FakeFhirServer, Fault
 
 STUDY = {"resourceType": "ImagingStudy", "id": "1", "description": "x" * 200_000}
@@ -27,7 +27,7 @@ def fhir():
 
 def get(url, **options):
     limits = {"connect_timeout_s": 1, "read_timeout_s": 1, **options}
-    return send(open_session(token="t0ken"), "GET", url, server="FHIR server", **limits)
+    return send(open_session(FixedCredentials(token="t0ken")), "GET", url, server="FHIR server", **limits)
 
 
 def test_a_good_answer_is_read_whole(fhir):
