@@ -279,7 +279,7 @@ _TLS_CAUSES = (
     ("CERTIFICATE_EXPIRED", "it says that our client certificate has expired; have it renewed"),
     ("UNKNOWN_CA", "it does not trust the CA of our client certificate; have its operator issue us one"),
     ("ALERT", "it refused our client certificate, or the TLS handshake"),
-    ("EOF occurred", "it ended the TLS handshake; it may ask for a client certificate, or refuse ours (client_certificate)"),
+    ("EOF occurred", "it broke TLS off; it may ask for a client certificate, or refuse ours (client_certificate)"),
     ("WRONG_VERSION_NUMBER", "it does not speak TLS at that port; should the address begin with http://?"),
     ("RECORD_LAYER_FAILURE", "it does not speak TLS at that port; should the address begin with http://?"),
 )  # fmt: skip
