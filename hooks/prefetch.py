@@ -94,7 +94,7 @@ def gather(request: HookRequest, context: Context, deadline: Deadline) -> Chart:
         else:
             studies, problems = _patient_studies(request, context, server, pool, deadline), ()
         optional: list[Future[Any]] = [f for f in (patient, reports) if f is not None]
-        wait(optional, timeout=min(_OPTIONAL_WAIT_S, deadline.left()))
+        wait(optional, timeout=min(_OPTIONAL_WAIT_S, deadline.left() / 2))  # endpoints may follow
         if patient is not None:
             _check_patient(patient, deadline)
         return Chart(

@@ -60,6 +60,7 @@ class FakeFhirServer:
         self.page_size: int | None = None
         self.next_base: str | None = None
         self.collisions = 0
+        self.redirect_to = "http://elsewhere.invalid/fhir"
         self._numbers: Counter[str] = Counter()
         self._lock = threading.Lock()
         self._closing = threading.Event()
@@ -234,7 +235,7 @@ class _Handler(BaseHTTPRequestHandler):
         elif fault is Fault.WRONG_TYPE:
             self._send(200, {"resourceType": "Basic", "id": "1"})
         elif fault is Fault.REDIRECT:
-            self._send(302, "", location="http://elsewhere.invalid/fhir")
+            self._send(302, "", location=self.server_of.redirect_to)
         elif fault is Fault.DRIP_HEADER:
             self.wfile.write(b"HTTP/1.1 200 OK\r\nX-Slow: ")
             until = time.monotonic() + 60

@@ -310,3 +310,17 @@ def test_a_smart_configuration_without_what_we_need_says_what(guarded, configura
     guarded.configuration = configuration
     with pytest.raises(UpstreamInvalid, match=message):
         SmartDiscovery(guarded.url, alg="ES384")(Deadline(5))
+
+
+def test_an_assertion_that_comes_twice_is_refused(authority):
+    """So that the endpoint of these tests would notice if ours did."""
+
+    class Replaying(PrivateKeyJwt):
+        def prove(self, token_url):
+            self.proof = getattr(self, "proof", None) or super().prove(token_url)
+            return self.proof
+
+    ours = credentials(authority, client=Replaying("leukocds", KEY))
+    assert ours.fetch()
+    with pytest.raises(UpstreamRefused, match="jti was used"):
+        ours.fetch()
