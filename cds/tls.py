@@ -50,7 +50,7 @@ class Tls:
     def describe(self) -> tuple[str, datetime | None]:
         """What is in force, for a person, and when our certificate ends. The files are readable (`check`)."""
         if self.ca_bundle:
-            trusted = f"trusts the {len(_certificates(self.ca_bundle))} certificates in {self.ca_bundle}"
+            trusted = f"trusts the CAs in {self.ca_bundle} ({len(_certificates(self.ca_bundle))})"
         else:
             trusted = "trusts the public CAs"
         if not self.certificate:

@@ -19,6 +19,13 @@ from cds.tls import Tls
 from cds.upstream import Credentials, FixedCredentials
 
 
+def check_outbound(settings: Settings) -> None:
+    """Raises ConfigurationError where what is configured for calling others cannot be used. Nothing is contacted."""
+    signing_keys(settings)
+    fhir_credentials(settings)
+    archives(settings)
+
+
 def signing_keys(settings: Settings) -> tuple[SigningKey, ...]:
     """Ours; none where none is configured. Raises ConfigurationError."""
     return load_signing_keys(settings.signing_key, f"{PREFIX}SIGNING_KEY") if settings.signing_key else ()

@@ -1,11 +1,13 @@
 """Which credentials the settings give to our own calls."""
 
 import pytest
+from click.testing import CliRunner
 
 from cds.errors import ConfigurationError
 from cds.oauth import ClientCredentials
 from cds.settings import Settings
 from cds.signing_key import SigningKey
+from hooks.cli import cli
 from hooks.outbound import fhir_credentials, own_fhir_server, signing_keys
 from tests.fakes.authorization_server import AuthorizationServer, Guard
 from tests.fakes.fhir_server import FakeFhirServer
@@ -37,6 +39,22 @@ def test_our_fhir_server_is_asked_with_a_token_that_we_fetch(key, path, discover
             )
             assert own_fhir_server(settings).read("Patient/1") == PATIENT
     assert len(authority.issued) == 1
+
+
+@pytest.mark.parametrize("command", ["serve", "worker"])
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("ARCHIVES", "LEUKOCDS_ARCHIVES: /gone cannot be read"),
+        ("SIGNING_KEY", "LEUKOCDS_SIGNING_KEY: /gone cannot be read"),
+        ("CA_BUNDLE", "LEUKOCDS_CA_BUNDLE: /gone cannot be read"),
+        ("CLIENT_CERTIFICATE", "LEUKOCDS_CLIENT_CERTIFICATE: /gone cannot be read"),
+    ],
+)
+def test_what_is_wrong_is_said_at_the_start(command, name, said):
+    environ = {"LEUKOCDS_BROKER_URL": "redis://127.0.0.1:1/0", f"LEUKOCDS_{name}": "/gone"}
+    result = CliRunner().invoke(cli, [command], env=environ)
+    assert (result.exit_code, said in result.output) == (2, True), result.output
 
 
 def test_a_fixed_token_or_none():
