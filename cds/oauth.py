@@ -70,6 +70,8 @@ class ClientAuthentication(Protocol):
     """How we prove to a token endpoint who we are."""
 
     client_id: str
+    #: What must not be repeated, should the endpoint quote it.
+    secrets: tuple[str, ...]
 
     def prove(self, token_url: str) -> tuple[Mapping[str, str], str | None]:
         """What goes into the form, and into Authorization."""
@@ -78,6 +80,8 @@ class ClientAuthentication(Protocol):
 
 class PrivateKeyJwt:
     """A new assertion for every request (SMART App Launch 2.2, "Asymmetric Authentication", section 3.2)."""
+
+    secrets: tuple[str, ...] = ()
 
     def __init__(self, client_id: str, key: SigningKey, *, clock: Callable[[], float] = time.time) -> None:
         self.client_id, self._key, self._clock = client_id, key, clock
@@ -106,12 +110,14 @@ class ClientSecret:
 
     def __init__(self, client_id: str, secret: str, *, in_form: bool = False) -> None:
         self.client_id, self._secret, self._in_form = client_id, secret, in_form
+        pair = f"{quote_plus(client_id)}:{quote_plus(secret)}"
+        self._basic = base64.b64encode(pair.encode()).decode()
+        self.secrets: tuple[str, ...] = (secret, quote_plus(secret), self._basic)
 
     def prove(self, token_url: str) -> tuple[Mapping[str, str], str | None]:
         if self._in_form:
             return {"client_id": self.client_id, "client_secret": self._secret}, None
-        pair = f"{quote_plus(self.client_id)}:{quote_plus(self._secret)}"
-        return {}, f"Basic {base64.b64encode(pair.encode()).decode()}"
+        return {}, f"Basic {self._basic}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -247,7 +253,7 @@ class ClientCredentials:
             },
         )
         if not response.ok:
-            _refuse(response, self._client.client_id)
+            _refuse(response, self._client)
         return _access_token(json_object(response, server=SERVER), urlsplit(url).netloc)
 
 
@@ -310,7 +316,7 @@ class SmartDiscovery:
         return url
 
 
-def _refuse(response: requests.Response, client_id: str) -> NoReturn:
+def _refuse(response: requests.Response, client: ClientAuthentication) -> NoReturn:
     """Raises the error that an error answer of a token endpoint stands for (RFC 6749 section 5.2)."""
     code, description = "", ""
     try:
@@ -320,10 +326,12 @@ def _refuse(response: requests.Response, client_id: str) -> NoReturn:
         pass  # a proxy's page: the status says enough
     if not _CODE.fullmatch(code):
         raise status_error(response, server=SERVER)
-    parts = [f"the {SERVER} {urlsplit(response.url).netloc} refuses client {client_id!r} ({code})"]
+    parts = [f"the {SERVER} {urlsplit(response.url).netloc} refuses client {client.client_id!r} ({code})"]
     if remedy := _REMEDIES.get(code):
         parts.append(remedy)
-    # Some quote what we sent: whatever is long enough for a token or a secret goes.
+    # Some quote what we sent: our secret goes, and whatever is long enough for an assertion or a token.
+    for secret in client.secrets:
+        description = description.replace(secret, "…")
     if words := " ".join(re.sub(r"[^\s'\"(),;]{25,}", "…", description).split())[:200]:
         parts.append(f"it says: {words}")
     skew_s = _skew_s(response)

@@ -31,7 +31,7 @@ class SigningKey:
     """
 
     def __init__(self, private_key: PrivateKey, kid: str | None = None) -> None:
-        self._key = private_key
+        self.private_key = private_key
         self.alg = "ES384" if isinstance(private_key, ec.EllipticCurvePrivateKey) else "RS384"
         public = _as_jwk(private_key.public_key())
         self.kid = kid or _thumbprint(public)
@@ -72,15 +72,15 @@ class SigningKey:
     @property
     def pem(self) -> bytes:
         """The private key, in the clear."""
-        return self._key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+        return self.private_key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
 
     @property
     def private_jwk(self) -> dict[str, Any]:
-        return {**_as_jwk(self._key), "kid": self.kid, "alg": self.alg, "use": "sig"}
+        return {**_as_jwk(self.private_key), "kid": self.kid, "alg": self.alg, "use": "sig"}
 
     def sign(self, claims: dict[str, Any]) -> str:
         """A JWT with those claims, `typ` JWT."""
-        return jwt.encode(claims, self._key, self.alg, headers={"kid": self.kid})
+        return jwt.encode(claims, self.private_key, self.alg, headers={"kid": self.kid})
 
 
 def load_signing_keys(path: str, name: str) -> tuple[SigningKey, ...]:

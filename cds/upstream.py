@@ -24,6 +24,7 @@ from cds.errors import (
     UpstreamTimeout,
     UpstreamUnavailable,
 )
+from cds.settings import PREFIX
 from cds.tls import Tls
 from cds.transport import BoundedAdapter, bounded
 
@@ -267,19 +268,21 @@ def _cause(error: Exception) -> str:
     return "the connection broke off"
 
 
+_CA_BUNDLE = f"{PREFIX}CA_BUNDLE, or in ca_bundle of its [[archive]]"
+_CERTIFICATE = f"{PREFIX}CLIENT_CERTIFICATE, or client_certificate of its [[archive]]"
 #: What OpenSSL says in an error, and what that means for whoever has to mend it; the first that fits.
 _TLS_CAUSES = (
     ("certificate has expired", "its TLS certificate has expired; its operator has to renew it"),
     ("certificate is not yet valid", "its TLS certificate is not valid yet; compare the clocks"),
     ("Hostname mismatch", "its TLS certificate is for another host; ask it by a name in that certificate"),
     ("IP address mismatch", "its TLS certificate is for another host; ask it by a name in that certificate"),
-    ("CERTIFICATE_VERIFY_FAILED", "the CA of its TLS certificate is not trusted; name that CA's file in ca_bundle"),
-    ("CERTIFICATE_REQUIRED", "it asks for a client certificate; name ours in client_certificate"),
-    ("HANDSHAKE_FAILURE", "it refused the TLS handshake; it may ask for a client certificate (client_certificate)"),
+    ("CERTIFICATE_VERIFY_FAILED", f"the CA of its TLS certificate is not trusted; name its file in {_CA_BUNDLE}"),
+    ("CERTIFICATE_REQUIRED", f"it asks for a client certificate; name ours in {_CERTIFICATE}"),
+    ("HANDSHAKE_FAILURE", f"it refused the TLS handshake; it may ask for a client certificate: {_CERTIFICATE}"),
     ("CERTIFICATE_EXPIRED", "it says that our client certificate has expired; have it renewed"),
     ("UNKNOWN_CA", "it does not trust the CA of our client certificate; have its operator issue us one"),
     ("ALERT", "it refused our client certificate, or the TLS handshake"),
-    ("EOF occurred", "it broke TLS off; it may ask for a client certificate, or refuse ours (client_certificate)"),
+    ("EOF occurred", f"it broke TLS off; it may ask for a client certificate, or refuse ours: {_CERTIFICATE}"),
     ("WRONG_VERSION_NUMBER", "it does not speak TLS at that port; should the address begin with http://?"),
     ("RECORD_LAYER_FAILURE", "it does not speak TLS at that port; should the address begin with http://?"),
 )  # fmt: skip

@@ -15,6 +15,7 @@ from cds.errors import ConfigurationError, LeukoError
 from cds.ports import FhirServer, ImageArchive, SmearReader
 from cds.settings import Settings
 from cds.store import SqlAssessmentStore
+from cds.tls import Tls
 from cds.upstream import FixedCredentials
 from cds.values import ModelIdentity, StudyRef
 from hooks.authentication import Authenticator
@@ -44,12 +45,12 @@ def context(settings: Settings, worker_alive: Callable[[], bool] | None = None) 
     """
     store = open_store(settings)
     queue = TaskQueue(settings)
-    allow_list = _allow_list(settings, archives(settings))
+    tls, allow_list = Tls.from_settings(settings), _allow_list(settings, archives(settings))
     model = model_identity(settings)
 
     def hooks_server(url: str, token: str | None) -> FhirServer:
         # Never our own credentials: the address comes from whoever sent the hook.
-        return fhir_server(settings, allow_list.check(url), FixedCredentials(token=token))
+        return fhir_server(settings, allow_list.check(url), FixedCredentials(token=token), tls)
 
     def ready() -> Mapping[str, str]:
         parts = {"store": _says(store.check), "broker": _says(queue.check), "model": "ok"}
@@ -73,12 +74,12 @@ def context(settings: Settings, worker_alive: Callable[[], bool] | None = None) 
 
 def worker_parts(settings: Settings, stopping: Flag) -> WorkerParts:
     """Collaborators of the worker stroke. The model package is loaded when the first study is read."""
-    known = archives(settings)
+    known, tls = archives(settings), Tls.from_settings(settings)
     allow_list = _allow_list(settings, known)
     return WorkerParts(
         settings=settings,
         store=open_store(settings),
-        archive=lambda study: archive_of(study, settings, allow_list, known),
+        archive=lambda study: archive_of(study, settings, allow_list, known, tls),
         reader=_once_a_thread(lambda: load_reader(settings)),
         fhir=own_fhir_server(settings) if settings.fhir_url else None,
         submit_report=TaskQueue(settings).submit_report,
@@ -127,14 +128,14 @@ def load_reader(settings: Settings) -> SmearReader:
 
 
 def archive_of(
-    study: StudyRef, settings: Settings, allow_list: AllowList, known: Sequence[Archive]
+    study: StudyRef, settings: Settings, allow_list: AllowList, known: Sequence[Archive], tls: Tls
 ) -> ImageArchive:
     """The archive that the study names, or the first of the `known`. The address is checked here again: between the
     hook and now it lay in the store. Raises EndpointNotAllowed, ConfigurationError."""
     if study.archive_url:
         url = allow_list.check(study.archive_url)
         # Credentials are for the address that they were configured for, and no other.
-        archive = next((a for a in known if a.url == url), None) or stranger(url, settings)
+        archive = next((a for a in known if a.url == url), None) or stranger(url, settings, tls)
     elif known:
         archive = known[0]
     else:

@@ -2,7 +2,7 @@
 credentials and certificates. What is built here is built once a process, since it keeps access tokens.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 
 from cds.allowlist import why_not_confidential
@@ -55,15 +55,15 @@ def fhir_credentials(settings: Settings) -> Credentials:
 
 def own_fhir_server(settings: Settings) -> FhirServer:
     """The configured FHIR server, with our own credentials. Raises ConfigurationError."""
-    return fhir_server(settings, settings.fhir_url, fhir_credentials(settings))
+    return fhir_server(settings, settings.fhir_url, fhir_credentials(settings), Tls.from_settings(settings))
 
 
-def fhir_server(settings: Settings, url: str, credentials: Credentials) -> FhirServer:
+def fhir_server(settings: Settings, url: str, credentials: Credentials, tls: Tls) -> FhirServer:
     """Any FHIR server. The address has been checked, and `credentials` are meant for it."""
     return HttpFhirServer(
         url,
         credentials=credentials,
-        tls=Tls.from_settings(settings),
+        tls=tls,
         connect_timeout_s=settings.connect_timeout_s,
         read_timeout_s=settings.read_timeout_s,
     )
@@ -74,8 +74,24 @@ def archives(settings: Settings) -> tuple[Archive, ...]:
     return load_archives(settings, Tls.from_settings(settings))
 
 
+def stranger(url: str, settings: Settings, tls: Tls) -> Archive:
+    """An archive that an Endpoint names and no setting does: it gets no credentials."""
+    return Archive(
+        name="(by its Endpoint)",
+        url=url,
+        credentials=FixedCredentials(),
+        authentication="none",
+        tls=tls,
+        connect_timeout_s=settings.connect_timeout_s,
+        read_timeout_s=settings.read_timeout_s,
+    )
+
+
 def open_archive(archive: Archive, settings: Settings) -> ImageArchive:
-    """The adapter for its kind (`cds.archives.KINDS`)."""
+    return ADAPTERS[archive.kind](archive, settings)
+
+
+def _dicomweb(archive: Archive, settings: Settings) -> ImageArchive:
     return DicomWebArchive(
         archive.url,
         credentials=archive.credentials,
@@ -86,17 +102,8 @@ def open_archive(archive: Archive, settings: Settings) -> ImageArchive:
     )
 
 
-def stranger(url: str, settings: Settings) -> Archive:
-    """An archive that an Endpoint names and no setting does: it gets no credentials."""
-    return Archive(
-        name="(by its Endpoint)",
-        url=url,
-        credentials=FixedCredentials(),
-        authentication="none",
-        tls=Tls.from_settings(settings),
-        connect_timeout_s=settings.connect_timeout_s,
-        read_timeout_s=settings.read_timeout_s,
-    )
+#: One for each of `cds.archives.KINDS`.
+ADAPTERS: Mapping[str, Callable[[Archive, Settings], ImageArchive]] = {"dicomweb": _dicomweb}
 
 
 def _fixed(url: str, _deadline: Deadline) -> str:

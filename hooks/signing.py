@@ -11,35 +11,35 @@ from cds.signing_key import PrivateKey, SigningKey
 class Signer:
     """A client with one key pair. lifetime_s: of its tokens."""
 
-    def __init__(self, iss: str, private_key: PrivateKey | SigningKey, *, lifetime_s: int = 120) -> None:
+    def __init__(self, iss: str, private_key: PrivateKey, *, lifetime_s: int = 120) -> None:
         self.iss, self._lifetime_s = iss, lifetime_s
-        self._key = private_key if isinstance(private_key, SigningKey) else SigningKey(private_key)
-        self.alg, self.kid = self._key.alg, self._key.kid
-        self.jwk: dict[str, Any] = self._key.jwk
+        self._key, self._signing = private_key, SigningKey(private_key)
+        self.alg, self.kid = self._signing.alg, self._signing.kid
+        self.jwk: dict[str, Any] = self._signing.jwk
 
     @classmethod
     def new(cls, iss: str, alg: str = "ES384", *, lifetime_s: int = 120) -> "Signer":
         """alg: ES384 or RS384. lifetime_s: of its tokens."""
-        return cls(iss, SigningKey.new(alg), lifetime_s=lifetime_s)
+        return cls(iss, SigningKey.new(alg).private_key, lifetime_s=lifetime_s)
 
     @classmethod
     def from_pem(cls, iss: str, pem: bytes) -> "Signer":
         """Raises ConfigurationError when it is no unencrypted key of P-384 or RSA."""
-        return cls(iss, SigningKey.from_pem(pem))
+        return cls(iss, SigningKey.from_pem(pem).private_key)
 
     @property
     def pem(self) -> bytes:
         """The private key, in the clear."""
-        return self._key.pem
+        return self._signing.pem
 
     @property
     def private_jwk(self) -> dict[str, Any]:
-        return self._key.private_jwk
+        return self._signing.private_jwk
 
     def token(self, aud: str | list[str]) -> str:
         """A fresh JWT for one call of the endpoint `aud`."""
         now = int(time.time())
-        return self._key.sign(
+        return self._signing.sign(
             {
                 "iss": self.iss,
                 "aud": aud,

@@ -92,6 +92,16 @@ def test_a_short_token_is_renewed_in_its_last_fifth(authority):
     assert ours.authorization(None) != first
 
 
+def test_a_token_that_ended_is_never_sent(authority, guarded):
+    authority.lifetime_s = 0.5
+    client = HttpFhirServer(guarded.url, credentials=credentials(authority))
+    for _ in range(3):
+        assert client.read("Patient/1") == PATIENT
+        time.sleep(0.55)
+    assert len(authority.issued) == 3
+    assert all(through for *_, through in guarded.seen)
+
+
 def test_a_revoked_token_is_replaced_once_and_the_request_sent_again(authority, guarded):
     client = HttpFhirServer(guarded.url, credentials=credentials(authority))
     client.read("Patient/1")
@@ -201,7 +211,10 @@ def test_its_failure_is_told_as_its_own(authority, monkeypatch):
     [
         (PrivateKeyJwt("leukocds", SigningKey.new()), "InvalidKeyError"),
         (PrivateKeyJwt("somebody", KEY), "iss or sub"),
-        (PrivateKeyJwt("leukocds", SigningKey(SigningKey.new()._key, KEY.kid)), "InvalidSignatureError"),
+        (
+            PrivateKeyJwt("leukocds", SigningKey(SigningKey.new().private_key, KEY.kid)),
+            "InvalidSignatureError",
+        ),
     ],
     ids=["unknown key", "unknown client", "another key under our kid"],
 )
@@ -268,8 +281,9 @@ def test_a_shared_secret_in_the_header_or_the_form(in_form, way):
         client = ClientSecret("leukocds", "s:e c%ret+ä", in_form=in_form)
         assert credentials(authority, client=client).authorization(None)
         assert authority.ways == [way]
-        with pytest.raises(UpstreamRefused, match="invalid_client"):
-            credentials(authority, client=ClientSecret("leukocds", "wrong", in_form=in_form)).fetch()
+        with pytest.raises(UpstreamRefused, match="invalid_client") as caught:
+            credentials(authority, client=ClientSecret("leukocds", "hush hush", in_form=in_form)).fetch()
+        assert "hush" not in str(caught.value)
 
 
 def test_the_endpoint_is_found_in_the_smart_configuration(authority, guarded):

@@ -12,6 +12,7 @@ from cds.oauth import ClientCredentials, PrivateKeyJwt
 from cds.settings import Settings
 from cds.signing_key import SigningKey
 from cds.tls import Tls, has_ended
+from cds.upstream import open_session, send
 from hooks.client_keys import FetchedKeys
 from tests.fakes.authorization_server import AuthorizationServer
 from tests.fakes.dicomweb import FakeArchive
@@ -52,9 +53,30 @@ def read(url, tls):
 def test_a_server_of_a_ca_of_ones_own_is_trusted_when_that_ca_is_named(authority, fhir):
     with TlsFront(fhir.url, authority.issue("server")) as front:
         assert read(front.url, Tls(ca_bundle=authority.ca_file)) == PATIENT
-        with pytest.raises(UpstreamUnavailable, match=r"CA of its TLS certificate is not trusted.*ca_bundle"):
+        with pytest.raises(
+            UpstreamUnavailable, match=r"CA of its TLS certificate is not trusted.*LEUKOCDS_CA_BUNDLE"
+        ):
             read(front.url, Tls())
     assert len(fhir.received) == 1
+
+
+def test_verification_cannot_be_turned_off(authority, fhir, monkeypatch):
+    session = open_session()
+    session.verify = False
+    monkeypatch.setenv("CURL_CA_BUNDLE", "")
+    with TlsFront(fhir.url, authority.issue("server")) as front:
+        for options in ({}, {"verify": False}):
+            with pytest.raises(UpstreamUnavailable, match="not trusted"):
+                send(
+                    session,
+                    "GET",
+                    front.url,
+                    server="FHIR server",
+                    connect_timeout_s=3,
+                    read_timeout_s=3,
+                    **options,
+                )
+    assert fhir.received == []
 
 
 def test_our_ca_bundle_wins_over_the_environment_and_replaces_the_public_ones(
