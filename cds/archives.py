@@ -233,7 +233,10 @@ def _credentials(
     if authentication == "none":
         return FixedCredentials()
     if authentication == "basic":
-        return FixedCredentials(user=table.text("user"), password=table.secret("password"))
+        user = table.text("user")
+        if ":" in user:  # RFC 7617 section 2
+            raise table.wrong("user", "must not hold a colon")
+        return FixedCredentials(user=user, password=table.secret("password"))
     if authentication == "bearer":
         token = table.secret("token")
         if not re.fullmatch(r"[!-~]+", token):

@@ -25,10 +25,12 @@ from cds.errors import (
     DeadlineExceeded,
     UpstreamError,
     UpstreamInvalid,
+    UpstreamNotFound,
     UpstreamRefused,
     UpstreamTimeout,
     UpstreamUnavailable,
 )
+from cds.settings import PREFIX
 from cds.signing_key import SigningKey
 from cds.tls import Tls
 from cds.upstream import json_object, open_session, send, status_error
@@ -133,8 +135,8 @@ class ClientCredentials:
     """The port `cds.upstream.Credentials` by the client credentials grant. Safe for threads, which share one token.
 
     token_url: gives the token endpoint's address. A token is kept until shortly before it ends; one thread fetches the
-    next while the others go on with the old one, or wait for it where there is none. While the endpoint is out an old
-    token serves to its end.
+    next while the others go on with the old one, or wait for it where there is none. While the endpoint gives no new
+    one the old token serves to its end.
     """
 
     def __init__(
@@ -200,7 +202,7 @@ class ClientCredentials:
                 raise type(self._failure)(str(self._failure))
             return self._refresh(deadline)
         except UpstreamError as error:
-            if kept is None or not error.retryable:
+            if kept is None:
                 raise
             _log.warning("access token not renewed, the old one serves: %s", error)
             self._pause_until = self._clock() + _RENEWAL_PAUSE_S
@@ -284,17 +286,22 @@ class SmartDiscovery:
         if kept is not None and time.monotonic() < kept[1]:
             return kept[0]
         server = "SMART configuration at"
-        response = send(
-            self._session,
-            "GET",
-            self._url,
-            server=server,
-            connect_timeout_s=self._connect_timeout_s,
-            read_timeout_s=FETCH_S,
-            deadline=deadline,
-            max_bytes=_MAX_BYTES,
-            headers={"Accept": "application/json"},
-        )
+        try:
+            response = send(
+                self._session,
+                "GET",
+                self._url,
+                server=server,
+                connect_timeout_s=self._connect_timeout_s,
+                read_timeout_s=FETCH_S,
+                deadline=deadline,
+                max_bytes=_MAX_BYTES,
+                headers={"Accept": "application/json"},
+            )
+        except UpstreamNotFound:
+            raise UpstreamNotFound(
+                f"there is no {self._url}; name the token endpoint in {PREFIX}FHIR_TOKEN_URL"
+            ) from None
         url = self._token_endpoint(json_object(response, server=server))
         self._kept = (url, time.monotonic() + _DISCOVERY_TTL_S)
         return url

@@ -96,6 +96,7 @@ def test_the_archive_for_studies_that_name_none_comes_first(load):
         (PLAIN + "read_timeout_s = 0\n", "read_timeout_s: must be a number of seconds"),
         (PLAIN + "read_timeout_s = true\n", "read_timeout_s: must be a number of seconds"),
         (PLAIN + 'authentication = "magic"\n', "authentication: must be one of none, basic, bearer, oauth2"),
+        (PLAIN + 'authentication = "basic"\nuser = "u:p"\n', "user: must not hold a colon"),
         (PLAIN + 'authentication = "basic"\nuser = "u"\n', "password_file: give either it or password_env"),
         (
             PLAIN + 'authentication = "basic"\nuser = "u"\npassword = "p"\n',

@@ -180,6 +180,18 @@ def test_while_the_endpoint_is_out_the_old_token_serves_to_its_end(authority, ca
     assert ours.authorization(None) != first
 
 
+def test_a_client_that_is_no_longer_known_goes_on_to_the_end_of_its_token(authority):
+    clock = Clock()
+    ours = credentials(authority, clock=clock)
+    first = ours.authorization(None)
+    authority.jwks = []
+    clock.now += 280
+    assert ours.authorization(None) == first
+    clock.now += 21
+    with pytest.raises(UpstreamRefused, match="invalid_client"):
+        ours.authorization(None)
+
+
 def test_an_endpoint_that_fails_now_and_then_is_asked_again(authority):
     authority.failing = 2
     assert credentials(authority).authorization(None).startswith("Bearer ")

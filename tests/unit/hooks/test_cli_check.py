@@ -204,7 +204,7 @@ def test_a_token_is_fetched_and_what_is_wrong_with_it_is_said(
             authority.down()
             assert "token endpoint" in line(check(package, tmp_path, **environ), "our token")
         no_smart = check(package, tmp_path, **backend_services(tmp_path, fhir.url))
-        assert "SMART configuration at" in line(no_smart, "our token")
+        assert "name the token endpoint in LEUKOCDS_FHIR_TOKEN_URL" in line(no_smart, "our token")
     assert not any(token in good.output for token in authority.issued)
 
 

@@ -18,5 +18,5 @@ def test_the_public_keys_are_served_to_everybody(context):
     assert answer.headers["Cache-Control"] == "public, max-age=300"
 
 
-def test_without_a_key_there_is_nothing(client):
-    assert client.get(PATH).status_code == 404
+def test_without_a_key_there_is_nothing(context):
+    assert create_app(replace(context, signing_keys=())).test_client().get(PATH).status_code == 404
