@@ -54,12 +54,42 @@ class Settings:
 
     fhir_url: str = _setting("", "FHIR R4 server that reports are written to; empty: none are written.")
     fhir_token: str = _setting("", "Bearer token for fhir_url (ours, not the EHR's).")
+    fhir_client_id: str = _setting(
+        "", "Our client id at fhir_url's authorization server (SMART Backend Services); empty: LEUKOCDS_FHIR_TOKEN, or "
+        "no token."
+    )  # fmt: skip
+    fhir_token_url: str = _setting(
+        "", "Token endpoint for LEUKOCDS_FHIR_CLIENT_ID; empty: what fhir_url's .well-known/smart-configuration names."
+    )  # fmt: skip
+    fhir_scopes: str = _setting(
+        "system/Patient.r system/ImagingStudy.crus system/Endpoint.crs system/Device.crs system/Observation.crs "
+        "system/DiagnosticReport.crs system/Provenance.crs",
+        "Scopes that are asked for with LEUKOCDS_FHIR_CLIENT_ID, separated by spaces (SMART App Launch 2.2).",
+    )
+    signing_key: str = _setting(
+        "", "File of the private key that we prove ourselves with to authorization servers: PEM, JWK or JWK Set, P-384 "
+        "or RSA. Of several keys the first signs; the public halves of all stand at /.well-known/jwks.json."
+    )  # fmt: skip
+    ca_bundle: str = _setting(
+        "", "PEM file of the CAs that are trusted at FHIR servers, archives, token endpoints and key sets, instead of "
+        "the public ones."
+    )  # fmt: skip
+    client_certificate: str = _setting(
+        "", "PEM file of the certificate that we show to those servers where they ask for one (mutual TLS)."
+    )
+    client_key: str = _setting(
+        "", "PEM file of its private key, without passphrase; empty: it is in the same file."
+    )
     archive_url: str = _setting("", "DICOMweb service root for studies that name no endpoint.")
     archive_user: str = _setting("", "User name at the archive (HTTP basic).")
     archive_password: str = _setting("", "Password at the archive (HTTP basic).")
+    archives: str = _setting(
+        "", "TOML file of the image archives with their credentials and certificates; the first is for studies that "
+        "name no endpoint, unless archive_url is set."
+    )  # fmt: skip
     allowed_hosts: tuple[str, ...] = _setting(
         (), "Comma list of host or host:port that a hook's fhirServer and an Endpoint's address may name, "
-        "besides fhir_url's and archive_url's own."
+        "besides fhir_url's and the configured archives' own."
     )  # fmt: skip
     modalities: tuple[str, ...] = _setting(
         ("GM", "SM"), "Comma list of DICOM modalities taken for microscopy."
@@ -141,11 +171,12 @@ class Settings:
     )
 
     def __post_init__(self) -> None:
-        for name in ("fhir_url", "archive_url", "public_url"):
+        for name in ("fhir_url", "fhir_token_url", "archive_url", "public_url"):
             url = getattr(self, name)
             if url:
                 _check_address(PREFIX + name.upper(), url)
-            object.__setattr__(self, name, url.rstrip("/"))
+            if name != "fhir_token_url":  # it is compared letter by letter, as `aud`
+                object.__setattr__(self, name, url.rstrip("/"))
         for f in fields(self):
             value = getattr(self, f.name)
             if isinstance(value, int | float) and not isinstance(value, bool) and not 0 < value < math.inf:
@@ -158,6 +189,7 @@ class Settings:
             raise ConfigurationError(f"{PREFIX}JWKS_MAX_AGE_S is below {PREFIX}JWKS_TTL_S")
         if self.log_level.upper() not in ("DEBUG", "INFO", "WARNING", "ERROR"):
             raise ConfigurationError(f"{PREFIX}LOG_LEVEL is not a level: {self.log_level!r}")
+        self._check_backend_services()
         _hours_or_never(PREFIX + "REPEAT_CRITICAL_H", self.repeat_critical_h)
         if self.worker_metrics:
             host, _ = _host_and_port(PREFIX + "WORKER_METRICS", self.worker_metrics)
@@ -175,6 +207,21 @@ class Settings:
             raise ConfigurationError(f"{PREFIX}CORS_ORIGINS: * stands alone, it allows every origin")
         if not self.modalities:
             raise ConfigurationError(f"{PREFIX}MODALITIES is empty: no study would ever be read")
+
+    def _check_backend_services(self) -> None:
+        """What belongs together is set together."""
+        if self.fhir_client_id:
+            for name in ("fhir_url", "signing_key", "fhir_scopes"):
+                if not getattr(self, name):
+                    raise ConfigurationError(f"{PREFIX}FHIR_CLIENT_ID needs {PREFIX}{name.upper()}")
+            if self.fhir_token:
+                raise ConfigurationError(
+                    f"{PREFIX}FHIR_TOKEN and {PREFIX}FHIR_CLIENT_ID exclude one another: a fixed token or fetched ones"
+                )
+        elif self.fhir_token_url:
+            raise ConfigurationError(f"{PREFIX}FHIR_TOKEN_URL is set but {PREFIX}FHIR_CLIENT_ID is not")
+        if self.client_key and not self.client_certificate:
+            raise ConfigurationError(f"{PREFIX}CLIENT_KEY is set but {PREFIX}CLIENT_CERTIFICATE is not")
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str] | None = None) -> "Settings":

@@ -43,6 +43,7 @@ from hooks.outgoing import checked_discovery, checked_response
 from hooks.pages import error_page, page_routes
 from hooks.prefetch import adapted, spared
 from hooks.services import SERVICE_ID, answer, discovery
+from hooks.well_known import well_known_routes
 
 _log = structlog.get_logger(__name__)
 
@@ -100,6 +101,7 @@ def create_app(context: Context) -> Flask:
     feedback_routes(app, context)
     page_routes(app, context)
     health_routes(app, context)
+    well_known_routes(app, context)
     _handle_errors(app, context.settings)
     return app
 

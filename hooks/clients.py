@@ -9,11 +9,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
-from cds.allowlist import is_loopback
+from cds.allowlist import is_loopback, why_not_confidential
 from cds.errors import ConfigurationError
 from cds.settings import PREFIX, Settings
+from cds.tls import Tls
 from hooks.client_keys import ConfiguredKeys, FetchedKeys, KeySetError, KeySource, parse_key_set
 from hooks.ehr_profile import (
     STANDARD,
@@ -150,7 +150,7 @@ def _profile(where: str, table: Mapping[str, Any], settings: Settings) -> Profil
 def _keys(where: str, table: Mapping[str, Any], settings: Settings) -> KeySource:
     """Keys in the file win over `jku`, which then only says what tokens may name and is never fetched."""
     jku = table.get("jku")
-    if jku is not None and (problem := _unfit(jku)):
+    if jku is not None and (problem := why_not_confidential(jku)):
         raise _wrong(where, f"jku: {problem}")
     if "jwks" in table:
         try:
@@ -159,21 +159,9 @@ def _keys(where: str, table: Mapping[str, Any], settings: Settings) -> KeySource
             raise _wrong(where, f"jwks.{error}") from None
     if jku is None:
         raise _wrong(where, "has neither jwks nor jku: its keys are not known")
-    return FetchedKeys(jku, ttl_s=settings.jwks_ttl_s, max_age_s=settings.jwks_max_age_s)
-
-
-def _unfit(url: str) -> str | None:
-    """What keeps that address from being fetched, or None."""
-    try:
-        parts = urlsplit(url)
-        host, _ = parts.hostname, parts.port
-    except ValueError:
-        return "has no valid host or port"
-    if not _NO_SPACE.fullmatch(url) or not host or "@" in parts.netloc or parts.fragment:
-        return "must be a plain address, without user name or fragment"
-    if parts.scheme != "https" and not (parts.scheme == "http" and is_loopback(host)):
-        return "must begin with https:// (http:// on loopback only)"
-    return None
+    return FetchedKeys(
+        jku, ttl_s=settings.jwks_ttl_s, max_age_s=settings.jwks_max_age_s, tls=Tls.from_settings(settings)
+    )
 
 
 def _audiences(where: str, table: Mapping[str, Any]) -> tuple[str, ...]:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from cds.allowlist import AllowList
 from cds.ports import FhirServer, HookStore
 from cds.settings import Settings
+from cds.signing_key import SigningKey
 from cds.values import ModelIdentity
 from hooks.authentication import Authenticator
 from hooks.ehr_profile import STANDARD, Profile
@@ -32,3 +33,5 @@ class Context:
     ready: Callable[[], Mapping[str, str]]
     #: Of whoever calls in open mode.
     open_profile: Profile = STANDARD
+    #: Ours, as a client of authorization servers; their public halves are served.
+    signing_keys: tuple[SigningKey, ...] = ()

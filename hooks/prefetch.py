@@ -120,7 +120,7 @@ def gather(request: HookRequest, context: Context, deadline: Deadline, profile: 
         else:
             studies, problems = _patient_studies(request, context, server, pool, deadline), ()
         optional: list[Future[Any]] = [f for f in (patient, reports) if f is not None]
-        wait(optional, timeout=_OPTIONAL_WAIT_S)
+        wait(optional, timeout=min(_OPTIONAL_WAIT_S, deadline.left() / 2))  # endpoints may follow
         if patient is not None:
             _check_patient(patient, deadline)
         return Chart(
@@ -281,10 +281,22 @@ def _endpoints(
             fhir = server.optional()
             if fhir is None:
                 raise MissingFhirData(f"it is not among what was sent, and {server.why_not}")
-            known[reference] = fhir.read(reference, deadline)
+            known[reference] = _within(deadline, fhir.read, reference, deadline)
         return known[reference]
 
     return endpoint
+
+
+def _within(deadline: Deadline, call: Callable[..., _T], *args: Any) -> _T:
+    """What the call gives or raises; DeadlineExceeded when the time is over, whatever it hangs in then: to look up a
+    name, or to try each address of a host, takes as long as it takes."""
+    pool = ThreadPoolExecutor(1, thread_name_prefix="chart")
+    try:
+        return pool.submit(call, *args).result(timeout=deadline.remaining())
+    except FutureTimeout:
+        raise DeadlineExceeded(f"not given within {deadline.seconds:g} s") from None
+    finally:
+        pool.shutdown(wait=False)
 
 
 class _NotThere(MissingFhirData):

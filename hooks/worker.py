@@ -18,6 +18,7 @@ from cds.settings import Settings
 from cds.store import SqlAssessmentStore
 from hooks import logs
 from hooks.bootstrap import model_identity, open_store, sweeper, upkeep, worker_parts
+from hooks.outbound import check_outbound
 from hooks.stroke import WorkerParts
 from hooks.tasks import create_celery
 
@@ -37,6 +38,7 @@ def run(settings: Settings) -> None:
             "LEUKOCDS_BROKER_URL is memory://: `leukocds serve` then reads the studies itself. "
             "A worker of its own needs a broker that both reach, for example redis://127.0.0.1:6379/0"
         )
+    check_outbound(settings)
     logs.configure(settings)
     model_identity(settings)  # a package that is missing or altered is said now, not at the first study
     store = open_store(settings)
