@@ -38,7 +38,10 @@ class FhirServer(Protocol):
         ...
 
     def transaction(self, bundle: Resource, deadline: Deadline | None = None) -> Resource:
-        """POST a transaction bundle; retries the collisions that parallel conditional creates cause."""
+        """POST a transaction bundle; retries the collisions that parallel conditional creates cause.
+
+        Raises UpstreamConflict where an entry's `ifMatch` names an old version.
+        """
         ...
 
     def capabilities(self, deadline: Deadline | None = None) -> Resource: ...

@@ -5,9 +5,9 @@ from collections.abc import Iterator
 from cds.cell_types import GROUPS
 from cds.ports import Resource
 from cds.report_parts import (
-    AI_META,
     bullets,
     concept,
+    meta,
     narrative,
     own_identifier,
     paragraph,
@@ -98,7 +98,7 @@ def impression_observation(
 def _common(assessment: Assessment, part: str, shared: Resource, device: str) -> Resource:
     return {
         "resourceType": "Observation",
-        "meta": AI_META,
+        "meta": meta(f"smear-{part}"),
         "identifier": [own_identifier(assessment, part)],
         "status": "preliminary",
         "category": [concept(LABORATORY)],

@@ -50,6 +50,12 @@ class Settings:
 
     fhir_url: str = _setting("", "FHIR R4 server that reports are written to; empty: none are written.")
     fhir_token: str = _setting("", "Bearer token for fhir_url (ours, not the EHR's).")
+    report_cells: int = _setting(
+        8, "Pictures of cells that a report carries at most, each with its class-activation map; 0: none."
+    )
+    write_tasks: bool = _setting(
+        True, "Show each job as a Task on fhir_url, so that an EHR can follow it."
+    )
     archive_url: str = _setting("", "DICOMweb service root for studies that name no endpoint.")
     archive_user: str = _setting("", "User name at the archive (HTTP basic).")
     archive_password: str = _setting("", "Password at the archive (HTTP basic).")
@@ -127,9 +133,13 @@ class Settings:
             if url:
                 _check_address(PREFIX + name.upper(), url)
             object.__setattr__(self, name, url.rstrip("/"))
+        if not 0 <= self.report_cells <= 50:
+            raise ConfigurationError(f"{PREFIX}REPORT_CELLS must be from 0 to 50, got {self.report_cells}")
         for f in fields(self):
             value = getattr(self, f.name)
-            if isinstance(value, int | float) and not isinstance(value, bool) and not 0 < value < math.inf:
+            if f.name == "report_cells" or isinstance(value, bool):
+                continue
+            if isinstance(value, int | float) and not 0 < value < math.inf:
                 raise ConfigurationError(f"{PREFIX}{f.name.upper()} must be a number above zero, got {value}")
         if self.jwt_clock_skew_s > 300:
             raise ConfigurationError(

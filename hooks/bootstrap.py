@@ -11,12 +11,13 @@ import structlog
 
 from cds.allowlist import AllowList
 from cds.dicomweb import DicomWebArchive
-from cds.errors import ConfigurationError, LeukoError
+from cds.errors import ConfigurationError, LeukoError, PackageError
 from cds.fhir_client import HttpFhirServer
 from cds.ports import FhirServer, ImageArchive, SmearReader
+from cds.report_attachments import Attachments
 from cds.settings import Settings
 from cds.store import SqlAssessmentStore
-from cds.values import ModelIdentity, StudyRef
+from cds.values import Assessment, Finding, ModelIdentity, StudyRef
 from hooks.authentication import Authenticator
 from hooks.context import Context
 from hooks.lease import Flag
@@ -24,7 +25,7 @@ from hooks.next_steps import NextSteps, bundled_next_steps, load_next_steps
 from hooks.recovery import Sweeper
 from hooks.stroke import WorkerParts
 from hooks.tasks import TaskQueue
-from models.package import bundled_package, load_identity
+from models.package import CARD, bundled_package, load_identity
 
 _log = structlog.get_logger(__name__)
 
@@ -65,11 +66,13 @@ def context(settings: Settings, worker_alive: Callable[[], bool] | None = None) 
 def worker_parts(settings: Settings, stopping: Flag) -> WorkerParts:
     """Collaborators of the worker stroke. The model package is loaded when the first study is read."""
     allow_list = AllowList.from_settings(settings)
+    reader = _once_a_thread(lambda: load_reader(settings))
     return WorkerParts(
         settings=settings,
         store=open_store(settings),
         archive=lambda study: archive_of(study, settings, allow_list),
-        reader=_once_a_thread(lambda: load_reader(settings)),
+        reader=reader,
+        attachments=lambda assessment: attachments(assessment, settings, reader),
         fhir=_fhir_server(settings, settings.fhir_url, settings.fhir_token or None)
         if settings.fhir_url
         else None,
@@ -116,6 +119,29 @@ def load_reader(settings: Settings) -> SmearReader:
     reader = open_reader(_package_folder(settings))
     _log.info("model package loaded", name=reader.identity.name, version=reader.identity.version)
     return reader
+
+
+def attachments(
+    assessment: Assessment, settings: Settings, reader: Callable[[], SmearReader]
+) -> Attachments:
+    """Pictures and model card for a report. A package other than the one that read the smear has no card to give and
+    cannot say where that one looked: the pictures are then the cells alone."""
+    from models.gallery import cell_pictures  # OpenCV and the networks' runtime: for workers alone
+
+    finding = assessment.outcome
+    wanted = settings.report_cells if isinstance(finding, Finding) else 0
+    cells = finding.cells if isinstance(finding, Finding) else ()
+    try:
+        loaded = reader()
+        if loaded.identity.digest == assessment.model.digest:
+            explain = getattr(loaded, "explain", None)
+            return Attachments(
+                pictures=cell_pictures(cells, explain, at_most=wanted),
+                model_card=(_package_folder(settings) / CARD).read_bytes(),
+            )
+    except (PackageError, OSError) as error:
+        _log.warning("report without activation maps or model card", reason=str(error))
+    return Attachments(pictures=cell_pictures(cells, None, at_most=wanted))
 
 
 def archive_of(study: StudyRef, settings: Settings, allow_list: AllowList) -> ImageArchive:

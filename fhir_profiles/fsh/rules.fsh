@@ -2,6 +2,8 @@
 
 RuleSet: Standing
 * ^experimental = false
+* ^date = "2026-01-01"
+* ^publisher = "The LeukoCDS maintainers"
 
 RuleSet: SoftwareSpeaks
 * meta.security ^slicing.discriminator.type = #pattern
