@@ -121,7 +121,7 @@ def _differential_components(differential: Differential) -> Iterator[Resource]:
         count = differential.other.get(cell_type, 0)
         if count:
             ratio = 100 * count / differential.total
-            per_hundred = quantity(ratio, "/100 WBC", "/100{WBCs}", 1)
+            per_hundred = quantity(ratio, "/100 WBCs", "/100{WBCs}", 1)
             yield from _cell_components(
                 cell_type, count, per_hundred if cell_type == "erythroblast" else _percent(ratio)
             )

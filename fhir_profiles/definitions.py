@@ -8,6 +8,8 @@ from typing import Any
 
 FOLDER = Path(__file__).resolve().parent
 VERSION = "0.1.0"
+#: The same as a package, as the FHIR package specification has it.
+PACKAGE = FOLDER / "leukocds.fhir.r4.tgz"
 #: What refers to nothing of ours comes first: a server may refuse a profile whose value set or parent it lacks.
 _ORDER = ("CodeSystem", "ValueSet", "SearchParameter", "Extension", "StructureDefinition", "CapabilityStatement")
 
@@ -20,6 +22,15 @@ def definitions() -> tuple[dict[str, Any], ...]:
 def examples() -> tuple[dict[str, Any], ...]:
     """One instance or more of each profile."""
     return tuple(sorted(_resources("examples"), key=lambda r: (r["resourceType"], r["id"])))
+
+
+def install_bundle() -> dict[str, Any]:
+    """The transaction that puts every definition on a server, in an order that works; repeating it changes nothing."""
+    entries = [
+        {"resource": r, "request": {"method": "PUT", "url": f"{r['resourceType']}/{r['id']}"}}
+        for r in definitions()
+    ]
+    return {"resourceType": "Bundle", "type": "transaction", "entry": entries}
 
 
 def sources_digest() -> str:

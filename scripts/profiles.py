@@ -15,6 +15,7 @@ import subprocess
 import sys
 import tarfile
 import tempfile
+from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -62,7 +63,16 @@ def compile_fsh(folder: Path) -> tuple[list[dict[str, Any]], list[dict[str, Any]
     resources = [
         json.loads(path.read_text()) for path in sorted((folder / "fsh-generated" / "resources").glob("*.json"))
     ]
-    return [r for r in resources if "url" in r], [r for r in resources if "url" not in r]
+    return [_told(r) for r in resources if "url" in r], [r for r in resources if "url" not in r]
+
+
+def _told(definition: dict[str, Any]) -> dict[str, Any]:
+    """With a narrative: title and description."""
+    said = [definition.get("title", definition["name"]), definition.get("description", "")]
+    div = "".join(f"<p>{escape(text)}</p>" for text in said if text)
+    text = {"status": "generated", "div": f'<div xmlns="http://www.w3.org/1999/xhtml">{div}</div>'}
+    head = {name: definition.pop(name) for name in ("resourceType", "id")}
+    return {**head, "text": text, **definition}
 
 
 def seed_core_package(packages: Path) -> None:

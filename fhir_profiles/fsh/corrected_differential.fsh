@@ -6,7 +6,7 @@ Description: "White cells by type as a human counted or corrected them, derived 
 * insert Standing
 * insert ForAPerson
 * insert ResultIdentifier
-* status from LeukocdsSignedStatus (required)
+* status from LeukocdsSignedObservationStatus (required)
 * category 1..* MS
 * category = $ObservationCategory#laboratory
 * code = $LNC#69738-3

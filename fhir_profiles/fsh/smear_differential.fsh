@@ -8,7 +8,7 @@ Description: "White cells by type, counted by automated image analysis: each typ
 * insert SoftwareSpeaks
 * insert ResultIdentifier
 * obeys leukocds-labelled
-* status from LeukocdsResultStatus (required)
+* status from LeukocdsObservationStatus (required)
 * category 1..* MS
 * category = $ObservationCategory#laboratory
 * code = $LNC#69738-3

@@ -8,7 +8,7 @@ Description: "The leukemia pattern of a smear with the probability of each patte
 * insert SoftwareSpeaks
 * insert ResultIdentifier
 * obeys leukocds-labelled and leukocds-value-or-reason
-* status from LeukocdsResultStatus (required)
+* status from LeukocdsObservationStatus (required)
 * category 1..* MS
 * category = $ObservationCategory#laboratory
 * code = $LNC#5909-7

@@ -9,7 +9,7 @@ Description: "A smear read by software: preliminary until a human signs it, canc
 * insert ResultIdentifier
 * obeys leukocds-labelled and leukocds-preliminary-unsigned and leukocds-signed-by-human and leukocds-superseded
 * extension contains LeukocdsSupersededBy named supersededBy 0..1 MS
-* status from LeukocdsResultStatus (required)
+* status from LeukocdsReportStatus (required)
 * category 1..* MS
 * category = $DiagnosticService#HM
 * code = $LNC#18314-5

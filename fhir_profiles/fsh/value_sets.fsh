@@ -33,10 +33,10 @@ Description: "Offered with every card (CDS Hooks 2.0, overrideReasons)."
 * insert Standing
 * include codes from system $Override
 
-ValueSet: LeukocdsResultStatus
-Id: leukocds-result-status
-Title: "Status of a result"
-Description: "Preliminary as software writes it; cancelled when a newer reading takes its place; the others are a human's, entered-in-error too."
+ValueSet: LeukocdsReportStatus
+Id: leukocds-report-status
+Title: "Status of a report"
+Description: "Preliminary as software writes it; cancelled when a newer reading takes its place; the others are a human's."
 * insert Standing
 * http://hl7.org/fhir/diagnostic-report-status#preliminary
 * http://hl7.org/fhir/diagnostic-report-status#cancelled
@@ -45,6 +45,22 @@ Description: "Preliminary as software writes it; cancelled when a newer reading 
 * http://hl7.org/fhir/diagnostic-report-status#corrected
 * http://hl7.org/fhir/diagnostic-report-status#appended
 * http://hl7.org/fhir/diagnostic-report-status#entered-in-error
+
+ValueSet: LeukocdsSignedReportStatus
+Id: leukocds-signed-report-status
+Title: "Status of a signed report"
+Description: "What the software never changes."
+* insert Standing
+* http://hl7.org/fhir/diagnostic-report-status#final
+* http://hl7.org/fhir/diagnostic-report-status#amended
+* http://hl7.org/fhir/diagnostic-report-status#corrected
+* http://hl7.org/fhir/diagnostic-report-status#appended
+
+ValueSet: LeukocdsObservationStatus
+Id: leukocds-observation-status
+Title: "Status of an observation"
+Description: "Preliminary as software writes it; cancelled when a newer reading takes its place; the others are a human's."
+* insert Standing
 * http://hl7.org/fhir/observation-status#preliminary
 * http://hl7.org/fhir/observation-status#cancelled
 * http://hl7.org/fhir/observation-status#final
@@ -52,15 +68,11 @@ Description: "Preliminary as software writes it; cancelled when a newer reading 
 * http://hl7.org/fhir/observation-status#corrected
 * http://hl7.org/fhir/observation-status#entered-in-error
 
-ValueSet: LeukocdsSignedStatus
-Id: leukocds-signed-status
-Title: "Status of a signed result"
+ValueSet: LeukocdsSignedObservationStatus
+Id: leukocds-signed-observation-status
+Title: "Status of a signed observation"
 Description: "What the software never changes."
 * insert Standing
-* http://hl7.org/fhir/diagnostic-report-status#final
-* http://hl7.org/fhir/diagnostic-report-status#amended
-* http://hl7.org/fhir/diagnostic-report-status#corrected
-* http://hl7.org/fhir/diagnostic-report-status#appended
 * http://hl7.org/fhir/observation-status#final
 * http://hl7.org/fhir/observation-status#amended
 * http://hl7.org/fhir/observation-status#corrected
