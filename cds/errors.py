@@ -67,7 +67,7 @@ class UpstreamTimeout(UpstreamUnavailable):
 
 
 class UpstreamConflict(UpstreamUnavailable):
-    """Somebody else changed the resource since we read it (409 or 412 to an If-Match): read it again. HTTP 503."""
+    """Others wrote while we did (409 or 412 to an If-Match): read again what is there. HTTP 503."""
 
 
 class UpstreamRefused(UpstreamError):

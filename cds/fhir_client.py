@@ -97,7 +97,7 @@ class HttpFhirServer:
         """The transaction-response. Sent again, after a short random pause, when it collided with another's.
 
         To send it again is safe as far as its entries are conditional (`ifNoneExist`): that is the caller's part.
-        Raises UpstreamConflict where an entry's `ifMatch` names a version that is no longer the current one.
+        With an `ifMatch` among them it is sent once: a collision raises UpstreamConflict, as an old version does.
         """
         body = json.dumps(bundle, allow_nan=False).encode()
         versioned = any("ifMatch" in entry.get("request", {}) for entry in bundle.get("entry", []))
@@ -138,10 +138,9 @@ class HttpFhirServer:
         response = self._send("POST", self._base_url, deadline, headers=headers, data=body)
         if not response.ok:
             detail = _outcome(response, texts=True)
-            if versioned and response.status_code in (409, 412) and _HAPI_COLLISION not in detail:
-                raise UpstreamConflict(f"the {SERVER} holds a newer version: {detail or response.status_code}")
             if response.status_code in (409, 412) or _HAPI_COLLISION in detail:
-                raise _Collision(
+                # HAPI calls a lost version by the same number as a lost race: only reading again tells.
+                raise (UpstreamConflict if versioned else _Collision)(
                     f"the {SERVER} could not keep parallel writes apart: {detail or response.status_code}"
                 )
             raise status_error(response, server=SERVER, detail=detail)

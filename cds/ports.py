@@ -40,7 +40,7 @@ class FhirServer(Protocol):
     def transaction(self, bundle: Resource, deadline: Deadline | None = None) -> Resource:
         """POST a transaction bundle; retries the collisions that parallel conditional creates cause.
 
-        Raises UpstreamConflict where an entry's `ifMatch` names an old version.
+        With an `ifMatch` among them it is sent once; raises UpstreamConflict where others wrote meanwhile.
         """
         ...
 

@@ -8,15 +8,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 
+from cds.contention import meeting_others
 from cds.deadline import Deadline
-from cds.errors import UpstreamConflict
 from cds.ports import FhirServer, Resource
 from cds.report import checked, transaction
 from cds.report_parts import concept, dicom_identifier, full_url, instant, meta, narrative, paragraph
 from cds.values import Job, utc_now
 from fhir_profiles.codes import JOB_SYSTEM, MODEL_SYSTEM, READ_SMEAR, SMEAR_REPORT
-
-_ATTEMPTS = 6
 
 
 class Progress(StrEnum):
@@ -53,21 +51,16 @@ def show_stage(
 
     confirm: called before a Task is created; raises where the server's patient is somebody else. Raises UpstreamError.
     """
-    for attempt in range(_ATTEMPTS):
-        known = _known(job, fhir, deadline)
-        if known is None:
-            confirm()
-        elif _shows(known, stage):
-            return
-        try:
-            fhir.transaction(transaction([_entry(job, stage, known)]), deadline)
-        except UpstreamConflict:
-            if attempt + 1 == _ATTEMPTS:
-                raise
-        else:
-            if known is not None:
-                return
-            # A conditional create that met another worker's Task has changed nothing: look again.
+    for attempt in meeting_others():
+        with attempt:
+            known = _known(job, fhir, deadline)
+            if known is None:
+                confirm()
+                fhir.transaction(transaction([_entry(job, stage, None)]), deadline)
+                # The conditional create may have met another worker's Task, and then changed nothing.
+                known = _known(job, fhir, deadline)
+            if known is not None and not _shows(known, stage):
+                fhir.transaction(transaction([_entry(job, stage, known)]), deadline)
 
 
 def _known(job: Job, fhir: FhirServer, deadline: Deadline | None) -> Resource | None:

@@ -53,9 +53,7 @@ class Settings:
     report_cells: int = _setting(
         8, "Pictures of cells that a report carries at most, each with its class-activation map; 0: none."
     )
-    write_tasks: bool = _setting(
-        True, "Show each job as a Task on fhir_url, so that an EHR can follow it."
-    )
+    write_tasks: bool = _setting(True, "Show each job as a Task on fhir_url, so that an EHR can follow it.")
     archive_url: str = _setting("", "DICOMweb service root for studies that name no endpoint.")
     archive_user: str = _setting("", "User name at the archive (HTTP basic).")
     archive_password: str = _setting("", "Password at the archive (HTTP basic).")

@@ -1,16 +1,16 @@
 """Of several preliminary reports of one study the newest stands; the others are cancelled and name it.
 
-A new model version, or new images of the study, make a new result beside the old one. Nothing that a human has signed is
-ever changed: only preliminary reports are, and those by a version-aware update (FHIR R4, Managing Resource Contention),
-so that a signature which comes at the same moment wins. Why `cancelled`: docs/decisions/0026.
+A new model version, or new images of the study, make a new result beside the old one. Nothing that a human has signed
+is ever changed: only preliminary reports are, and those by a version-aware update (FHIR R4, Managing Resource
+Contention), so that a signature which comes at the same moment wins. Why `cancelled`: docs/decisions/0026.
 """
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
+from cds.contention import meeting_others
 from cds.deadline import Deadline
-from cds.errors import UpstreamConflict
 from cds.ports import FhirServer, Resource
 from cds.report import device_entry, tagged_entry, transaction
 from cds.report_audit import report_superseded
@@ -25,8 +25,6 @@ from fhir_profiles.codes import (
 )
 
 SUPERSEDED = "Superseded by a newer reading of the same study."
-#: Times that the reports are read again because somebody changed one meanwhile.
-_ATTEMPTS = 6
 
 
 def supersede_older(
@@ -38,18 +36,12 @@ def supersede_older(
     Returns the references of the reports that were cancelled. Raises UpstreamError.
     """
     cancelled: list[str] = []
-    for attempt in range(_ATTEMPTS):
-        *older, newest = _unsigned(assessment, fhir, deadline) or [None]
-        try:
-            for report in older:
-                if report is not None and newest is not None:
-                    fhir.transaction(_cancelling(assessment, report, newest, fhir, deadline), deadline)
-                    cancelled.append(_reference(report))
-        except UpstreamConflict:
-            if attempt + 1 == _ATTEMPTS:
-                raise
-        else:
-            break
+    for attempt in meeting_others():
+        with attempt:
+            found = _unsigned(assessment, fhir, deadline)
+            for report in found[:-1]:
+                fhir.transaction(_cancelling(assessment, report, found[-1], fhir, deadline), deadline)
+                cancelled.append(_reference(report))
     return tuple(cancelled)
 
 
@@ -113,7 +105,11 @@ def _provenance(old: Resource, new: Resource, tag: str, device: str, now: dateti
 def _cancelled(resource: Resource) -> Resource:
     """A copy that is cancelled and says why at the head of its narrative."""
     kept = {k: v for k, v in resource.get("meta", {}).items() if k in ("profile", "security", "tag")}
-    changed: Resource = {**resource, "status": "cancelled", "meta": {**kept, "versionId": resource["meta"]["versionId"]}}
+    changed: Resource = {
+        **resource,
+        "status": "cancelled",
+        "meta": {**kept, "versionId": resource["meta"]["versionId"]},
+    }
     text: dict[str, Any] = resource.get("text", {})
     head, end, rest = str(text.get("div", "")).partition(">")
     if end:

@@ -29,8 +29,8 @@ OBJECT_ROLE = "http://terminology.hl7.org/CodeSystem/object-role"
 #: Canonical base of our profiles: `fhir_profiles/sushi-config.yaml` has it too.
 CANONICAL = "http://leukocds.org/fhir"
 
-#: Business identifiers: of a result's resources (its value is the assessment's key), of a model package (its digest), of
-#: a job (its key).
+#: Business identifiers: of a result's resources (its value is the assessment's key), of a model package (its digest),
+#: of a job (its key).
 ASSESSMENT_SYSTEM = "urn:leukocds:assessment"
 MODEL_SYSTEM = "urn:leukocds:model-package"
 JOB_SYSTEM = "urn:leukocds:job"

@@ -11,7 +11,14 @@ VERSION = "0.1.0"
 #: The same as a package, as the FHIR package specification has it.
 PACKAGE = FOLDER / "leukocds.fhir.r4.tgz"
 #: What refers to nothing of ours comes first: a server may refuse a profile whose value set or parent it lacks.
-_ORDER = ("CodeSystem", "ValueSet", "SearchParameter", "Extension", "StructureDefinition", "CapabilityStatement")
+_ORDER = (
+    "CodeSystem",
+    "ValueSet",
+    "SearchParameter",
+    "Extension",
+    "StructureDefinition",
+    "CapabilityStatement",
+)
 
 
 def definitions() -> tuple[dict[str, Any], ...]:

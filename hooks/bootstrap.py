@@ -121,9 +121,7 @@ def load_reader(settings: Settings) -> SmearReader:
     return reader
 
 
-def attachments(
-    assessment: Assessment, settings: Settings, reader: Callable[[], SmearReader]
-) -> Attachments:
+def attachments(assessment: Assessment, settings: Settings, reader: Callable[[], SmearReader]) -> Attachments:
     """Pictures and model card for a report. A package other than the one that read the smear has no card to give and
     cannot say where that one looked: the pictures are then the cells alone."""
     from models.gallery import cell_pictures  # OpenCV and the networks' runtime: for workers alone

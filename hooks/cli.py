@@ -48,7 +48,20 @@ def cli(debug: bool) -> None:
     """
 
 
-for _command in (serve, worker, demo, assess, ingest, check, feedback, keys, profiles, train, evaluate, predict):
+for _command in (
+    serve,
+    worker,
+    demo,
+    assess,
+    ingest,
+    check,
+    feedback,
+    keys,
+    profiles,
+    train,
+    evaluate,
+    predict,
+):
     cli.add_command(_command)
 
 

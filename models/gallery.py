@@ -30,6 +30,8 @@ def _picture(cell: Cell, explain: Callable[[Rgb, str], Explanation] | None) -> C
     if crop is None:
         raise ValueError(f"the thumbnail of a cell of {cell.source} is no picture")
     if explain is not None:
-        crop = side_by_side(explain(np.ascontiguousarray(crop[:, :, ::-1], np.uint8), cell.cell_type))[:, :, ::-1]
+        crop = side_by_side(explain(np.ascontiguousarray(crop[:, :, ::-1], np.uint8), cell.cell_type))[
+            :, :, ::-1
+        ]
     _, encoded = cv2.imencode(".jpg", np.ascontiguousarray(crop), [cv2.IMWRITE_JPEG_QUALITY, _QUALITY])
     return CellPicture(cell=cell, jpeg=encoded.tobytes(), activation_map=explain is not None)

@@ -59,10 +59,13 @@ _CARD = b'{"name": "leukocds-example", "version": "1.0.0", "intended_use": "rese
 
 
 def examples() -> list[dict[str, Any]]:
-    """What a test double of a server holds after three readings of one study and a job that failed, under ids that say
-    what each is. The first reading was superseded by the second; the third read another study, which was too blurred."""
-    with patch.object(supersession, "utc_now", lambda: _READ_AT), patch.object(
-        reading_task, "utc_now", lambda: _READ_AT
+    """What a test double of a server holds after three readings and three jobs, under ids that say what each is.
+
+    The second reading took the place of the first; the third was of another study, which was too blurred.
+    """
+    with (
+        patch.object(supersession, "utc_now", lambda: _READ_AT),
+        patch.object(reading_task, "utc_now", lambda: _READ_AT),
     ):
         return list(_made())
 

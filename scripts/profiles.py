@@ -3,7 +3,7 @@
     python scripts/profiles.py          # needs Node 20 with npm; and, once, Java 17 with Maven
 
 SUSHI compiles the FSH, offline once its cache holds the R4 core package; that is put together from what HAPI publishes
-on Maven Central. Everything written is the same for the same sources, byte by byte.
+on Maven Central. What is written is the same for the same sources.
 """
 
 import gzip
@@ -23,7 +23,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from fhir_profiles.codes import CANONICAL, code_systems  # noqa: E402
-from fhir_profiles.definitions import FOLDER, VERSION, sources_digest  # noqa: E402
+from fhir_profiles.definitions import FOLDER, PACKAGE, VERSION, sources_digest  # noqa: E402
 
 SUSHI = "fsh-sushi@3.21.0"
 CORE = "hl7.fhir.r4.core#4.0.1"
@@ -42,7 +42,10 @@ def main() -> None:
     _replace(FOLDER / "definitions", {f"{r['resourceType']}-{r['id']}.json": r for r in definitions})
     _replace(FOLDER / "examples", made)
     (FOLDER / "sources.sha256").write_text(sources_digest() + "\n")
-    (FOLDER / "leukocds.fhir.r4.tgz").write_bytes(package())
+    content = package()
+    # Compressed bytes differ from one zlib to the next although what is in them does not.
+    if not PACKAGE.exists() or gzip.decompress(PACKAGE.read_bytes()) != content:
+        PACKAGE.write_bytes(gzip.compress(content, mtime=0))
     print(f"{len(definitions)} definitions, {len(made)} examples, leukocds.fhir.r4.tgz")
 
 
@@ -61,7 +64,8 @@ def compile_fsh(folder: Path) -> tuple[list[dict[str, Any]], list[dict[str, Any]
     if done.returncode != 0:
         raise RuntimeError(f"SUSHI:\n{done.stdout[-6000:]}{done.stderr[-2000:]}")
     resources = [
-        json.loads(path.read_text()) for path in sorted((folder / "fsh-generated" / "resources").glob("*.json"))
+        json.loads(path.read_text())
+        for path in sorted((folder / "fsh-generated" / "resources").glob("*.json"))
     ]
     return [_told(r) for r in resources if "url" in r], [r for r in resources if "url" not in r]
 
@@ -111,7 +115,8 @@ def code_systems_fsh() -> str:
 
 
 def package() -> bytes:
-    """The FHIR package (NPM layout: package/ with package.json and .index.json) of what lies in fhir_profiles."""
+    """The FHIR package (NPM layout: package/ with package.json and .index.json) of what lies in fhir_profiles, as a tar
+    file."""
     about = {
         "name": "leukocds.fhir.r4",
         "version": VERSION,
@@ -135,8 +140,7 @@ def package() -> bytes:
             entry = tarfile.TarInfo(name)
             entry.size, entry.mode = len(content), 0o644
             tar.addfile(entry, io.BytesIO(content))
-    # Level 0 is stored, which every zlib writes alike; compression differs from one to the next.
-    return gzip.compress(buffer.getvalue(), 0, mtime=0)
+    return buffer.getvalue()
 
 
 def _index(held: dict[str, bytes]) -> dict[str, Any]:
@@ -144,7 +148,9 @@ def _index(held: dict[str, bytes]) -> dict[str, Any]:
     for name, content in held.items():
         resource = json.loads(content)
         entry = {"filename": name, "resourceType": resource["resourceType"], "id": resource["id"]}
-        entry |= {k: resource[k] for k in ("url", "version", "kind", "type") if isinstance(resource.get(k), str)}
+        entry |= {
+            k: resource[k] for k in ("url", "version", "kind", "type") if isinstance(resource.get(k), str)
+        }
         files.append(entry)
     return {"index-version": 2, "files": files}
 

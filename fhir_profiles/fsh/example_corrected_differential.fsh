@@ -3,7 +3,7 @@ InstanceOf: LeukocdsCorrectedDifferential
 Usage: #example
 Description: "The hematologist moved two cells from the myeloblasts to the promyelocytes; the software's differential stays as it was."
 * identifier[result].system = "urn:leukocds:assessment"
-* identifier[result].value = "aml.differential.corrected"
+* identifier[result].value = "95764266-647c-577e-8af6-89581bfcaecd.differential.corrected"
 * status = #final
 * category = $ObservationCategory#laboratory "Laboratory"
 * code = $LNC#69738-3 "Differential panel, method unspecified - Blood"

@@ -3,7 +3,7 @@ InstanceOf: LeukocdsSignatureProvenance
 Usage: #example
 Description: "Who signed the report, and what it was before."
 * meta.tag[result].system = "urn:leukocds:assessment"
-* meta.tag[result].code = #aml.signed
+* meta.tag[result].code = #95764266-647c-577e-8af6-89581bfcaecd.signed
 * target[0] = Reference(example-signed-report)
 * target[1] = Reference(example-corrected-differential)
 * recorded = "2026-03-02T11:02:00Z"

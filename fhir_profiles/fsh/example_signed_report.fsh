@@ -3,7 +3,7 @@ InstanceOf: LeukocdsSignedReport
 Usage: #example
 Description: "A report of the software after a hematologist signed it: the label AIAST is gone, the identifier the same as before."
 * identifier[result].system = "urn:leukocds:assessment"
-* identifier[result].value = "aml"
+* identifier[result].value = "95764266-647c-577e-8af6-89581bfcaecd"
 * status = #final
 * category = $DiagnosticService#HM "Hematology"
 * code = $LNC#18314-5 "Morphology [Interpretation] in Blood Narrative"

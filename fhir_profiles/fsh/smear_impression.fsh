@@ -19,7 +19,14 @@ Description: "The leukemia pattern of a smear with the probability of each patte
 * issued 1..1
 * value[x] only CodeableConcept
 * value[x] MS
-* valueCodeableConcept from LeukocdsPatterns (required)
+* valueCodeableConcept.coding ^slicing.discriminator.type = #value
+* valueCodeableConcept.coding ^slicing.discriminator.path = "system"
+* valueCodeableConcept.coding ^slicing.rules = #open
+* valueCodeableConcept.coding contains pattern 1..1 MS
+* valueCodeableConcept.coding[pattern].system 1..1
+* valueCodeableConcept.coding[pattern].system = "urn:leukocds:pattern"
+* valueCodeableConcept.coding[pattern].code 1..1
+* valueCodeableConcept.coding[pattern] from LeukocdsPatterns (required)
 * dataAbsentReason MS
 * interpretation MS
 * method 1..1 MS
