@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from cds.deadline import Deadline
-from cds.errors import UpstreamInvalid
+from cds.errors import UpstreamError, UpstreamInvalid
 from cds.imaging_study import find_imaging_study
 from cds.interpret import interpret
 from cds.locate import is_study_of_patient
@@ -97,17 +97,24 @@ def write_back(
     fhir: FhirServer,
     deadline: Deadline | None = None,
     attachments: Attachments = NO_ATTACHMENTS,
+    older_stand: Callable[[UpstreamError], None] | None = None,
 ) -> str:
     """Write the report and all that belongs to it in one transaction, then cancel older ones of the same study that
     nobody signed; repeating it changes nothing.
 
-    Returns the DiagnosticReport's reference. Raises UpstreamError, also when that server does not hold the study under
-    that patient: what the hook's server calls Patient/1 may be somebody else on this one.
+    older_stand: told when the server took the report but will not have older ones changed, ever; without it that is
+    raised. Returns the DiagnosticReport's reference. Raises UpstreamError, also when that server does not hold the
+    study under that patient: what the hook's server calls Patient/1 may be somebody else on this one.
     """
     confirm_patient(assessment.study, fhir, deadline)
     bundle = report_bundle(assessment, attachments, server=fhir.base_url, written_at=utc_now())
     reference = report_reference(fhir.transaction(bundle, deadline))
-    supersede_older(assessment, fhir, deadline)
+    try:
+        supersede_older(assessment, fhir, deadline)
+    except UpstreamError as error:
+        if error.retryable or older_stand is None:
+            raise
+        older_stand(error)
     return reference
 
 

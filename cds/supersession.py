@@ -11,6 +11,7 @@ from typing import Any
 
 from cds.contention import meeting_others
 from cds.deadline import Deadline
+from cds.errors import UpstreamNotFound
 from cds.ports import FhirServer, Resource
 from cds.report import device_entry, tagged_entry, transaction
 from cds.report_audit import report_superseded
@@ -65,7 +66,7 @@ def _cancelling(
     assessment: Assessment, old: Resource, new: Resource, fhir: FhirServer, deadline: Deadline | None
 ) -> Resource:
     """The transaction that cancels the report `old` and those of its results that nobody signed."""
-    results = [fhir.read(result["reference"], deadline) for result in old.get("result", [])]
+    results = [_read_if_there(result["reference"], fhir, deadline) for result in old.get("result", [])]
     unsigned = [r for r in results if r.get("status") == "preliminary" and "versionId" in r.get("meta", {})]
     changed = [_cancelled(old), *map(_cancelled, unsigned)]
     by = {"url": profile("superseded-by"), "valueReference": {"reference": _reference(new)}}
@@ -85,6 +86,13 @@ def _cancelling(
             tagged_entry(audit),
         ]
     )
+
+
+def _read_if_there(reference: str, fhir: FhirServer, deadline: Deadline | None) -> Resource:
+    try:
+        return fhir.read(reference, deadline)
+    except UpstreamNotFound:
+        return {}  # deleted since: nothing is left to cancel
 
 
 def _provenance(old: Resource, new: Resource, tag: str, device: str, now: datetime) -> Resource:

@@ -97,7 +97,9 @@ def write_report(parts: WorkerParts, assessment_key: str) -> None:
             return
         deadline = Deadline(3 * settings.read_timeout_s)
         try:
-            reference = write_back(assessment, parts.fhir, deadline, parts.attachments(assessment))
+            reference = write_back(
+                assessment, parts.fhir, deadline, parts.attachments(assessment), older_stand=_older_stand
+            )
         except StoreError:
             raise
         except LeukoError as error:
@@ -114,6 +116,12 @@ def write_report(parts: WorkerParts, assessment_key: str) -> None:
                 parts.progress.done(job, reference)
             return
         store.report_failed(assessment_key, problem, lambda failures: backoff(settings, failures))
+
+
+def _older_stand(error: UpstreamError) -> None:
+    _log.warning(
+        "older preliminary reports stand beside the new one", error=type(error).__name__, reason=str(error)
+    )
 
 
 def backoff(settings: Settings, failures: int) -> float:

@@ -127,7 +127,7 @@ class FakeFhirServer:
             locations, answers = {}, []
             for entry in bundle["entry"]:
                 status, reference = self._place(entry)
-                locations[entry["fullUrl"]] = reference
+                locations[entry.get("fullUrl", reference)] = reference
                 answers.append({"response": {"status": status, "location": f"{reference}/_history/1"}})
             text = json.dumps(self.resources)
             for full_url, reference in locations.items():
