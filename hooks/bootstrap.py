@@ -127,19 +127,21 @@ def attachments(assessment: Assessment, settings: Settings, reader: Callable[[],
     from models.gallery import cell_pictures  # OpenCV and the networks' runtime: for workers alone
 
     finding = assessment.outcome
-    wanted = settings.report_cells if isinstance(finding, Finding) else 0
     cells = finding.cells if isinstance(finding, Finding) else ()
+    card, explain = None, None
     try:
         loaded = reader()
         if loaded.identity.digest == assessment.model.digest:
             explain = getattr(loaded, "explain", None)
-            return Attachments(
-                pictures=cell_pictures(cells, explain, at_most=wanted),
-                model_card=(_package_folder(settings) / CARD).read_bytes(),
-            )
+            card = (_package_folder(settings) / CARD).read_bytes()
     except (PackageError, OSError) as error:
         _log.warning("report without activation maps or model card", reason=str(error))
-    return Attachments(pictures=cell_pictures(cells, None, at_most=wanted))
+    try:
+        pictures = cell_pictures(cells, explain, at_most=settings.report_cells)
+    except (PackageError, ValueError) as error:
+        _log.warning("report without pictures of cells", reason=str(error))
+        pictures = ()
+    return Attachments(pictures=pictures, model_card=card)
 
 
 def archive_of(study: StudyRef, settings: Settings, allow_list: AllowList) -> ImageArchive:

@@ -109,11 +109,12 @@ def write_report(parts: WorkerParts, assessment_key: str) -> None:
             _log.exception("report not written: bug")
             problem = f"internal error ({type(error).__name__})"
         else:
-            store.mark_written(assessment_key, reference)
-            _log.info("report written", report=reference)
+            # Before it is noted as written: who dies here does all of it again, which changes nothing.
             job = store.job(job_key(assessment.study, assessment.model.digest))
             if job is not None:
                 parts.progress.done(job, reference)
+            store.mark_written(assessment_key, reference)
+            _log.info("report written", report=reference)
             return
         store.report_failed(assessment_key, problem, lambda failures: backoff(settings, failures))
 
