@@ -178,7 +178,10 @@ def searchset(resources: list[Resource], base_url: str) -> Resource:
 
 def capability_statement(base_url: str) -> Resource:
     interactions = [{"code": code} for code in ("read", "create", "update", "search-type")]
-    kinds = ("Patient", "ImagingStudy", "Endpoint", "DiagnosticReport", "Observation", "Device")
+    kinds = (
+        "Patient", "ImagingStudy", "Endpoint", "DiagnosticReport", "Observation", "Device", "DocumentReference",
+        "Media", "Provenance", "AuditEvent", "Task",
+    )  # fmt: skip
     return {
         "resourceType": "CapabilityStatement",
         "status": "active",
