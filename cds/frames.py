@@ -44,6 +44,8 @@ _DECODERS = (
     | {RLELossless: "pydicom"}
 )
 _STRIP_ROWS = 256
+#: What CB and CR add to red, green and blue (PS3.3 section C.7.6.3.1.2).
+_CHROMA_TO_RGB = np.array([[0, -0.344136, 1.772], [1.402, -0.714136, 0]], np.float32)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,8 +120,10 @@ def decode_frame(dataset: Dataset, header: FrameHeader, index: int) -> tuple[npt
         if stream[0].colour is Colour.RGB:
             photometric = "RGB"
         bits = stream[0].precision
-    narrow = _eight_bits(pixels, bits)
-    return (_ybr_to_rgb(narrow) if photometric.startswith("YBR") else narrow), decoder
+    if not photometric.startswith("YBR"):
+        return _eight_bits(pixels, bits), decoder
+    # At their full depth: half of the range, where a chroma is none, does not survive narrowing as a whole number.
+    return (_deep_ybr_to_rgb(pixels, bits) if bits > 8 else _ybr_to_rgb(_eight_bits(pixels, bits))), decoder
 
 
 def _is_supported(syntax: UID) -> bool:
@@ -192,13 +196,17 @@ def _through_palette(pixels: npt.NDArray[np.uint16 | np.uint8], dataset: Dataset
 def _eight_bits(samples: npt.NDArray[np.uint16 | np.uint8], bits: int) -> npt.NDArray[np.uint8]:
     """Samples of `bits` bits scaled to the whole range 0 … 255, rounded."""
     top = (1 << bits) - 1
-    if samples.size and int(samples.max()) > top:
-        raise UnreadableImage(f"it holds samples above the {bits} bits that it declares")
+    _check_range(samples, bits)
     if bits == 8:
         return samples.astype(np.uint8, copy=False)
     table = ((np.arange(top + 1, dtype=np.uint32) * 255 + top // 2) // top).astype(np.uint8)
     scaled: npt.NDArray[np.uint8] = table[samples]
     return scaled
+
+
+def _check_range(samples: npt.NDArray[np.uint16 | np.uint8], bits: int) -> None:
+    if int(samples.max(initial=0)) >= 1 << bits:
+        raise UnreadableImage(f"it holds samples above the {bits} bits that it declares")
 
 
 def _ybr_to_rgb(pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
@@ -207,4 +215,18 @@ def _ybr_to_rgb(pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
     for start in range(0, len(pixels), _STRIP_ROWS):
         strip = slice(start, start + _STRIP_ROWS)
         rgb[strip] = convert_color_space(pixels[strip], "YBR_FULL", "RGB")
+    return rgb
+
+
+def _deep_ybr_to_rgb(samples: npt.NDArray[np.uint16 | np.uint8], bits: int) -> npt.NDArray[np.uint8]:
+    """The same for samples of more than 8 bits, scaled to the range 0 … 255."""
+    top = (1 << bits) - 1
+    _check_range(samples, bits)
+    rgb = np.empty(samples.shape, np.uint8)
+    for start in range(0, len(samples), _STRIP_ROWS):
+        strip = slice(start, start + _STRIP_ROWS)
+        luminance = samples[strip, :, :1].astype(np.float32)
+        chroma = samples[strip, :, 1:].astype(np.float32) - (1 << (bits - 1))
+        colours = luminance + chroma @ _CHROMA_TO_RGB
+        rgb[strip] = np.clip(np.round(colours * (255 / top)), 0, 255).astype(np.uint8)
     return rgb
