@@ -38,6 +38,8 @@ warnings.filterwarnings("ignore", module=r"pydicom\.")
 pydicom.config.settings.reading_validation_mode = pydicom.config.IGNORE
 
 _COLOUR = frozenset({"RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT", "PALETTE COLOR"})
+#: What else the standard defines or defined (PS3.3 section C.7.6.3.1.2).
+_OTHER_COLOUR = frozenset({"YBR_PARTIAL_422", "YBR_PARTIAL_420", "HSV", "ARGB", "CMYK", "XYB"})
 _DECODERS = (
     dict.fromkeys(JPEG2000TransferSyntaxes, "pylibjpeg")
     | dict.fromkeys(JPEGLSTransferSyntaxes, "pyjpegls")
@@ -66,7 +68,9 @@ def frame_header(dataset: Dataset, limits: PixelLimits) -> FrameHeader:
     if photometric.startswith("MONOCHROME"):
         raise UnreadableImage(GREY)
     if photometric not in _COLOUR:
-        raise UnreadableImage(f"its photometric interpretation is not supported ({photometric or 'none'})")
+        # A damaged element may hold anything, the patient's name too: it is named where it is one of the standard's.
+        named = photometric if photometric in _OTHER_COLOUR else "unknown" if photometric else "none"
+        raise UnreadableImage(f"its photometric interpretation is not supported ({named})")
     rows, columns = int(dataset.get("Rows") or 0), int(dataset.get("Columns") or 0)
     limits.check(rows, columns)
     samples = int(dataset.get("SamplesPerPixel") or 0)

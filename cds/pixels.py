@@ -7,13 +7,14 @@ not take the rest of a study with it. Only the elements below are read from a DI
 import io
 import logging
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pydicom
 from pydicom import Dataset
+from pydicom.filereader import _read_file_meta_info, read_preamble
 from pydicom.uid import UID, DeflatedExplicitVRLittleEndian
 
 from cds.errors import UnreadableImage
@@ -29,6 +30,24 @@ _log = logging.getLogger(__name__)
 STATED_UM_PER_PX = (0.005, 20.0)
 
 _SIGNATURES = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+
+#: What a deflated dataset may hold besides its pixels.
+_HEADER_BYTES = 16 << 20
+
+_NO_PREAMBLE = (
+    "it is DICOM data without the preamble of a DICOM file (PS3.10); have it exported again as a file"
+)
+_OTHER_KINDS = {
+    b"PK\x03\x04": "it is a ZIP archive; unpack it first",
+    b"\x1f\x8b": "it is compressed by gzip; unpack it first",
+    b"MZ": "it is a Windows program",
+    b"\x7fELF": "it is a program",
+    b"%PDF": "it is a PDF document",
+    b"\x02\0\0\0UL\x04\0": _NO_PREAMBLE,
+    b"\x08\0\x05\0": _NO_PREAMBLE,
+    b"\x08\0\x08\0": _NO_PREAMBLE,
+    b"\x08\0\x16\0": _NO_PREAMBLE,
+}
 
 _TAGS = [
     *("SpecificCharacterSet", "ImageType", "SOPClassUID", "SOPInstanceUID"),
@@ -99,7 +118,7 @@ def decode_file(
         with path.open("rb") as file:
             start = file.read(132)
             if not (is_dicom(start) or start.startswith(_SIGNATURES)):
-                raise UnreadableImage("it is not a DICOM, JPEG, PNG or TIFF image")
+                raise UnreadableImage(_other_kind(start) or "it is not a DICOM, JPEG, PNG or TIFF image")
             data = start + file.read()
         if not is_dicom(data):
             yield decode_image(data, limits, source=path.name, um_per_px=um_per_px)
@@ -117,11 +136,11 @@ def decode_file(
         del image
 
 
-def instance_ref(data: bytes) -> ImageRef:
+def instance_ref(data: bytes, limits: PixelLimits | None = None) -> ImageRef:
     """The identity of a Part 10 file. Raises UnreadableImage when it has none."""
     try:
         tags = ["SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID", "NumberOfFrames"]
-        header = pydicom.dcmread(io.BytesIO(data), specific_tags=list(tags), stop_before_pixels=True)
+        header = _read(data, limits or PixelLimits(), tags, stop_before_pixels=True)
         return ImageRef(
             study_uid=str(header.StudyInstanceUID),
             series_uid=str(header.SeriesInstanceUID),
@@ -145,14 +164,29 @@ def spread(total: int, at_most: int) -> list[int]:
     return sorted({int((i + 0.5) * total / at_most) for i in range(at_most)})
 
 
-def _read(data: bytes, limits: PixelLimits) -> Dataset:
+def _read(
+    data: bytes, limits: PixelLimits, tags: Sequence[str] = _TAGS, *, stop_before_pixels: bool = False
+) -> Dataset:
     if not is_dicom(data):
-        raise UnreadableImage("it is not a DICOM file")
-    meta_end = 144 + int.from_bytes(data[140:144], "little")  # group length comes first (PS3.10 section 7.1)
-    if DeflatedExplicitVRLittleEndian.encode() in data[144 : min(meta_end, 4096)]:
+        raise UnreadableImage(_other_kind(data) or "it is not a DICOM file")
+    stream = io.BytesIO(data)
+    read_preamble(stream, force=False)
+    # As dcmread does it, which believes the elements and not the group length that they begin with.
+    syntax = _read_file_meta_info(stream).get("TransferSyntaxUID")
+    if syntax == DeflatedExplicitVRLittleEndian:
         # pydicom inflates the whole dataset at once: a small file could fill the memory.
-        _check_inflated(memoryview(data)[meta_end:], at_most=int(limits.max_megapixels * 6e6) + (16 << 20))
-    return pydicom.dcmread(io.BytesIO(data), specific_tags=list(_TAGS))
+        _check_inflated(
+            memoryview(data)[stream.tell() :], at_most=int(limits.max_megapixels * 6e6) + _HEADER_BYTES
+        )
+    return pydicom.dcmread(io.BytesIO(data), specific_tags=list(tags), stop_before_pixels=stop_before_pixels)
+
+
+def _other_kind(start: bytes) -> str:
+    """What else the file is, where it begins as things do that are found under the names of DICOM files."""
+    for signature, kind in _OTHER_KINDS.items():
+        if start.startswith(signature):
+            return kind
+    return ""
 
 
 def _check_inflated(deflated: memoryview, at_most: int) -> None:
@@ -175,7 +209,8 @@ def _check_identity(dataset: Dataset, expected: ImageRef) -> None:
 def _check_is_field(dataset: Dataset) -> None:
     if "PixelData" not in dataset:
         kind = UID(str(dataset.get("SOPClassUID", "")))
-        raise UnreadableImage(f"it holds no picture{f' ({kind.name})' if kind.is_valid else ''}")
+        # Only a name that pydicom knows: a damaged element may hold anything, the patient's number too.
+        raise UnreadableImage(f"it holds no picture{f' ({kind.name})' if kind.name != kind else ''}")
     flavour = [str(v) for v in dataset.get("ImageType") or []][2:3]
     if flavour in (["LABEL"], ["OVERVIEW"]):
         raise UnreadableImage(f"it shows the slide's {flavour[0].lower()}, not cells")
