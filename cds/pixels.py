@@ -4,19 +4,16 @@ Bad input is never an exception here: it comes out as a RefusedImage with a sent
 not take the rest of a study with it. Only the elements below are read from a DICOM file; nothing about the patient is.
 """
 
-import io
 import logging
-import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import pydicom
 from pydicom import Dataset
-from pydicom.filereader import _read_file_meta_info, read_preamble
-from pydicom.uid import UID, DeflatedExplicitVRLittleEndian
+from pydicom.uid import UID
 
+from cds.dicom_files import HEADER_BYTES, is_dicom, other_kind, read_dataset
 from cds.errors import UnreadableImage
 from cds.frames import decode_frame, frame_header
 from cds.image_files import PixelLimits, check_colour, decode_image
@@ -30,24 +27,6 @@ _log = logging.getLogger(__name__)
 STATED_UM_PER_PX = (0.005, 20.0)
 
 _SIGNATURES = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
-
-#: What a deflated dataset may hold besides its pixels.
-_HEADER_BYTES = 16 << 20
-
-_NO_PREAMBLE = (
-    "it is DICOM data without the preamble of a DICOM file (PS3.10); have it exported again as a file"
-)
-_OTHER_KINDS = {
-    b"PK\x03\x04": "it is a ZIP archive; unpack it first",
-    b"\x1f\x8b": "it is compressed by gzip; unpack it first",
-    b"MZ": "it is a Windows program",
-    b"\x7fELF": "it is a program",
-    b"%PDF": "it is a PDF document",
-    b"\x02\0\0\0UL\x04\0": _NO_PREAMBLE,
-    b"\x08\0\x05\0": _NO_PREAMBLE,
-    b"\x08\0\x08\0": _NO_PREAMBLE,
-    b"\x08\0\x16\0": _NO_PREAMBLE,
-}
 
 _TAGS = [
     *("SpecificCharacterSet", "ImageType", "SOPClassUID", "SOPInstanceUID"),
@@ -72,7 +51,7 @@ def decode_dicom(
     """
     name = source or (expected.sop_instance_uid if expected else "DICOM file")
     try:
-        dataset = _read(data, limits)
+        dataset = read_dataset(data, _TAGS, at_most=_at_most(limits))
         uid = str(dataset.get("SOPInstanceUID", ""))
         if expected is not None:
             _check_identity(dataset, expected)
@@ -118,7 +97,7 @@ def decode_file(
         with path.open("rb") as file:
             start = file.read(132)
             if not (is_dicom(start) or start.startswith(_SIGNATURES)):
-                raise UnreadableImage(_other_kind(start) or "it is not a DICOM, JPEG, PNG or TIFF image")
+                raise UnreadableImage(other_kind(start) or "it is not a DICOM, JPEG, PNG or TIFF image")
             data = start + file.read()
         if not is_dicom(data):
             yield decode_image(data, limits, source=path.name, um_per_px=um_per_px)
@@ -140,7 +119,7 @@ def instance_ref(data: bytes, limits: PixelLimits | None = None) -> ImageRef:
     """The identity of a Part 10 file. Raises UnreadableImage when it has none."""
     try:
         tags = ["SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID", "NumberOfFrames"]
-        header = _read(data, limits or PixelLimits(), tags, stop_before_pixels=True)
+        header = read_dataset(data, tags, at_most=_at_most(limits or PixelLimits()), stop_before_pixels=True)
         return ImageRef(
             study_uid=str(header.StudyInstanceUID),
             series_uid=str(header.SeriesInstanceUID),
@@ -152,11 +131,6 @@ def instance_ref(data: bytes, limits: PixelLimits | None = None) -> ImageRef:
         raise UnreadableImage("its DICOM identifiers are missing or malformed") from error
 
 
-def is_dicom(data: bytes) -> bool:
-    """Whether the bytes carry the prefix of a Part 10 file (PS3.10 section 7.1)."""
-    return data[128:132] == b"DICM"
-
-
 def spread(total: int, at_most: int) -> list[int]:
     """At most `at_most` of the indices 0 … total - 1, evenly spread and in order."""
     if total <= at_most:
@@ -164,40 +138,9 @@ def spread(total: int, at_most: int) -> list[int]:
     return sorted({int((i + 0.5) * total / at_most) for i in range(at_most)})
 
 
-def _read(
-    data: bytes, limits: PixelLimits, tags: Sequence[str] = _TAGS, *, stop_before_pixels: bool = False
-) -> Dataset:
-    if not is_dicom(data):
-        raise UnreadableImage(_other_kind(data) or "it is not a DICOM file")
-    stream = io.BytesIO(data)
-    read_preamble(stream, force=False)
-    # As dcmread does it, which believes the elements and not the group length that they begin with.
-    syntax = _read_file_meta_info(stream).get("TransferSyntaxUID")
-    if syntax == DeflatedExplicitVRLittleEndian:
-        # pydicom inflates the whole dataset at once: a small file could fill the memory.
-        _check_inflated(
-            memoryview(data)[stream.tell() :], at_most=int(limits.max_megapixels * 6e6) + _HEADER_BYTES
-        )
-    return pydicom.dcmread(io.BytesIO(data), specific_tags=list(tags), stop_before_pixels=stop_before_pixels)
-
-
-def _other_kind(start: bytes) -> str:
-    """What else the file is, where it begins as things do that are found under the names of DICOM files."""
-    for signature, kind in _OTHER_KINDS.items():
-        if start.startswith(signature):
-            return kind
-    return ""
-
-
-def _check_inflated(deflated: memoryview, at_most: int) -> None:
-    inflater, size = zlib.decompressobj(-zlib.MAX_WBITS), 0
-    for start in range(0, len(deflated), 1 << 16):
-        rest: bytes | memoryview = deflated[start : start + (1 << 16)]
-        while rest and not inflater.eof:
-            size += len(inflater.decompress(rest, 1 << 20))
-            rest = inflater.unconsumed_tail
-            if size > at_most:
-                raise UnreadableImage(f"it inflates to more than {at_most >> 20} MiB")
+def _at_most(limits: PixelLimits) -> int:
+    """Bytes that a deflated file may fill: the largest frame in 16 bits, and its header."""
+    return int(limits.max_megapixels * 6e6) + HEADER_BYTES
 
 
 def _check_identity(dataset: Dataset, expected: ImageRef) -> None:
