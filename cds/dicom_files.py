@@ -26,8 +26,8 @@ logging.getLogger("pydicom").setLevel(logging.CRITICAL)
 warnings.filterwarnings("ignore", module=r"pydicom\.")
 pydicom.config.settings.reading_validation_mode = pydicom.config.IGNORE
 
-#: Reads of one file, about two for each element: some seconds of work, and less memory than a large image takes.
-_MAX_READS = 500_000
+#: Reads of one file, about two for each element: a second of work, and less memory than a large image takes.
+_MAX_READS = 200_000
 #: Bytes of an element that is not one of `_LONG`: nobody's identifier or list of numbers is longer.
 _MAX_VALUE_BYTES = 64 << 10
 _MAX_SEQUENCE_BYTES = 1 << 20

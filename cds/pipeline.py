@@ -122,7 +122,7 @@ def _read(
     if left_out:
         note = (
             f"{sum(left_out.values())} frames of {len(left_out)} multi-frame images were left out; "
-            "those read are evenly spread."
+            "those read are evenly spread, on whole slides over the parts that hold cells."
         )
         outcome = _noted(outcome, note)
     return _Read(outcome=outcome, images=reading.images)

@@ -19,7 +19,7 @@ from cds.frames import decode_frame, frame_header
 from cds.image_files import PixelLimits, check_colour, decode_image
 from cds.values import ImageRef, RefusedImage, SmearImage, is_uid
 
-__all__ = ["PixelLimits", "decode_dicom", "decode_file", "instance_ref", "is_dicom"]
+__all__ = ["PixelLimits", "decode_dicom", "decode_file", "instance_ref", "is_dicom", "spread", "stated_scale"]
 
 _log = logging.getLogger(__name__)
 
@@ -60,7 +60,7 @@ def decode_dicom(
         _check_is_field(dataset)
         header = frame_header(dataset, limits)
         chosen = spread(header.frames, limits.max_frames)
-        scale = _stated_scale(dataset)
+        scale = stated_scale(dataset)
     except UnreadableImage as refusal:
         yield RefusedImage(source=name, reason=str(refusal))
         return
@@ -131,6 +131,14 @@ def instance_ref(data: bytes, limits: PixelLimits | None = None) -> ImageRef:
         raise UnreadableImage("its DICOM identifiers are missing or malformed") from error
 
 
+def stated_scale(dataset: Dataset) -> float | None:
+    """µm per pixel that the attributes state, or None; see `_scale`."""
+    try:
+        return _scale(dataset)
+    except (AttributeError, OverflowError, TypeError, ValueError):
+        return None  # a malformed scale is none; the picture may be sound
+
+
 def spread(total: int, at_most: int) -> list[int]:
     """At most `at_most` of the indices 0 … total - 1, evenly spread and in order."""
     if total <= at_most:
@@ -157,13 +165,6 @@ def _check_is_field(dataset: Dataset) -> None:
     flavour = [str(v) for v in dataset.get("ImageType") or []][2:3]
     if flavour in (["LABEL"], ["OVERVIEW"]):
         raise UnreadableImage(f"it shows the slide's {flavour[0].lower()}, not cells")
-
-
-def _stated_scale(dataset: Dataset) -> float | None:
-    try:
-        return _scale(dataset)
-    except (AttributeError, OverflowError, TypeError, ValueError):
-        return None  # a malformed scale is none; the picture may be sound
 
 
 def _scale(dataset: Dataset) -> float | None:
