@@ -36,12 +36,14 @@ Image = SmearImage | RefusedImage
 
 #: Frames asked for in one request.
 BATCH = 16
+#: Of a small slide, one tile in so many is read, but no fewer than this: a sample, not the slide, is fetched.
+_ONE_IN, _FEWEST_FRAMES = 40, 24
 
 
 def open_slides(
     archive: FrameArchive, refs: Sequence[ImageRef], limits: PixelLimits, deadline: Deadline | None
 ) -> Iterator[Image]:
-    """The fields of the whole slides in one series, at most `limits.max_frames` frames of each slide.
+    """The fields of the whole slides in one series, at most `limits.max_frames` frames, or one in 40, of each slide.
 
     What the instances are is asked before this returns; the frames are fetched as the images are taken. Only encoded
     frames of one request, one field and, at the beginning, one coarse level are in memory.
@@ -85,7 +87,8 @@ def _fields(
 ) -> Iterator[Image]:
     coarse = level_to_seek_on(pyramid, read)
     nuclei = None if coarse is None else _look(archive, coarse, limits, deadline)
-    fields = choose_fields(read, limits.max_frames, nuclei)
+    at_most = min(limits.max_frames, max(_FEWEST_FRAMES, len(read.tiles) // _ONE_IN))
+    fields = choose_fields(read, at_most, nuclei)
     left_out = len(read.tiles) - sum(len(f.frames(read)) for f in fields)
     per_request = max(1, BATCH // fields[0].side ** 2) if fields else 1
     for start in range(0, len(fields), per_request):

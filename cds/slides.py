@@ -22,6 +22,7 @@ READ_UM_PER_PX = 0.3
 #: Cells are sought on the coarsest level that is at least this fine; a nucleus is two pixels there.
 SEEK_UM_PER_PX = 4.5
 _SEEK_AT_MOST_UM_PER_PX = 10.0
+_MAX_TILES = 1_000_000
 _SEEK_MAX_PX = 32_000_000
 
 _PER_FRAME, _PLANE_POSITION = "52009230", "0048021A"
@@ -89,31 +90,12 @@ def read_level(ref: ImageRef, metadata: Mapping[str, Any]) -> Level:
 
     Tiles of one focal plane, the middle one, and one optical path. Raises UnreadableImage with a reason.
     """
-    attributes = _attributes(metadata)
-    if str(attributes.get("SOPInstanceUID", "")) != ref.sop_instance_uid:
-        raise UnreadableImage("the archive described another instance than the one asked for")
-    tile_rows, tile_columns = _positive(attributes, "Rows"), _positive(attributes, "Columns")
-    rows = _positive(attributes, "TotalPixelMatrixRows", tile_rows)
-    columns = _positive(attributes, "TotalPixelMatrixColumns", tile_columns)
-    frames = _positive(attributes, "NumberOfFrames", 1)
-    sparse = _PER_FRAME in metadata and attributes.get("DimensionOrganizationType") != "TILED_FULL"
-    if sparse:
-        tiles = _sparse_tiles(ref, metadata[_PER_FRAME].get("Value") or [], tile_rows, tile_columns)
-    else:
-        across, down = -(-columns // tile_columns), -(-rows // tile_rows)
-        tiles = dict(_full_tiles(ref, attributes, frames, across, down))
-    image_type = [str(v) for v in attributes.get("ImageType") or []]
-    return Level(
-        flavour=image_type[2] if len(image_type) > 2 else "VOLUME",
-        container=str(attributes.get("ContainerIdentifier", "")),
-        um_per_px=stated_scale(attributes),
-        rows=rows,
-        columns=columns,
-        tile_rows=tile_rows,
-        tile_columns=tile_columns,
-        tiles=tiles,
-        attributes=attributes,
-    )
+    try:
+        return _read_level(ref, metadata)
+    except UnreadableImage:
+        raise
+    except Exception as error:  # whatever a malformed description leads to
+        raise UnreadableImage("the archive's description of it is malformed") from error
 
 
 def joined(levels: Sequence[Level]) -> list[Level]:
@@ -168,11 +150,34 @@ def level_to_seek_on(levels: Sequence[Level], read: Level) -> Level | None:
     return min(cheap, key=lambda pair: pair[0])[1] if cheap else None
 
 
-def _attributes(metadata: Mapping[str, Any]) -> Dataset:
-    try:
-        return Dataset.from_json({tag: metadata[tag] for tag in _ATTRIBUTES if tag in metadata})
-    except Exception as error:
-        raise UnreadableImage("the archive's description of it is malformed") from error
+def _read_level(ref: ImageRef, metadata: Mapping[str, Any]) -> Level:
+    attributes = Dataset.from_json({tag: metadata[tag] for tag in _ATTRIBUTES if tag in metadata})
+    if str(attributes.get("SOPInstanceUID", "")) != ref.sop_instance_uid:
+        raise UnreadableImage("the archive described another instance than the one asked for")
+    tile_rows, tile_columns = _positive(attributes, "Rows"), _positive(attributes, "Columns")
+    rows = _positive(attributes, "TotalPixelMatrixRows", tile_rows)
+    columns = _positive(attributes, "TotalPixelMatrixColumns", tile_columns)
+    frames = _positive(attributes, "NumberOfFrames", 1)
+    if frames > _MAX_TILES:
+        raise UnreadableImage(f"it declares more tiles ({frames}) than any slide has")
+    sparse = _PER_FRAME in metadata and attributes.get("DimensionOrganizationType") != "TILED_FULL"
+    if sparse:
+        tiles = _sparse_tiles(ref, metadata[_PER_FRAME].get("Value") or [], tile_rows, tile_columns)
+    else:
+        across, down = -(-columns // tile_columns), -(-rows // tile_rows)
+        tiles = dict(_full_tiles(ref, attributes, frames, across, down))
+    image_type = [str(v) for v in attributes.get("ImageType") or []]
+    return Level(
+        flavour=image_type[2] if len(image_type) > 2 else "VOLUME",
+        container=str(attributes.get("ContainerIdentifier", "")),
+        um_per_px=stated_scale(attributes),
+        rows=rows,
+        columns=columns,
+        tile_rows=tile_rows,
+        tile_columns=tile_columns,
+        tiles=tiles,
+        attributes=attributes,
+    )
 
 
 def _positive(attributes: Dataset, name: str, default: int = 0) -> int:

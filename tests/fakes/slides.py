@@ -25,6 +25,7 @@ TILES_A_FIELD = FIELD_PX // TILE_PX
 UM_PER_PX = 0.25
 #: How much coarser each level is.
 LEVELS = (1, 4, 16)
+DERIVED = ("DERIVED", "PRIMARY", "VOLUME", "RESAMPLED")
 _WITH_CELLS, _RED_CELLS, _GLASS = 3, 5, 2
 
 
@@ -56,11 +57,14 @@ def synthetic_slide(
     rng = np.random.default_rng(seed)
     fields, cells = _drawn_fields(seed)
     blocks = -(-side // TILES_A_FIELD)
-    chance = np.repeat([0.15 / _WITH_CELLS, 0.5 / _RED_CELLS, 0.35 / _GLASS], [_WITH_CELLS, _RED_CELLS, _GLASS])
+    chance = np.repeat(
+        [0.15 / _WITH_CELLS, 0.5 / _RED_CELLS, 0.35 / _GLASS], [_WITH_CELLS, _RED_CELLS, _GLASS]
+    )
     plan = rng.choice(len(fields), (blocks, blocks), p=chance)
     study, series = study_uid or _new_uid(), _new_uid()
     instances = [
-        _level(fields, plan, side, factor, um_per_px, sparse=sparse, study=study, series=series) for factor in levels
+        _level(fields, plan, side, factor, um_per_px, sparse=sparse, study=study, series=series)
+        for factor in levels
     ]
     with_cells = {
         (r, c)
@@ -135,7 +139,7 @@ def _level(
         SeriesInstanceUID=series,
         Modality="SM",
         PatientID="p-2077",
-        ImageType=["ORIGINAL" if factor == 1 else "DERIVED", "PRIMARY", "VOLUME", "NONE" if factor == 1 else "RESAMPLED"],
+        ImageType=[*(("ORIGINAL", "PRIMARY", "VOLUME", "NONE") if factor == 1 else DERIVED)],
         NumberOfFrames=len(streams),
         TotalPixelMatrixColumns=extent,
         TotalPixelMatrixRows=extent,
@@ -145,7 +149,9 @@ def _level(
     )  # fmt: skip
     dataset.SharedFunctionalGroupsSequence = [_pixel_measures(um_per_px * factor)]
     if sparse:
-        dataset.PerFrameFunctionalGroupsSequence = [_position(r * TILE_PX + 1, c * TILE_PX + 1) for r, c in places]
+        dataset.PerFrameFunctionalGroupsSequence = [
+            _position(r * TILE_PX + 1, c * TILE_PX + 1) for r, c in places
+        ]
     dataset.PixelData = encapsulate(streams)
     dataset["PixelData"].VR = "OB"
     dataset["PixelData"].is_undefined_length = True
@@ -153,7 +159,9 @@ def _level(
     return part10(dataset)
 
 
-def _tile(small: list[Pixels], plan: np.ndarray, row: int, column: int, px: int) -> tuple[tuple[int, ...], Pixels]:
+def _tile(
+    small: list[Pixels], plan: np.ndarray, row: int, column: int, px: int
+) -> tuple[tuple[int, ...], Pixels]:
     """A tile of a level in which a field has `px` pixels a side; the key says which tiles look the same."""
     if px >= TILE_PX:
         a_side = px // TILE_PX
