@@ -68,10 +68,10 @@ def other_kind(start: bytes) -> str:
     return next((kind for signature, kind in _OTHER_KINDS.items() if start.startswith(signature)), "")
 
 
-def read_dataset(
-    data: bytes, tags: Sequence[str], *, at_most: int, stop_before_pixels: bool = False
-) -> Dataset:
-    """Those elements of a Part 10 file, with its file meta information. at_most: bytes that deflated data may fill.
+def read_dataset(data: bytes, tags: Sequence[str], *, at_most: int | None = None) -> Dataset:
+    """Those elements of a Part 10 file, with its file meta information; as far as the pixels without `at_most`.
+
+    at_most: bytes that deflated data may fill, with their pixels.
 
     Raises UnreadableImage with a reason, or whatever pydicom raises on damaged data.
     """
@@ -88,7 +88,7 @@ def read_dataset(
         inflated = _inflate(memoryview(data)[stream.tell() :], at_most)
         stream = MeteredBytes(_EXPLICIT_START + inflated)
     stream.seek(0)
-    dataset = pydicom.dcmread(stream, specific_tags=list(tags), stop_before_pixels=stop_before_pixels)
+    dataset = pydicom.dcmread(stream, specific_tags=list(tags), stop_before_pixels=at_most is None)
     if deflated:
         dataset.file_meta.TransferSyntaxUID = DeflatedExplicitVRLittleEndian
     _check_lengths(dataset)
@@ -120,7 +120,8 @@ def _check_lengths(dataset: Dataset) -> None:
             raise UnreadableImage("an element of its header is longer than any image needs")
 
 
-def _inflate(deflated: memoryview, at_most: int) -> bytes:
+def _inflate(deflated: memoryview, at_most: int | None) -> bytes:
+    """All of it, or, without `at_most`, as much as a header may have."""
     inflater, pieces, size = zlib.decompressobj(-zlib.MAX_WBITS), [], 0
     for start in range(0, len(deflated), 1 << 16):
         rest: bytes | memoryview = deflated[start : start + (1 << 16)]
@@ -128,7 +129,9 @@ def _inflate(deflated: memoryview, at_most: int) -> bytes:
             pieces.append(inflater.decompress(rest, 1 << 20))
             size += len(pieces[-1])
             rest = inflater.unconsumed_tail
-            if size > at_most:
+            if at_most is None and size > HEADER_BYTES:
+                return b"".join(pieces)
+            if at_most is not None and size > at_most:
                 raise UnreadableImage(f"it inflates to more than {at_most >> 20} MiB")
     if not inflater.eof:
         raise UnreadableImage("it is cut short: the end of the deflated data is missing")

@@ -115,11 +115,11 @@ def decode_file(
         del image
 
 
-def instance_ref(data: bytes, limits: PixelLimits | None = None) -> ImageRef:
+def instance_ref(data: bytes) -> ImageRef:
     """The identity of a Part 10 file. Raises UnreadableImage when it has none."""
     try:
         tags = ["SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID", "NumberOfFrames"]
-        header = read_dataset(data, tags, at_most=_at_most(limits or PixelLimits()), stop_before_pixels=True)
+        header = read_dataset(data, tags)
         return ImageRef(
             study_uid=str(header.StudyInstanceUID),
             series_uid=str(header.SeriesInstanceUID),
