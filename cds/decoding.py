@@ -16,7 +16,7 @@ import threading
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -66,7 +66,7 @@ def decode_apart(frame: EncodedFrame, stream: bytes) -> tuple[npt.NDArray[np.uin
         _log.info("image refused", extra={"error": error})
         raise UnreadableImage("it is damaged and cannot be decoded")
     pixels = np.frombuffer(body, np.dtype(answer["dtype"])).reshape(answer["shape"])
-    return pixels, answer["photometric"]
+    return pixels, str(answer["photometric"])
 
 
 class _Lost(Exception):
@@ -91,7 +91,7 @@ class _Child:
 
     def ask(
         self, task: dict[str, object], stream: bytes, patience_s: float
-    ) -> tuple[dict[str, str], bytearray]:
+    ) -> tuple[dict[str, Any], bytearray]:
         head = json.dumps(task | {"length": len(stream)}).encode()
         ends = time.monotonic() + patience_s
         try:

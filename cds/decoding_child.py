@@ -39,7 +39,7 @@ def _answer(sink: BinaryIO, task: dict[str, Any], stream: bytes) -> None:
     try:
         pixels, photometric = _decode(task, stream)
         answer = {"shape": pixels.shape, "dtype": pixels.dtype.str, "photometric": photometric}
-        body = memoryview(np.ascontiguousarray(pixels)).cast("B")
+        body = np.ascontiguousarray(pixels).data.cast("B")
     except Exception as error:  # noqa: BLE001 - whatever damaged data lead a decoder to; the caller refuses the image
         answer, body = {"error": type(error).__name__}, memoryview(b"")
     head = json.dumps(answer | {"length": len(body)}).encode()

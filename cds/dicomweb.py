@@ -293,7 +293,7 @@ def _parts(response: requests.Response) -> list[Part]:
 
 def _stored_frame(part: Part) -> StoredFrame:
     kind, parameters = media_type(part.headers.get("content-type", "application/octet-stream"))
-    syntax = parameters.get("transfer-syntax") or _DEFAULT_SYNTAX.get(kind, "")
+    syntax = str(parameters.get("transfer-syntax") or _DEFAULT_SYNTAX.get(kind, ""))
     if not is_uid(syntax):
         raise UpstreamInvalid(f"the {_SERVER} sent frames of an unknown kind")
     return StoredFrame(data=part.body, transfer_syntax_uid=syntax)

@@ -29,7 +29,7 @@ from cds.codestreams import Codestream, Colour, read_jpeg, read_jpeg2000
 from cds.decoding import EncodedFrame, decode_apart
 from cds.dicom_files import MeteredBytes
 from cds.errors import UnreadableImage
-from cds.image_files import GREY, PixelLimits, check_not_cut
+from cds.image_files import GREY, PixelLimits, check_not_cut, check_passes
 
 _COLOUR = frozenset({"RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT", "PALETTE COLOR"})
 #: What else the standard defines or defined (PS3.3 section C.7.6.3.1.2).
@@ -192,6 +192,7 @@ def _decode_jpeg(data: bytes, codestream: Codestream, header: FrameHeader) -> np
         raise UnreadableImage("its kind of JPEG compression is not supported")
     if header.photometric_interpretation == "PALETTE COLOR":
         raise UnreadableImage("a palette with JPEG compression is not supported")
+    check_passes(data)
     marked = codestream.colour
     # Subsampled components are YCbCr whatever the header says: nobody subsamples green and blue.
     labelled_rgb = header.photometric_interpretation == "RGB" and not codestream.subsampled

@@ -166,6 +166,7 @@ def _field_image(
                 return replace(frame, source=source)
             top = (tile.row - field.tile.row) * level.tile_rows
             left = (tile.column - field.tile.column) * level.tile_columns
+            syntax = frame.transfer_syntax_uid
             decoded, decoder = _decoded(level, frame, limits)
             pixels[top : top + level.tile_rows, left : left + level.tile_columns] = decoded
         check_colour(pixels)
@@ -176,7 +177,7 @@ def _field_image(
         pixels=pixels,
         um_per_px=level.um_per_px,
         photometric_interpretation=str(level.attributes.PhotometricInterpretation),
-        transfer_syntax_uid=frame.transfer_syntax_uid,
+        transfer_syntax_uid=syntax,
         decoder=decoder,
     )
 

@@ -25,7 +25,7 @@ from cds.pixels import PixelLimits, decode_dicom, decode_file, instance_ref
 from cds.values import RefusedImage, SmearImage
 from tests.fakes.dicom_fuzz import draws
 from tests.fakes.guarded_decoder import GuardedDecoder
-from tests.fakes.images import dicom_dataset, dicom_file, drawing, part10
+from tests.fakes.images import dicom_dataset, dicom_file, drawing, encoded, part10
 from tests.fakes.transfer_syntaxes import frame, instance
 
 LIMITS = PixelLimits(max_megapixels=1, max_frames=4)
@@ -155,6 +155,21 @@ def test_a_million_fragments_are_refused_soon() -> None:
     (*images,) = decode_dicom(data[:at] + items * 1_000_000 + data[at:], LIMITS)
     assert all(isinstance(i, RefusedImage) for i in images)
     assert time.monotonic() - began < 20
+
+
+def test_a_jpeg_of_a_thousand_passes_is_refused_unseen(tmp_path: Path) -> None:
+    picture = drawing()
+    stream = encoded(picture, progressive=True)
+    scan = stream[stream.rindex(b"\xff\xda") : -2]
+    slow = stream[:-2] + scan * 1000 + stream[-2:]
+    assert "more passes" in refusal(compressed(dicom_dataset(picture), encapsulate([slow]), JPEGBaseline8Bit))
+    file = tmp_path / "slow.jpg"
+    file.write_bytes(slow)
+    (image,) = decode_file(file, LIMITS)
+    assert isinstance(image, RefusedImage)
+    assert "more passes" in image.reason
+    file.write_bytes(stream)
+    assert isinstance(next(decode_file(file, LIMITS)), SmearImage)
 
 
 def deflated(data: bytes, pieces: Sequence[bytes]) -> bytes:
