@@ -101,7 +101,7 @@ class Settings:
     max_image_megapixels: float = _setting(64.0, "Largest image that is decoded.")
     max_images_per_study: int = _setting(2000, "Images of one study that are read at most.")
     max_frames_per_instance: int = _setting(
-        64, "Frames of one instance that are read at most, evenly spread."
+        64, "Frames of one instance, or tiles of one whole slide, that are read at most."
     )
 
     web_processes: int = _setting(1, "Serving processes; more than one needs a broker other than memory://.")
