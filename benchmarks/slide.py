@@ -68,9 +68,7 @@ def _stored(url: str, side: int, *, sparse: bool) -> tuple[str, int]:
 def _measure(url: str, study: str) -> None:
     """Retrieve the study as a worker does, and print what it took."""
     settings, archive = Settings(), CountingArchive(url)
-    limits = PixelLimits(
-        max_megapixels=settings.max_image_megapixels, max_frames=settings.max_frames_per_instance
-    )
+    limits = PixelLimits(max_megapixels=settings.max_image_megapixels, max_tiles=settings.max_tiles_per_slide)
     before, began, images = _peak_mb(), time.perf_counter(), 0
     refs = archive.instances(study)
     for image in retrieve_images(archive, refs, concurrency=settings.retrieve_concurrency, limits=limits):

@@ -29,10 +29,14 @@ _MONOCHROME = frozenset({"1", "L", "LA", "La", "I", "F"})
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PixelLimits:
-    """max_megapixels: largest frame that is decoded. max_frames: frames of one instance read, evenly spread."""
+    """max_megapixels: largest frame that is decoded. max_frames: frames of one instance read, evenly spread.
+
+    max_tiles: tiles of one whole slide that are read.
+    """
 
     max_megapixels: float = 64.0
     max_frames: int = 64
+    max_tiles: int = 256
 
     def check(self, rows: int, columns: int) -> None:
         """Raise UnreadableImage for a frame that is empty or too large; nothing has been decoded by then."""

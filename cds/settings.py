@@ -101,7 +101,11 @@ class Settings:
     max_image_megapixels: float = _setting(64.0, "Largest image that is decoded.")
     max_images_per_study: int = _setting(2000, "Images of one study that are read at most.")
     max_frames_per_instance: int = _setting(
-        64, "Frames of one instance, or tiles of one whole slide, that are read at most."
+        64, "Frames of one instance that are read at most, evenly spread."
+    )
+    max_tiles_per_slide: int = _setting(
+        256,
+        "Tiles of one whole slide that are read at most, where cells are seen; of a small slide, one in 40.",
     )
 
     web_processes: int = _setting(1, "Serving processes; more than one needs a broker other than memory://.")

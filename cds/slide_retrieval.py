@@ -43,7 +43,7 @@ _ONE_IN, _FEWEST_FRAMES = 40, 24
 def open_slides(
     archive: FrameArchive, refs: Sequence[ImageRef], limits: PixelLimits, deadline: Deadline | None
 ) -> Iterator[Image]:
-    """The fields of the whole slides in one series, at most `limits.max_frames` frames, or one in 40, of each slide.
+    """The fields of the whole slides in one series, at most `limits.max_tiles` tiles, or one in 40, of each slide.
 
     What the instances are is asked before this returns; the frames are fetched as the images are taken. Only encoded
     frames of one request, one field and, at the beginning, one coarse level are in memory.
@@ -87,7 +87,7 @@ def _fields(
 ) -> Iterator[Image]:
     coarse = level_to_seek_on(pyramid, read)
     nuclei = None if coarse is None else _look(archive, coarse, limits, deadline)
-    at_most = min(limits.max_frames, max(_FEWEST_FRAMES, len(read.tiles) // _ONE_IN))
+    at_most = min(limits.max_tiles, max(_FEWEST_FRAMES, len(read.tiles) // _ONE_IN))
     fields = choose_fields(read, at_most, nuclei)
     left_out = len(read.tiles) - sum(len(f.frames(read)) for f in fields)
     per_request = max(1, BATCH // fields[0].side ** 2) if fields else 1

@@ -154,7 +154,9 @@ def _assess(parts: WorkerParts, job: Job, deadline: Deadline) -> Assessment:
         archive=parts.archive(job.study),
         reader=reader,
         limits=PixelLimits(
-            max_megapixels=settings.max_image_megapixels, max_frames=settings.max_frames_per_instance
+            max_megapixels=settings.max_image_megapixels,
+            max_frames=settings.max_frames_per_instance,
+            max_tiles=settings.max_tiles_per_slide,
         ),
         concurrency=settings.retrieve_concurrency,
         max_images=settings.max_images_per_study,

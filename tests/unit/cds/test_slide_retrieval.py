@@ -1,6 +1,7 @@
 """Whole slides over a real socket: what is fetched, and what comes of an archive that fails meanwhile."""
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,7 @@ from pydicom.uid import JPEG2000Lossless, JPEGBaseline8Bit
 
 from cds.dicomweb import DicomWebArchive
 from cds.errors import UpstreamError, UpstreamInvalid, UpstreamUnavailable
-from cds.pixels import PixelLimits
+from cds.pixels import PixelLimits, decode_dicom, instance_ref
 from cds.retrieve import retrieve_images
 from cds.values import RefusedImage, SmearImage
 from tests.fakes.dicomweb import FakeArchive, Fault
@@ -144,3 +145,23 @@ def test_a_label_is_refused_by_what_it_is() -> None:
         (image,) = read(fake)
     assert isinstance(image, RefusedImage)
     assert "label" in image.reason
+
+
+@pytest.mark.parametrize("name", ["jpeg", "jpeg2000"])
+def test_a_real_slide_by_its_frames(name: str, smears: Path) -> None:
+    """Twelve tiles of which six are whole; what comes of each is what comes of it in the file."""
+    data = (smears / "dicom" / f"{name}.dcm").read_bytes()
+    study = instance_ref(data).study_uid
+    with FakeArchive(data) as fake:
+        fake.frames_as = str(JPEGBaseline8Bit if name == "jpeg" else JPEG2000Lossless)
+        archive = DicomWebArchive(fake.url)
+        images = list(retrieve_images(archive, archive.instances(study)))
+        assert any("/frames/" in path for _, path in fake.requests)
+    in_file = {i.source: i for i in decode_dicom(data, PixelLimits())}
+    assert len(images) == 6
+    for image in images:
+        same = in_file[image.source]
+        assert isinstance(image, SmearImage)
+        assert isinstance(same, SmearImage)
+        assert np.array_equal(image.pixels, same.pixels)
+        assert image.um_per_px == same.um_per_px
