@@ -72,6 +72,11 @@ def retrieve_images(
             thread.join(max(0.0, _left(patience)))
 
 
+def holds_picture(ref: ImageRef) -> bool:
+    """False for storage classes of documents and the like; true for those that the archive does not name."""
+    return not (ref.sop_class_uid or "").startswith(_NO_PICTURE)
+
+
 #: One instance, or the whole slides of one series.
 _Item = tuple[ImageRef, ...]
 
@@ -223,7 +228,7 @@ class _Run:
     def _fill(self, index: int) -> None:
         item, slot = self._items[index], self._slots[index]
         ref = item[0]
-        if (ref.sop_class_uid or "").startswith(_NO_PICTURE):
+        if not holds_picture(ref):
             with self._changed:
                 self._wait_for_permit(index)
                 slot.images.append(RefusedImage(source=ref.sop_instance_uid, reason="it holds no picture"))

@@ -108,6 +108,11 @@ class Settings:
         "Tiles of one whole slide that are read at most, where cells are seen; of a small slide, one in 40.",
     )
 
+    dicom_results: bool = _setting(
+        False,
+        "Store each finding as a DICOM structured report beside its images, when its FHIR report is written.",
+    )
+
     web_processes: int = _setting(1, "Serving processes; more than one needs a broker other than memory://.")
     worker_concurrency: int = _setting(1, "Studies that one worker reads at the same time.")
     job_max_attempts: int = _setting(6, "Times that a job is tried while an upstream server is out.")

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import structlog
 
 from cds.deadline import Deadline
+from cds.dicom_results import store_results
 from cds.errors import ClaimLost, LeukoError, PackageError, StoreError, UpstreamError
 from cds.pipeline import assess_study, write_back
 from cds.pixels import PixelLimits
@@ -88,6 +89,8 @@ def write_report(parts: WorkerParts, assessment_key: str) -> None:
         deadline = Deadline(3 * settings.read_timeout_s)
         try:
             reference = write_back(assessment, parts.fhir, deadline)
+            if settings.dicom_results:
+                store_results(assessment, parts.archive(assessment.study), deadline)
         except StoreError:
             raise
         except LeukoError as error:

@@ -6,19 +6,23 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from highdicom.sr import Comprehensive3DSR
 from PIL import Image
 from pydicom import dcmread
 from pydicom.encaps import generate_frames
 from pydicom.uid import JPEG2000Lossless, JPEGBaseline8Bit
 
+from cds.dicom_results import store_results
 from cds.dicomweb import DicomWebArchive
 from cds.errors import UpstreamError, UpstreamNotFound
 from cds.fhir_client import HttpFhirServer
 from cds.ingest import ingest_folder
+from cds.pipeline import assess_study
 from cds.retrieve import retrieve_images
-from cds.values import ImageRef, SmearImage
+from cds.values import ImageRef, SmearImage, StudyRef
 from tests.fakes.counting_archive import CountingArchive
 from tests.fakes.images import dicom_file, drawing, encapsulated, encoded
+from tests.fakes.reading import FakeReader
 from tests.fakes.slides import synthetic_slide
 
 
@@ -196,3 +200,30 @@ def test_frames_come_as_they_are_stored(archive: DicomWebArchive) -> None:
     ]
     with pytest.raises(UpstreamError):
         archive.frames(ref, [26])
+
+
+def test_a_finding_lies_beside_its_images(archive: DicomWebArchive) -> None:
+    study = StudyRef(study_uid=new_uid())
+    series = new_uid()
+    files = [
+        dicom_file(
+            drawing(seed=n),
+            sop_instance_uid=new_uid(),
+            StudyInstanceUID=study.study_uid,
+            SeriesInstanceUID=series,
+            PatientID="p-2101",
+            PatientName="Müller^Jörg",
+            SpecificCharacterSet="ISO_IR 100",
+        )
+        for n in range(2)
+    ]
+    archive.store(files)
+    assessment = assess_study(study, archive=archive, reader=FakeReader())
+    for _ in range(2):
+        store_results(assessment, archive)
+    (report,) = [r for r in archive.instances(study.study_uid) if r.series_uid != series]
+    stored = Comprehensive3DSR.from_dataset(dcmread(io.BytesIO(archive.retrieve(report))))
+    assert (str(stored.PatientName), stored.PatientID) == ("Müller^Jörg", "p-2101")
+    (group,) = stored.content.get_image_measurement_groups()
+    assert {m.name.value: m.value for m in group.get_measurements()}["26446-5"] == 100  # blasts
+    assert assess_study(study, archive=archive, reader=FakeReader()).key == assessment.key
