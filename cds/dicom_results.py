@@ -11,6 +11,7 @@ from pydicom.uid import UID
 from cds.deadline import Deadline
 from cds.dicom_files import read_dataset
 from cds.errors import UpstreamError, UpstreamInvalid
+from cds.gallery_capture import gallery_capture
 from cds.microscopy import derived_uid
 from cds.ports import FrameArchive, ImageArchive
 from cds.retrieve import holds_picture
@@ -27,13 +28,13 @@ _ALWAYS = (
 _WHERE_KNOWN = ("SpecificCharacterSet", "IssuerOfPatientID", "StudyDescription")
 
 
-def results_series_uid(study_uid: str) -> str:
-    """The series that our results about a study are stored in; what is in it is no image of the study."""
-    return derived_uid("results", study_uid)
+def own_series(study_uid: str) -> tuple[str, str]:
+    """The series of our results about a study, reports and galleries; what is in them is no image of the study."""
+    return derived_uid("results", study_uid), derived_uid("galleries", study_uid)
 
 
 def store_results(assessment: Assessment, archive: ImageArchive, deadline: Deadline | None = None) -> None:
-    """Store the finding as a structured report (STOW-RS); storing it again changes nothing.
+    """Store the finding as a structured report and a gallery (STOW-RS); storing it again changes nothing.
 
     What was not analysed is not stored. Raises UpstreamError.
     """
@@ -48,13 +49,12 @@ def store_results(assessment: Assessment, archive: ImageArchive, deadline: Deadl
     ]
     if not images:
         raise UpstreamInvalid("the image archive does not hold any more the images that the result is about")
-    report = structured_report(
-        assessment,
-        images,
-        _described(archive, images[0], deadline),
-        series_uid=results_series_uid(assessment.study.study_uid),
-    )
-    archive.store([report], deadline)
+    described = _described(archive, images[0], deadline)
+    reports, galleries = own_series(assessment.study.study_uid)
+    results = [structured_report(assessment, images, described, series_uid=reports)]
+    if (gallery := gallery_capture(assessment, described, series_uid=galleries)) is not None:
+        results.append(gallery)
+    archive.store(results, deadline)
 
 
 def _is_known(ref: ImageRef) -> bool:

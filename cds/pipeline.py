@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from cds.deadline import Deadline
-from cds.dicom_results import results_series_uid
+from cds.dicom_results import own_series
 from cds.errors import UpstreamInvalid
 from cds.imaging_study import find_imaging_study
 from cds.interpret import interpret
@@ -58,8 +58,8 @@ def assess_study(
     """
     began = time.monotonic()
     # Our own results in the archive are none of the study's images: with them the study would have grown by being read.
-    own = results_series_uid(study.study_uid)
-    refs = [ref for ref in archive.instances(study.study_uid, deadline) if ref.series_uid != own]
+    own = own_series(study.study_uid)
+    refs = [ref for ref in archive.instances(study.study_uid, deadline) if ref.series_uid not in own]
     held = tuple(sorted(ref.sop_instance_uid for ref in refs))
     if known is not None and (
         earlier := known(assessment_key(study.study_uid, held, reader.identity.digest))

@@ -110,7 +110,8 @@ class Settings:
 
     dicom_results: bool = _setting(
         False,
-        "Store each finding as a DICOM structured report beside its images, when its FHIR report is written.",
+        "Store each finding as a DICOM structured report and a gallery beside its images, when its FHIR report is "
+        "written.",
     )
 
     web_processes: int = _setting(1, "Serving processes; more than one needs a broker other than memory://.")

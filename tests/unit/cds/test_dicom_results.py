@@ -7,14 +7,14 @@ from dataclasses import replace
 import pytest
 from pydicom import dcmread
 
-from cds.dicom_results import results_series_uid, store_results
+from cds.dicom_results import own_series, store_results
 from cds.dicomweb import DicomWebArchive
 from cds.errors import UpstreamInvalid, UpstreamUnavailable
 from cds.pipeline import assess_study
-from cds.values import Assessment, StudyRef
+from cds.values import Assessment, Finding, StudyRef
 from tests.fakes.assessments import not_analysed
 from tests.fakes.dicomweb import FakeArchive, Fault
-from tests.fakes.images import STUDY_UID, dicom_file, drawing
+from tests.fakes.images import STUDY_UID, dicom_file, drawing, encoded
 from tests.fakes.reading import FakeReader
 
 STUDY = StudyRef(study_uid=STUDY_UID)
@@ -36,8 +36,7 @@ def assess(fake: FakeArchive) -> Assessment:
 
 
 def results(fake: FakeArchive) -> list[bytes]:
-    series = results_series_uid(STUDY_UID)
-    return [i.data for i in fake.archive.instances(STUDY_UID) if i.series_uid == series]
+    return [i.data for i in fake.archive.instances(STUDY_UID) if i.series_uid in own_series(STUDY_UID)]
 
 
 @pytest.mark.parametrize("hands_out_frames", [True, False], ids=["by metadata", "by the instance"])
@@ -82,3 +81,24 @@ def test_an_archive_that_is_out_is_an_error(fake: FakeArchive) -> None:
     fake.faults["store"] = Fault.BROKEN
     with pytest.raises(UpstreamUnavailable):
         store_results(assessment, client(fake))
+
+
+def test_a_gallery_lies_beside_where_cells_were_kept(fake: FakeArchive) -> None:
+    assessment = assess(fake)
+    assert isinstance(assessment.outcome, Finding)
+    shown = [
+        replace(cell, thumbnail=encoded(drawing(96, 96, seed=n)))
+        for n, cell in enumerate(assessment.outcome.cells[:8])
+    ]
+    assessment = replace(assessment, outcome=replace(assessment.outcome, cells=tuple(shown)))
+    for _ in range(2):
+        store_results(assessment, client(fake))
+    report, gallery = sorted(map(dcmread, map(io.BytesIO, results(fake))), key=lambda d: d.Modality != "SR")
+    assert (report.Modality, gallery.Modality) == ("SR", "OT")
+    assert report.SeriesInstanceUID != gallery.SeriesInstanceUID
+    assert gallery.PatientID == "p-2099"
+    assert float(gallery.LossyImageCompressionRatio) > 1
+    assert gallery.pixel_array.shape == (2 * 144, 6 * 128, 3)
+    assert gallery.pixel_array[2:126, 2:126].std() > 10  # a cell
+    assert (gallery.pixel_array[144:272, 256:] == 255).all()  # no ninth cell
+    assert assess(fake).key == assessment.key
