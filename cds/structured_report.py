@@ -129,7 +129,8 @@ def _content(assessment: Assessment, finding: Finding, images: Sequence[ImageRef
                 measurements=list(_measurements(finding)),
                 qualitative_evaluations=evaluations,
                 source_images=[
-                    SourceImageForMeasurementGroup(ref.sop_class_uid, ref.sop_instance_uid) for ref in images
+                    SourceImageForMeasurementGroup(str(ref.sop_class_uid), ref.sop_instance_uid)
+                    for ref in images
                 ],
             )
         ],
