@@ -28,6 +28,8 @@ pydicom.config.settings.reading_validation_mode = pydicom.config.IGNORE
 
 #: Reads of one file, about two for each element: a second of work, and less memory than a large image takes.
 _MAX_READS = 200_000
+#: A file of many frames has elements and fragments for each: one more read for so many of its bytes.
+_BYTES_A_READ = 400
 #: Bytes of an element that is not one of `_LONG`: nobody's identifier or list of numbers is longer.
 _MAX_VALUE_BYTES = 64 << 10
 _MAX_SEQUENCE_BYTES = 1 << 20
@@ -86,7 +88,7 @@ def read_dataset(data: bytes, tags: Sequence[str], *, at_most: int | None = None
     if deflated:
         # pydicom would inflate the whole dataset at once: a small file could fill the memory.
         inflated = _inflate(memoryview(data)[stream.tell() :], at_most)
-        stream = MeteredBytes(_EXPLICIT_START + inflated)
+        stream = MeteredBytes(_EXPLICIT_START + inflated, len(data))
     stream.seek(0)
     dataset = pydicom.dcmread(stream, specific_tags=list(tags), stop_before_pixels=at_most is None)
     if deflated:
@@ -96,11 +98,11 @@ def read_dataset(data: bytes, tags: Sequence[str], *, at_most: int | None = None
 
 
 class MeteredBytes(io.BytesIO):
-    """Bytes that may be read from only so often. Raises UnreadableImage then."""
+    """Bytes that may be read from only so often, the oftener the more bytes were sent. Raises UnreadableImage then."""
 
-    def __init__(self, data: bytes) -> None:
+    def __init__(self, data: bytes, sent: int | None = None) -> None:
         super().__init__(data)
-        self._reads_left = _MAX_READS
+        self._reads_left = _MAX_READS + (len(data) if sent is None else sent) // _BYTES_A_READ
 
     def read(self, size: int | None = -1, /) -> bytes:
         self._reads_left -= 1

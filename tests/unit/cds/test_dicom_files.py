@@ -146,6 +146,14 @@ def test_fragments_with_and_without_an_offset_table(syntax: UID, table: str, fra
         assert np.abs(image.pixels.astype(int) - picture).mean() < 2
 
 
+def test_many_frames_without_an_offset_table_are_no_attack() -> None:
+    stream = encoded(drawing(), quality=100)
+    dataset = dicom_dataset(drawing(), NumberOfFrames=80_000)
+    frames = encapsulate([stream] * 80_000, has_bot=False)
+    images = list(decode_dicom(compressed(dataset, frames, JPEGBaseline8Bit), LIMITS))
+    assert [type(i) for i in images] == [SmearImage] * 4
+
+
 def test_a_million_fragments_are_refused_soon() -> None:
     dataset = dicom_dataset(drawing(), NumberOfFrames=2)
     data = compressed(dataset, encapsulate([b"\xff\xd8\xff\xd9"]), JPEGBaseline8Bit)
