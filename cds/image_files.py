@@ -21,6 +21,7 @@ GREY = "it is monochrome; a stained smear can only be read in colour"
 CUT = "it is cut short: its end is missing"
 
 _FORMATS = ("JPEG", "PNG", "TIFF")
+_MAX_SCANS = 100
 _UM_PER_INCH = 25400.0
 _ORIENTATION = 0x0112
 _MONOCHROME = frozenset({"1", "L", "LA", "La", "I", "F"})
@@ -28,10 +29,14 @@ _MONOCHROME = frozenset({"1", "L", "LA", "La", "I", "F"})
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PixelLimits:
-    """max_megapixels: largest frame that is decoded. max_frames: frames of one instance read, evenly spread."""
+    """max_megapixels: largest frame that is decoded. max_frames: frames of one instance read, evenly spread.
+
+    max_tiles: tiles of one whole slide that are read.
+    """
 
     max_megapixels: float = 64.0
     max_frames: int = 64
+    max_tiles: int = 256
 
     def check(self, rows: int, columns: int) -> None:
         """Raise UnreadableImage for a frame that is empty or too large; nothing has been decoded by then."""
@@ -57,6 +62,8 @@ def decode_image(
             _check_kind(picture)
             scale = um_per_px if um_per_px is not None else _stated_scale(picture)
             kind = (picture.format or "").replace("MPO", "JPEG")
+            if kind == "JPEG":
+                check_passes(data)
             pixels = _rgb(picture)
         if kind == "PNG" and b"IEND" not in data:
             raise UnreadableImage(CUT)  # Pillow does not miss it, nor the checksum before it
@@ -94,6 +101,15 @@ def check_colour(pixels: npt.NDArray[np.uint8]) -> None:
     lowest = np.minimum(np.minimum(red, green), blue)
     if int((highest - lowest).max(initial=0)) <= 2:
         raise UnreadableImage(GREY)
+
+
+def check_passes(jpeg: bytes) -> None:
+    """Raise UnreadableImage for a progressive JPEG of so many scans that decoding them would take minutes.
+
+    FFDA, the start of a scan, cannot occur within one (ITU-T T.81 section B.1.1.5); encoders write ten or so.
+    """
+    if jpeg.count(b"\xff\xda") > _MAX_SCANS:
+        raise UnreadableImage("its JPEG data have more passes than any picture needs")
 
 
 def check_not_cut(pixels: npt.NDArray[np.uint8]) -> None:

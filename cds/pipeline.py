@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from cds.deadline import Deadline
+from cds.dicom_results import own_series
 from cds.errors import UpstreamError, UpstreamInvalid
 from cds.imaging_study import find_imaging_study
 from cds.interpret import interpret
@@ -58,7 +59,9 @@ def assess_study(
     Raises UpstreamError when the archive fails, DeadlineExceeded when the time is up.
     """
     began = time.monotonic()
-    refs = archive.instances(study.study_uid, deadline)
+    # Our own results in the archive are none of the study's images: with them the study would have grown by being read.
+    own = own_series(study.study_uid)
+    refs = [ref for ref in archive.instances(study.study_uid, deadline) if ref.series_uid not in own]
     held = tuple(sorted(ref.sop_instance_uid for ref in refs))
     if known is not None and (
         earlier := known(assessment_key(study.study_uid, held, reader.identity.digest))
@@ -141,7 +144,7 @@ def _read(
     if left_out:
         note = (
             f"{sum(left_out.values())} frames of {len(left_out)} multi-frame images were left out; "
-            "those read are evenly spread."
+            "those read are evenly spread, on whole slides over the parts that hold cells."
         )
         outcome = _noted(outcome, note)
     return _Read(outcome=outcome, images=reading.images)

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from cds.agreement import AgreementLine, Looked, WrittenReport
 from cds.deadline import Deadline
@@ -18,6 +18,7 @@ from cds.values import (
     SmearImage,
     SmearReading,
     StoredAssessment,
+    StoredFrame,
     StudyRef,
 )
 
@@ -65,6 +66,21 @@ class ImageArchive(Protocol):
 
     def store(self, instances: Sequence[bytes], deadline: Deadline | None = None) -> None:
         """STOW-RS. Raises UpstreamError naming the instances that were not accepted."""
+        ...
+
+
+@runtime_checkable
+class FrameArchive(ImageArchive, Protocol):
+    """An archive that also hands out single frames, which whole slides are read by. Not every way of retrieval can."""
+
+    def metadata(self, image: ImageRef, deadline: Deadline | None = None) -> Mapping[str, Any]:
+        """The instance's attributes as DICOM JSON (PS3.18 annex F), without its pixels."""
+        ...
+
+    def frames(
+        self, image: ImageRef, numbers: Sequence[int], deadline: Deadline | None = None
+    ) -> tuple[StoredFrame, ...]:
+        """Those frames, counted from 1, in the order asked for."""
         ...
 
 

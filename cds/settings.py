@@ -142,6 +142,16 @@ class Settings:
     max_frames_per_instance: int = _setting(
         64, "Frames of one instance that are read at most, evenly spread."
     )
+    max_tiles_per_slide: int = _setting(
+        256,
+        "Tiles of one whole slide that are read at most, where cells are seen; of a small slide, one in 40.",
+    )
+
+    dicom_results: bool = _setting(
+        False,
+        "Store each finding as a DICOM structured report and a gallery beside its images, when its FHIR report is "
+        "written.",
+    )
 
     web_processes: int = _setting(1, "Serving processes; more than one needs a broker other than memory://.")
     worker_concurrency: int = _setting(1, "Studies that one worker reads at the same time.")

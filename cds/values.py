@@ -103,6 +103,14 @@ class ImageRef:
                 raise ValueError(f"not a DICOM UID: {uid!r}")
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredFrame:
+    """One frame as an archive hands it out: its bytes, and the transfer syntax that they are in."""
+
+    data: bytes = field(repr=False)
+    transfer_syntax_uid: str
+
+
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class SmearImage:
     """A decoded image.
@@ -110,7 +118,8 @@ class SmearImage:
     pixels: uint8 RGB, shape ``(r, c, 3)``, 0 to 255. um_per_px: micrometres per pixel, None where nothing states it.
     """
 
-    #: File name, or SOP Instance UID (with `#frame`, counted from 1, when the instance has several).
+    #: File name, or SOP Instance UID (with `#frame`, counted from 1, when the instance has several; with those of a
+    #: slide's tiles that make one field, `#frame+frame`).
     source: str
     pixels: npt.NDArray[np.uint8]
     um_per_px: float | None = None

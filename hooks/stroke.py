@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 import structlog
 
 from cds.deadline import Deadline
+from cds.dicom_results import store_results
 from cds.errors import ClaimLost, LeukoError, PackageError, StoreError, UpstreamError
 from cds.pipeline import assess_study, write_back
 from cds.pixels import PixelLimits
@@ -101,6 +102,8 @@ def write_report(parts: WorkerParts, assessment_key: str) -> None:
             reference = write_back(
                 assessment, parts.fhir, deadline, parts.attachments(assessment), older_stand=_older_stand
             )
+            if settings.dicom_results:
+                store_results(assessment, parts.archive(assessment.study), deadline)
         except StoreError:
             raise
         except LeukoError as error:
@@ -186,7 +189,9 @@ def _assess(parts: WorkerParts, job: Job, deadline: Deadline) -> Assessment:
         archive=parts.archive(job.study),
         reader=reader,
         limits=PixelLimits(
-            max_megapixels=settings.max_image_megapixels, max_frames=settings.max_frames_per_instance
+            max_megapixels=settings.max_image_megapixels,
+            max_frames=settings.max_frames_per_instance,
+            max_tiles=settings.max_tiles_per_slide,
         ),
         concurrency=settings.retrieve_concurrency,
         max_images=settings.max_images_per_study,

@@ -30,5 +30,7 @@ def pixel_limits(settings: Settings) -> "PixelLimits":
     from cds.pixels import PixelLimits
 
     return PixelLimits(
-        max_megapixels=settings.max_image_megapixels, max_frames=settings.max_frames_per_instance
+        max_megapixels=settings.max_image_megapixels,
+        max_frames=settings.max_frames_per_instance,
+        max_tiles=settings.max_tiles_per_slide,
     )

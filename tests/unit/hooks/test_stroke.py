@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 
 from cds.deadline import Deadline
+from cds.dicomweb import DicomWebArchive
 from cds.errors import (
     EndpointNotAllowed,
     PackageError,
@@ -20,8 +21,10 @@ from cds.store import SqlAssessmentStore
 from cds.values import Cell, Finding, JobState, ReportState, StudyRef
 from hooks.stroke import WorkerParts, backoff, read_study, write_report
 from tests.fakes.assessments import MODEL, assessment, imaging_study_of
+from tests.fakes.dicomweb import FakeArchive
+from tests.fakes.dicomweb import Fault as ArchiveFault
 from tests.fakes.fhir_server import FakeFhirServer, Fault
-from tests.fakes.images import STUDY_UID
+from tests.fakes.images import STUDY_UID, dicom_file, drawing
 from tests.fakes.reading import FakeReader, ListArchive
 
 STUDY = StudyRef(
@@ -324,6 +327,31 @@ def test_a_report_whose_writer_died_before_noting_it_is_not_written_twice(bench,
         write_report(replace(bench.parts, store=BrokenStore(bench.store, "mark_written")), key)
     write_report(bench.parts, key)
     assert len(fhir.of_type("DiagnosticReport")) == 1
+    assert bench.store.report_state(key)[0] is ReportState.WRITTEN
+
+
+def test_results_go_to_the_archive_where_the_setting_says_so(tmp_path, fhir):
+    files = [dicom_file(drawing(seed=n), sop_instance_uid=f"2.25.{n}") for n in (1, 2)]
+    with FakeArchive(*files) as archive:
+        bench = Bench(tmp_path, fhir, replace(SETTINGS, dicom_results=True))
+        bench.archive = DicomWebArchive(archive.url, backoff_s=0.01, attempts=1)
+        key = bench.read(bench.job()).assessment_key
+        archive.faults["store"] = ArchiveFault.BROKEN
+        write_report(bench.parts, key)
+        # The FHIR report is there and stays pending until the archive has its own.
+        assert len(fhir.of_type("DiagnosticReport")) == 1
+        assert bench.store.report_state(key)[0] is ReportState.PENDING
+        archive.faults.clear()
+        write_report(bench.parts, key)
+        assert bench.store.report_state(key)[0] is ReportState.WRITTEN
+        assert len(archive.archive.instances(STUDY_UID)) == 3
+        assert len(fhir.of_type("DiagnosticReport")) == 1
+        bench.store.close()
+
+
+def test_results_stay_out_of_the_archive_unless_asked_for(bench, fhir):
+    key = bench.read(bench.job()).assessment_key
+    write_report(bench.parts, key)  # the archive of this bench cannot store
     assert bench.store.report_state(key)[0] is ReportState.WRITTEN
 
 
