@@ -11,6 +11,7 @@ from hooks.commands.check import check
 from hooks.commands.demo import demo
 from hooks.commands.evaluate import evaluate
 from hooks.commands.feedback import feedback
+from hooks.commands.gateway import gateway
 from hooks.commands.ingest import ingest
 from hooks.commands.keys import keys
 from hooks.commands.predict import predict
@@ -47,7 +48,20 @@ def cli(debug: bool) -> None:
     """
 
 
-for _command in (serve, worker, demo, assess, ingest, check, feedback, keys, train, evaluate, predict):
+for _command in (
+    serve,
+    worker,
+    demo,
+    assess,
+    ingest,
+    gateway,
+    check,
+    feedback,
+    keys,
+    train,
+    evaluate,
+    predict,
+):
     cli.add_command(_command)
 
 

@@ -12,7 +12,7 @@ import click
 from cds.errors import LeukoError
 from cds.settings import PREFIX, Settings
 
-SECRETS = ("fhir_token", "archive_password", "metrics_token")
+SECRETS = ("fhir_token", "archive_password", "metrics_token", "gateway_token")
 NOT_CONFIGURED = "not configured"
 #: A UID that no archive holds: an archive that answers with no instances works.
 _UNKNOWN_STUDY = "2.25.1"

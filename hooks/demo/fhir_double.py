@@ -116,6 +116,7 @@ class FhirDouble:
             if request.get("method") == "POST" and request.get("url") == resource.get("resourceType"):
                 stored, made = self.create(resource, request.get("ifNoneExist"))
             elif request.get("method") == "PUT":
+                self._check_version(resource, request.get("ifMatch"))
                 stored, made = self.put(resource), True
             else:
                 raise FhirRefusal(
@@ -137,6 +138,12 @@ class FhirDouble:
                 for status, r in outcomes
             ],
         }
+
+    def _check_version(self, resource: Resource, if_match: str | None) -> None:
+        held = self._resources.get(resource["resourceType"], {}).get(resource["id"], {})
+        version = held.get("meta", {}).get("versionId")
+        if if_match is not None and if_match != f'W/"{version}"':
+            raise FhirRefusal(412, "the resource has another version by now")
 
     def _check_references(self, resource: Resource) -> None:
         for reference in references(resource):
@@ -248,6 +255,7 @@ def _codings(value: Any) -> Iterator[tuple[str, str]]:
 
 _TOKENS = {
     "identifier": lambda r: list(_codings(r.get("identifier"))),
+    "accession": lambda r: list(_codings(r.get("accessionIdentifier"))),
     "status": lambda r: list(_codings(r.get("status"))),
     "code": lambda r: list(_codings(r.get("code"))),
     "category": lambda r: list(_codings(r.get("category"))),
