@@ -1,6 +1,8 @@
 """A gateway beside the simulated hospital, with orders in it, and clocks that the test turns."""
 
 import json
+import time
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -71,13 +73,11 @@ class GatewayWorld:
         """What a microscope's program does: the picture, then its sidecar."""
         path = self.folders.incoming / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(encoded(drawing(seed=hash(name) % 1000)) if content is None else content)
+        path.write_bytes(encoded(drawing(seed=zlib.crc32(name.encode()))) if content is None else content)
         if data is not None:
             path.with_name(f"{path.name}.json").write_text(json.dumps(data))
 
     def work(self, rounds: int = 6) -> None:
-        import time
-
         for _ in range(rounds):
             self.gateway.once()
             time.sleep(0.03)
