@@ -16,7 +16,7 @@ from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 from werkzeug.exceptions import HTTPException, UnsupportedMediaType
 from werkzeug.wrappers import Response as Answer
 
-from cds.errors import BadRequest, LeukoError, Unauthenticated, UnknownService
+from cds.errors import BadRequest, LeukoError, Unauthenticated, UnknownService, UnreadableImage
 from cds.image_files import PixelLimits, decode_image
 from cds.settings import PREFIX
 from cds.slide import Slide
@@ -41,6 +41,7 @@ _ERRORS: tuple[tuple[type[LeukoError], int], ...] = (
     (BadRequest, 400),
     (Unauthenticated, 401),
     (UnknownService, 404),
+    (UnreadableImage, 404),
     (DiskTrouble, 507),
 )
 _CONTENT_SECURITY = (

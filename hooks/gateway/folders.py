@@ -36,8 +36,9 @@ class Folders:
 
     def make(self) -> None:
         with in_our_words():
-            for place in (IN, *PLACES):
-                (self.root / place).mkdir(parents=True, exist_ok=True)
+            self.incoming.mkdir(parents=True, exist_ok=True)
+            for place in PLACES:  # patients' data lie there
+                (self.root / place).mkdir(mode=0o700, exist_ok=True)
             sync_folder(self.root)
 
     @property

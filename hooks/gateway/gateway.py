@@ -1,6 +1,7 @@
 """The gateway at work: looks into its folder, moves on what is due, and waits; whatever fails, it goes on."""
 
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import TextIO
@@ -83,6 +84,10 @@ class Gateway:
         done = self._passage.go_on()
         self._passage.tidy()
         return taken + done
+
+    def busy(self) -> bool:
+        """Whether time alone will bring something to do: files settle, pauses for further pictures end."""
+        return self.intake.pending() > 0 or bool(self.journal.accessions(time.time()))
 
     def start(self) -> None:
         self._thread.start()

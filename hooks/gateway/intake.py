@@ -3,8 +3,9 @@
 A file in `in/` (and its subfolders) is taken when it has stayed as it is for LEUKOCDS_GATEWAY_STABLE_S. Names that
 begin with a dot or end in .part, .partial, .tmp or .crdownload are files in the making and left alone; so a camera's
 software that writes `x.jpg.part` and renames it is safe whatever its speed. The data of `x.jpg` stand in `x.jpg.json`,
-else `x.json`, else `slide.json` for all pictures of a folder; the sidecar is best written last. A picture without one
-waits LEUKOCDS_GATEWAY_SIDECAR_WAIT_S for it, and then for a person.
+else `x.json`, else `slide.json` for all pictures of a subfolder; the sidecar is best written last. A picture without
+one waits LEUKOCDS_GATEWAY_SIDECAR_WAIT_S for it, and then for a person; a sidecar without a picture is set aside after
+as long.
 """
 
 import hashlib
@@ -21,14 +22,16 @@ from cds.errors import BadRequest
 from cds.settings import Settings
 from cds.slide import Slide
 from hooks.gateway.folders import DATA, REASON, WORK, Folders, image_file, in_our_words, take_in, write_whole
-from hooks.gateway.journal import ImageState, Journal, JournalledImage
+from hooks.gateway.journal import ImageState, Journal, JournalledImage, require
 from hooks.gateway.sidecar import MAX_BYTES, parse_sidecar, sidecar_json
 
 _log = structlog.get_logger(__name__)
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".tif", ".tiff")
-#: Data of all pictures in a folder that have none of their own; it stays where it is.
+#: Data of all pictures in a subfolder that have none of their own; it stays where it is.
 FOLDER_DATA = "slide.json"
+#: Ends the name of a sidecar that was set aside.
+ORPHAN = ".orphan"
 _IN_THE_MAKING = (".part", ".partial", ".tmp", ".crdownload")
 _MAX_NAME = 100
 
@@ -69,11 +72,16 @@ class Intake:
         self._seen = present
         stable = {p for p, seen in present.items() if now - seen.since >= self._settings.gateway_stable_s}
         for path in sorted(stable):
-            if path.suffix.lower() in IMAGE_SUFFIXES:
+            if path.suffix.lower() in IMAGE_SUFFIXES and path.exists():
                 taken += self._take(path, stable, now)
         for path in sorted(p for p in stable if p.suffix.lower() == ".json" and p.name != FOLDER_DATA):
-            self._late(path)
+            if path.exists():  # else it went with its picture
+                self._late(path, now)
         return taken
+
+    def pending(self) -> int:
+        """Pictures that the last scan saw and that may be taken by and by."""
+        return sum(p.suffix.lower() in IMAGE_SUFFIXES and p.exists() for p in self._seen.keys() - self._too_large)
 
     def receive(self, content: bytes, name: str, slide: Slide | None) -> tuple[JournalledImage, bool]:
         """A picture that came by HTTP, on the disk and in the journal; False if the same had come before."""
@@ -155,41 +163,56 @@ class Intake:
         self._enter(image_id, folder)
         return True
 
-    @staticmethod
-    def _sidecar(image: Path) -> Path | None:
-        for name in (f"{image.name}.json", f"{image.stem}.json", FOLDER_DATA):
-            if (path := image.with_name(name)).is_file() and not path.is_symlink():
-                return path
-        return None
+    def _sidecar(self, image: Path) -> Path | None:
+        names = [f"{image.name}.json", f"{image.stem}.json"]
+        if image.parent != self._folders.incoming:
+            names.append(FOLDER_DATA)
+        paths = (image.with_name(name) for name in names)
+        return next((path for path in paths if path.is_file() and not path.is_symlink()), None)
 
-    def _late(self, sidecar: Path) -> None:
-        """A sidecar whose picture has been taken already and waits for it."""
+    def _late(self, sidecar: Path, now: float) -> None:
+        """A sidecar whose picture has been taken already and waits for it; or one whose picture does not come."""
         name = sidecar.name.removesuffix(".json")
         names = [name] if Path(name).suffix.lower() in IMAGE_SUFFIXES else [name + s for s in IMAGE_SUFFIXES]
+        if any(sidecar.with_name(name).exists() for name in names):
+            return  # it goes with that one
         for name in names:
-            image = self._journal.waiting_under(name)
-            folder = self._folders.find(image.id) if image else None
-            if image is not None and folder is not None:
+            if (image := self._journal.waiting_under(name)) is not None:
                 with self._folders.in_turn():
-                    take_in(sidecar, (self._folders.find(image.id) or folder) / DATA)
-                self._read_data(image.id, self._folders.find(image.id) or folder)
+                    folder = self._folders.find(image.id)
+                    if folder is not None:
+                        take_in(sidecar, folder / DATA)
+                        self._read_data(image.id, folder)
                 return
+        if now - self._seen[sidecar].since >= self._settings.gateway_sidecar_wait_s:
+            # The next picture of that name may be another patient's.
+            with in_our_words():
+                sidecar.replace(sidecar.with_name(sidecar.name + ORPHAN))
+            _log.warning("sidecar set aside: its picture did not come")
 
     def _enter(self, image_id: str, folder: Path) -> JournalledImage:
+        """Into the journal, in one step: what another thread sees of it has its data already."""
         path = image_file(folder)
         if path is None:
             raise BadRequest("an image's folder holds no image")
         with in_our_words():
-            digest = hashlib.sha256(path.read_bytes()).hexdigest()
-        # Waiting at first: what stands in its data is read once it cannot be lost any more.
-        self._journal.add(image_id, name=path.name, sha256=digest, accession=None, now=self._wall())
+            content = path.read_bytes()
+        accession = problem = None
         if (folder / DATA).is_file():
-            self._read_data(image_id, folder)
-        _log.info("image taken", image=image_id, bytes=path.stat().st_size)
-        image = self._journal.image(image_id)
-        if image is None:
-            raise BadRequest("an image that was entered is not in the journal")
-        return image
+            try:
+                accession = read_data(folder).accession_number
+            except BadRequest as wrong:
+                problem = str(wrong)
+        self._journal.add(
+            image_id,
+            name=path.name,
+            sha256=hashlib.sha256(content).hexdigest(),
+            now=self._wall(),
+            accession=accession,
+            problem=problem,
+        )
+        _log.info("image taken", image=image_id, bytes=len(content))
+        return require(self._journal.image(image_id))
 
     def _read_data(self, image_id: str, folder: Path) -> None:
         try:

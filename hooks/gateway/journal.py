@@ -13,7 +13,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from cds.errors import BadRequest
-from hooks.gateway.folders import DISCARDED, QUARANTINE, STORED, WAITING, WORK, DiskTrouble
+from hooks.gateway.folders import DISCARDED, QUARANTINE, STORED, WAITING, WORK, DiskTrouble, in_our_words
 
 
 class ImageState(StrEnum):
@@ -117,17 +117,31 @@ class Journal:
             # FULL: a commit is on the disk when it returns, also when the plug is pulled a moment later.
             self._db.execute("PRAGMA synchronous = FULL")
             self._db.executescript(_TABLES)
+        with in_our_words():
+            path.chmod(0o600)  # it holds accession numbers
 
     def close(self) -> None:
         with self._lock:
             self._db.close()
 
-    def add(self, image_id: str, *, name: str, sha256: str, accession: str | None, now: float) -> None:
-        """A picture that has arrived; ready with data, waiting without. Nothing happens if it is known."""
-        state = ImageState.WAITING if accession is None else ImageState.READY
+    def add(
+        self,
+        image_id: str,
+        *,
+        name: str,
+        sha256: str,
+        now: float,
+        accession: str | None,
+        problem: str | None = None,
+    ) -> None:
+        """A picture that has arrived: ready with data, waiting without, quarantined where there is a problem with
+        them. Nothing happens if it is known."""
+        with_data = ImageState.WAITING if accession is None else ImageState.READY
+        state = with_data if problem is None else ImageState.QUARANTINED
         self._write(
-            "INSERT OR IGNORE INTO images (id, name, sha256, state, accession, taken_at) VALUES (?, ?, ?, ?, ?, ?)",
-            (image_id, name, sha256, state, accession, now),
+            "INSERT OR IGNORE INTO images (id, name, sha256, state, accession, reason, taken_at) "
+            "VALUES (?, ?, ?, ?, ?, ?, ?)",
+            (image_id, name, sha256, state, accession, problem, now),
         )
 
     def image(self, image_id: str) -> JournalledImage | None:
@@ -140,10 +154,11 @@ class Journal:
         return [_image(row) for row in self._read(query, (*states, limit))]
 
     def waiting_under(self, name: str) -> JournalledImage | None:
-        """The newest picture of that file name that waits for its data."""
-        query = f"SELECT {_IMAGE} FROM images WHERE state = ? AND name = ? ORDER BY taken_at DESC LIMIT 1"  # noqa: S608
+        """The one picture of that file name that waits for its data; None also where there are several: cameras begin
+        to count anew, and data must not come to another's picture."""
+        query = f"SELECT {_IMAGE} FROM images WHERE state = ? AND name = ? LIMIT 2"  # noqa: S608
         rows = self._read(query, (ImageState.WAITING, name))
-        return _image(rows[0]) if rows else None
+        return _image(rows[0]) if len(rows) == 1 else None
 
     def ready(self, accession: str, limit: int) -> list[JournalledImage]:
         query = f"SELECT {_IMAGE} FROM images WHERE state = ? AND accession = ? ORDER BY taken_at, id LIMIT ?"  # noqa: S608

@@ -90,6 +90,8 @@ class Passage:
                 raise
             except LeukoError as problem:
                 self._hold_up(accession, problem, str(problem))
+                if isinstance(problem, UpstreamError) and problem.retryable:
+                    break  # who is out for one is out for all; the folder must not wait for each of them
             except Exception as bug:  # noqa: BLE001 - the images of others go on
                 _log.exception("images held up: bug")
                 self._hold_up(accession, bug, f"internal error ({type(bug).__name__})")

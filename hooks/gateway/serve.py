@@ -1,5 +1,6 @@
 """`leukocds gateway`: one process with the thread that works and the threads that answer."""
 
+import time
 from collections.abc import Mapping
 from typing import Any
 
@@ -20,6 +21,7 @@ from hooks.tasks import TaskQueue
 _log = structlog.get_logger(__name__)
 
 _GRACE_S = 20
+_LOOK_S = 0.1
 
 
 class QueueAsAHook:
@@ -57,14 +59,15 @@ def run(settings: Settings) -> None:
 
 
 def run_once(settings: Settings) -> Mapping[str, int]:
-    """Take what is there, go on until nothing more can be done now, and return the images by state."""
+    """Take what is there as soon as it counts as completely written, go on until nothing more can be done without a
+    person or a server, and return the images by state."""
     with prepare(settings):
         _ready_store(settings)
         gateway = Gateway(settings, QueueAsAHook(settings))
         try:
             gateway.take_up()
-            while gateway.once():
-                pass
+            while gateway.once() or gateway.busy():
+                time.sleep(_LOOK_S)
             return gateway.journal.counts()
         finally:
             gateway.stop()

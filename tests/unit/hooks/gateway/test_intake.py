@@ -239,3 +239,40 @@ def test_a_bug_or_a_full_disk_does_not_end_the_gateway(
     assert len(calls) >= 4
     assert world.gateway.alive()
     assert world.gateway.trouble == "internal error (KeyError)"
+
+
+def test_a_sidecar_whose_picture_does_not_come_is_set_aside(slow: GatewayWorld) -> None:
+    (slow.folders.incoming / "1.json").write_text(json.dumps(SIDECAR))
+    scan_at(slow, 0)
+    scan_at(slow, 59)
+    assert (slow.folders.incoming / "1.json").is_file()
+    scan_at(slow, 61)
+    assert [p.name for p in slow.folders.incoming.iterdir()] == ["1.json.orphan"]
+    slow.leave("1.jpg")
+    scan_at(slow, 62)
+    scan_at(slow, 130)
+    assert slow.states() == {"waiting": 1}
+
+
+def test_a_late_sidecar_of_two_pictures_of_one_name_goes_to_neither(slow: GatewayWorld) -> None:
+    for now, content in ((0, encoded(drawing(seed=1))), (100, encoded(drawing(seed=2)))):
+        slow.leave("IMG_1.jpg", content)
+        scan_at(slow, now)
+        scan_at(slow, now + 61)
+    (slow.folders.incoming / "IMG_1.json").write_text(json.dumps(SIDECAR))
+    scan_at(slow, 200)
+    scan_at(slow, 203)
+    assert slow.states() == {"waiting": 2}
+
+
+def test_data_for_a_whole_folder_count_in_subfolders_alone(slow: GatewayWorld) -> None:
+    slow.leave("1.jpg")
+    (slow.folders.incoming / "slide.json").write_text(json.dumps(SIDECAR))
+    scan_at(slow, 0)
+    scan_at(slow, 61)
+    assert slow.states() == {"waiting": 1}
+
+
+def test_others_cannot_look_at_what_was_taken(world: GatewayWorld) -> None:
+    assert (world.folders.root / "stored").stat().st_mode & 0o077 == 0
+    assert world.folders.journal.stat().st_mode & 0o077 == 0
