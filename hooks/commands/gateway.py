@@ -33,9 +33,9 @@ def gateway(context: click.Context, once: bool) -> None:
     if not once:
         run(settings)
         return
-    counts = run_once(settings)
+    counts, held_up = run_once(settings)
     click.echo("  ".join(f"{state} {count}" for state, count in counts.items()))
-    if counts["ready"]:
+    if held_up:
         raise click.ClickException("images still wait for a server; `leukocds gateway status` says for which")
 
 

@@ -81,7 +81,9 @@ class Intake:
 
     def pending(self) -> int:
         """Pictures that the last scan saw and that may be taken by and by."""
-        return sum(p.suffix.lower() in IMAGE_SUFFIXES and p.exists() for p in self._seen.keys() - self._too_large)
+        return sum(
+            p.suffix.lower() in IMAGE_SUFFIXES and p.exists() for p in self._seen.keys() - self._too_large
+        )
 
     def receive(self, content: bytes, name: str, slide: Slide | None) -> tuple[JournalledImage, bool]:
         """A picture that came by HTTP, on the disk and in the journal; False if the same had come before."""

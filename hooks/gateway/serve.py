@@ -58,9 +58,9 @@ def run(settings: Settings) -> None:
         _Server(settings).run()
 
 
-def run_once(settings: Settings) -> Mapping[str, int]:
+def run_once(settings: Settings) -> tuple[Mapping[str, int], int]:
     """Take what is there as soon as it counts as completely written, go on until nothing more can be done without a
-    person or a server, and return the images by state."""
+    person or a server; return the images by state, and how many accession numbers wait for a server."""
     with prepare(settings):
         _ready_store(settings)
         gateway = Gateway(settings, QueueAsAHook(settings))
@@ -68,7 +68,7 @@ def run_once(settings: Settings) -> Mapping[str, int]:
             gateway.take_up()
             while gateway.once() or gateway.busy():
                 time.sleep(_LOOK_S)
-            return gateway.journal.counts()
+            return gateway.journal.counts(), len(gateway.journal.held_up())
         finally:
             gateway.stop()
 
