@@ -258,6 +258,12 @@ class Passage:
         except UnreadableImage as problem:
             self._quarantine(image, str(problem))
             return None
+        except LeukoError:
+            raise
+        except Exception as bug:  # noqa: BLE001 - a file that leads a decoder astray must not hold up the others
+            _log.exception("image quarantined: bug", image=image.id)
+            self._quarantine(image, f"internal error while it was read ({type(bug).__name__})")
+            return None
         return _Made(image, instance_ref(data), data)
 
     def _send(self, made: Sequence[_Made]) -> None:

@@ -10,6 +10,7 @@ from cds.store import SqlAssessmentStore
 from hooks.cli import cli
 from hooks.commands.check import masked
 from hooks.demo.hospital import Hospital
+from hooks.gateway.journal import Journal
 from hooks.signing import Signer, clients_toml
 from tests.fakes.jwks_server import JwksServer
 
@@ -157,3 +158,19 @@ def test_next_steps_are_counted_or_what_is_wrong_is_said(package: Path, tmp_path
     wrong = check(package, tmp_path, LEUKOCDS_NEXT_STEPS=str(tmp_path / "gone.toml"))
     assert wrong.exit_code == 1
     assert "No such file" in line(wrong, "next steps")
+
+
+def test_the_gateway_is_looked_at_where_there_is_one(package: Path, tmp_path: Path) -> None:
+    assert "not configured" in line(check(package, tmp_path), "gateway")
+    folder = tmp_path / "gateway"
+    environ = {"LEUKOCDS_GATEWAY_FOLDER": str(folder)}
+    assert "has not been used yet" in line(check(package, tmp_path, **environ), "gateway")
+    assert not folder.exists()
+    result = check(package, tmp_path, **environ, LEUKOCDS_GATEWAY_HOST="0.0.0.0")
+    assert (result.exit_code, "GATEWAY_TOKEN is not set" in line(result, "gateway")) == (1, True)
+    folder.mkdir()
+    journal = Journal(folder / "journal.db")
+    assert "0 waiting, 0 ready" in line(check(package, tmp_path, **environ), "gateway")
+    journal.hold_up("A-1", "the archive is out", lambda _: 1.0, 0.0)
+    assert "1 accession numbers wait" in line(check(package, tmp_path, **environ), "gateway")
+    journal.close()

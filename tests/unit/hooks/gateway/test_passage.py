@@ -351,6 +351,46 @@ def test_a_merged_patient_waits(world: GatewayWorld) -> None:
     assert "merged" in world.reasons()[0]
 
 
+def test_a_picture_that_leads_a_decoder_astray_holds_up_no_other(
+    world: GatewayWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from hooks.gateway import passage
+
+    convert, bad = passage.to_dicom, encoded(drawing(seed=2))
+
+    def fail(data: bytes, **options: Any) -> bytes:
+        if data == bad:
+            raise MemoryError
+        return convert(data, **options)
+
+    monkeypatch.setattr(passage, "to_dicom", fail)
+    world.leave("1.jpg", bad, SIDECAR)
+    world.leave("2.jpg", encoded(drawing(seed=3)), SIDECAR)
+    world.work()
+    assert world.states() == {"stored": 1, "quarantined": 1}
+    assert "internal error" in world.reasons()[0]
+
+
+def test_a_bug_with_one_number_holds_up_no_other(
+    world: GatewayWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from hooks.gateway.passage import Passage
+
+    make_known = Passage._make_known
+
+    def fail(self: Passage, accession: str) -> bool:
+        if accession == "A-1":
+            raise ZeroDivisionError
+        return make_known(self, accession)
+
+    monkeypatch.setattr(Passage, "_make_known", fail)
+    world.leave("1.jpg", data=SIDECAR)
+    world.leave("2.jpg", data={"accession_number": "A-2"})
+    world.work()
+    assert [h.problem for h in world.gateway.journal.held_up()] == ["internal error (ZeroDivisionError)"]
+    assert [study.patient for study in world.queued] == ["Patient/p-2"]
+
+
 def _open_states() -> tuple[Any, ...]:
     from hooks.gateway.journal import ImageState
 
