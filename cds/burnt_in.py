@@ -45,7 +45,8 @@ def _letters(mask: npt.NDArray[np.uint8]) -> _Boxes:
     kept = (height >= _HEIGHT[0]) & (height <= _HEIGHT[1]) & (width <= _MAX_WIDTH * height) & (filled >= 0.15)
     # A whole disc or square is a speck; a "1" or "l" is a filled upright bar.
     kept &= (filled <= 0.8) | (height >= 2 * width)
-    return boxes[kept][:, :4].astype(np.int32)
+    letters: _Boxes = boxes[kept][:, :4].astype(np.int32)
+    return letters
 
 
 def _has_line(boxes: _Boxes) -> bool:

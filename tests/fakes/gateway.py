@@ -8,9 +8,11 @@ from typing import Any
 
 from cds.settings import Settings
 from cds.values import StudyRef
+from hooks.commands.upstreams import archive_of
 from hooks.demo.hospital import Hospital
 from hooks.gateway.folders import Folders
 from hooks.gateway.gateway import Gateway, prepare
+from hooks.gateway.journal import ImageState
 from tests.fakes.images import drawing, encoded
 
 V2_0203 = "http://terminology.hl7.org/CodeSystem/v2-0203"
@@ -86,7 +88,6 @@ class GatewayWorld:
         return {state: count for state, count in self.gateway.journal.counts().items() if count}
 
     def reasons(self) -> list[str]:
-        from hooks.gateway.journal import ImageState
 
         return [i.reason or "" for i in self.gateway.journal.images(ImageState.QUARANTINED)]
 
@@ -101,7 +102,6 @@ class GatewayWorld:
         return found
 
     def gateway_archive(self) -> Any:
-        from hooks.commands.upstreams import archive_of
 
         return archive_of(self.settings)
 

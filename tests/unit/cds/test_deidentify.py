@@ -3,6 +3,7 @@
 import io
 from datetime import UTC, date, datetime
 
+import cv2
 import numpy as np
 import pytest
 from PIL import Image
@@ -140,7 +141,6 @@ def test_a_secondary_capture_that_vouches_for_itself_is_taken() -> None:
 
 
 def test_writing_in_the_picture_is_refused() -> None:
-    import cv2
 
     picture = np.ascontiguousarray(drawing(300, 400))
     cv2.putText(picture, "DOE, JANE 1970", (20, 40), cv2.FONT_HERSHEY_SIMPLEX, 0.8, (0, 0, 0), 2, cv2.LINE_AA)

@@ -1,5 +1,6 @@
 """Accession numbers, patients as DICOM names them."""
 
+from datetime import date
 from typing import Any
 
 import pytest
@@ -58,7 +59,6 @@ def test_a_configured_system_tells_accession_numbers() -> None:
 
 
 def test_labels_that_agree_are_taken() -> None:
-    from datetime import date
 
     slide = Slide(
         accession_number="A-1",
@@ -69,6 +69,6 @@ def test_labels_that_agree_are_taken() -> None:
     assert find(slide, patient(1), order("A-1", "p-1")).subject.patient_id == "MRN-1"
 
 
-def test_a_patient_who_is_not_there(capsys: Any) -> None:
+def test_a_patient_who_is_not_there() -> None:
     with pytest.raises(NoOrder, match="patient is not on the FHIR server"):
         find(Slide(accession_number="A-1"), order("A-1", "p-1"))

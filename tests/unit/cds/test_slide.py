@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from PIL import ImageCms
-from pydicom import Dataset, dcmread
+from pydicom import Dataset, config, dcmread
 from pydicom.sr.codedict import codes
 
 from cds.microscopy import to_dicom
@@ -118,7 +118,6 @@ def test_the_instances_are_valid(kind: str, tmp_path: Path) -> None:
     data = instance(encoded(drawing(), kind))
     file = tmp_path / "x.dcm"
     file.write_bytes(data)
-    from pydicom import config
 
     with config.strict_reading():  # type: ignore[no-untyped-call]
         for element in dcmread(file).iterall():

@@ -8,7 +8,9 @@ import pytest
 from click.testing import CliRunner, Result
 
 from cds.settings import Settings
+from cds.store import SqlAssessmentStore
 from cds.values import JobState, StudyRef
+from hooks.bootstrap import model_identity, open_store
 from hooks.cli import cli
 from hooks.demo.hospital import Hospital
 from hooks.gateway.serve import QueueAsAHook
@@ -61,7 +63,6 @@ def test_from_the_folder_to_a_job_in_the_store(lab: Lab, hospital: Hospital) -> 
     lab.leave("1.jpg", "A-1")
     lab.work()
     assert hospital.fhir.counts()["ImagingStudy"] == 1
-    from cds.store import SqlAssessmentStore
 
     store = SqlAssessmentStore(lab.environ["LEUKOCDS_DATABASE_URL"])
     assert store.job_counts()["queued"] == 1
@@ -121,7 +122,6 @@ def test_servers_that_are_out_are_status_1(lab: Lab, hospital: Hospital) -> None
 
 def test_a_study_is_queued_once_as_a_hook_queues_it(tmp_path: Path) -> None:
     settings = Settings(database_url=f"sqlite:///{tmp_path}/store.db")
-    from hooks.bootstrap import model_identity, open_store
 
     store = open_store(settings)
     store.migrate()

@@ -10,6 +10,7 @@ from cds.deidentify import Pseudonyms
 from cds.errors import BadRequest
 from cds.image_files import PixelLimits
 from cds.microscopy import to_dicom
+from cds.pixels import instance_ref
 from cds.slide import Slide, Subject
 from models.corpus import audit, load_crops, read_corpus
 from models.training_export import CellLabel, Exported, StudyLabels, export
@@ -62,7 +63,6 @@ def test_a_patient_stands_in_one_split_and_no_name_in_any_path(tmp_path: Path) -
 
 
 def test_labelled_cells_become_crops_that_the_corpus_reads(tmp_path: Path) -> None:
-    from cds.pixels import instance_ref
 
     name, data = instance("MRN-1", 5)
     uid = instance_ref(data).sop_instance_uid

@@ -1,5 +1,6 @@
 """The drop for cameras and the pages for people."""
 
+import errno
 import io
 import json
 import re
@@ -15,6 +16,7 @@ from cds.settings import Settings
 from hooks.demo.hospital import Hospital
 from hooks.gateway.app import DATA_HEADER, create_app
 from hooks.gateway.door import check_door
+from hooks.gateway.journal import ImageState
 from tests.fakes.gateway import GatewayWorld
 from tests.fakes.images import drawing, encoded
 
@@ -172,7 +174,6 @@ def test_a_body_that_is_too_large_is_413(guarded: FlaskClient) -> None:
 def test_a_full_disk_is_507_and_the_camera_keeps_its_picture(
     client: FlaskClient, monkeypatch: pytest.MonkeyPatch, world: GatewayWorld
 ) -> None:
-    import errno
 
     with monkeypatch.context() as patch:
         patch.setattr("os.fsync", lambda _: (_ for _ in ()).throw(OSError(errno.ENOSPC, "full")))
@@ -203,6 +204,5 @@ def test_a_door_that_stands_open_is_not_opened(settings: dict[str, Any], named: 
 
 
 def _all() -> Any:
-    from hooks.gateway.journal import ImageState
 
     return tuple(ImageState)

@@ -7,10 +7,12 @@ import resource
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 
+from cds.errors import ConfigurationError
 from hooks.demo.hospital import Hospital
 from hooks.gateway.folders import DATA, WORK, DiskTrouble, Folders, write_whole
 from hooks.gateway.gateway import Gateway, prepare
@@ -115,7 +117,6 @@ def test_a_crash_between_folder_and_journal_loses_nothing(tmp_path: Path, hospit
 def test_a_crash_between_journal_and_rename_is_tidied(world: GatewayWorld) -> None:
     world.leave("1.jpg", data={"accession_number": "A-9"})
     world.gateway.intake.scan()
-    import time
 
     time.sleep(0.01)
     world.gateway.intake.scan()
@@ -129,7 +130,6 @@ def test_a_crash_between_journal_and_rename_is_tidied(world: GatewayWorld) -> No
 
 
 def test_two_gateways_on_one_folder_are_one_too_many(world: GatewayWorld) -> None:
-    from cds.errors import ConfigurationError
 
     with pytest.raises(ConfigurationError, match="another gateway"):
         prepare(world.settings)
@@ -218,7 +218,6 @@ def test_write_whole_replaces(tmp_path: Path) -> None:
 def test_a_bug_or_a_full_disk_does_not_end_the_gateway(
     world: GatewayWorld, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import time
 
     calls: list[int] = []
 

@@ -4,16 +4,25 @@ import io
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 from PIL import Image
 from pydicom import dcmread
 
+from cds.allowlist import AllowList
+from cds.dicomweb import DicomWebArchive
+from cds.errors import UpstreamInvalid
 from cds.locate import locate
 from cds.values import job_key
+from hooks.commands.upstreams import fhir_of
 from hooks.demo.hospital import Hospital
+from hooks.gateway import passage
 from hooks.gateway.folders import DISCARDED, QUARANTINE, REASON, STORED, image_file
+from hooks.gateway.journal import ImageState
+from hooks.gateway.passage import Passage
 from hooks.gateway.quarantine import Quarantine
+from hooks.gateway.sidecar import slide_of
 from tests.fakes.gateway import GatewayWorld, order, patient
 from tests.fakes.images import dicom_file, drawing, encoded
 
@@ -55,8 +64,6 @@ def test_the_study_queued_is_the_one_that_a_hook_finds(world: GatewayWorld) -> N
     world.leave("1.jpg", data=SIDECAR)
     world.work()
     (resource,) = world.hospital.fhir.search("ImagingStudy", {})
-    from cds.allowlist import AllowList
-    from hooks.commands.upstreams import fhir_of
 
     fhir = fhir_of(world.settings)
     (found,) = locate(
@@ -181,7 +188,6 @@ def test_a_person_releases_what_waits(world: GatewayWorld) -> None:
     (discarded,) = (world.folders.root / DISCARDED).iterdir()
     assert image_file(discarded) is not None
     quarantine.restore(discarded.name)
-    from hooks.gateway.sidecar import slide_of
 
     quarantine.assign(discarded.name, slide_of({"accession_number": "A-2"}))
     world.work()
@@ -218,8 +224,6 @@ def test_the_archive_down_then_up(world: GatewayWorld, hospital: Hospital) -> No
 def test_what_the_archive_refuses_is_quarantined_and_the_rest_stored(
     world: GatewayWorld, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from cds.dicomweb import DicomWebArchive
-    from cds.errors import UpstreamInvalid
 
     store, bad = DicomWebArchive.store, encoded(drawing(seed=2))
 
@@ -239,7 +243,6 @@ def test_what_the_archive_refuses_is_quarantined_and_the_rest_stored(
 def test_an_archive_that_says_yes_and_keeps_nothing_is_not_believed(
     world: GatewayWorld, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from cds.dicomweb import DicomWebArchive
 
     with monkeypatch.context() as patch:
         patch.setattr(DicomWebArchive, "store", lambda *_: None)
@@ -259,7 +262,6 @@ def _turned() -> bytes:
 
 
 def _sixteen_bit() -> bytes:
-    import cv2
 
     wide = drawing().astype(np.uint16) * 257
     done, data = cv2.imencode(".tif", wide[:, :, ::-1])
@@ -354,7 +356,6 @@ def test_a_merged_patient_waits(world: GatewayWorld) -> None:
 def test_a_picture_that_leads_a_decoder_astray_holds_up_no_other(
     world: GatewayWorld, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from hooks.gateway import passage
 
     convert, bad = passage.to_dicom, encoded(drawing(seed=2))
 
@@ -374,7 +375,6 @@ def test_a_picture_that_leads_a_decoder_astray_holds_up_no_other(
 def test_a_bug_with_one_number_holds_up_no_other(
     world: GatewayWorld, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from hooks.gateway.passage import Passage
 
     make_known = Passage._make_known
 
@@ -392,6 +392,5 @@ def test_a_bug_with_one_number_holds_up_no_other(
 
 
 def _open_states() -> tuple[Any, ...]:
-    from hooks.gateway.journal import ImageState
 
     return ImageState.QUARANTINED, ImageState.WAITING
