@@ -37,6 +37,8 @@ DATA_HEADER = "X-Slide-Data"
 RECEIVING = 2
 _STARTS = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"II*\0", b"MM\0*")
 _PREVIEW_PX = 900
+#: Of the data those that no person is asked for: the microscope's program knows them.
+_NOT_ASKED = ("manufacturer", "microscope", "serial_number")
 _ERRORS: tuple[tuple[type[LeukoError], int], ...] = (
     (BadRequest, 400),
     (Unauthenticated, 401),
@@ -180,7 +182,7 @@ def _pages(app: Flask, gateway: Gateway, door: Door) -> None:
         door.check_form()
         image = shown(image_id)
         if action == "data":
-            quarantine.assign(image.id, _form_slide(request.form))
+            quarantine.assign(image.id, _form_slide(request.form, _known_data(gateway, image)))
         elif action == "retry":
             quarantine.retry(image.id)
         elif action == "discard":
@@ -199,17 +201,23 @@ def _known_data(gateway: Gateway, image: JournalledImage) -> dict[str, Any]:
         content = json.loads((folder / DATA).read_bytes()) if folder else {}
     except (OSError, ValueError, RecursionError):
         return {}
-    return (
-        {str(k): v for k, v in content.items() if isinstance(v, str | int | float)}
-        if isinstance(content, dict)
-        else {}
-    )
+    if not isinstance(content, dict):
+        return {}
+    known = {str(k): v for k, v in content.items() if isinstance(v, str | int | float)}
+    if "acquired" in known:
+        try:
+            # As a browser's field has it: the laboratory's time, without its zone.
+            moment = datetime.fromisoformat(str(known["acquired"])).astimezone()
+            known["acquired"] = moment.strftime("%Y-%m-%dT%H:%M:%S")
+        except ValueError:
+            del known["acquired"]
+    return known
 
 
-def _form_slide(form: Mapping[str, str]) -> Slide:
-    """Raises BadRequest naming what is wrong."""
-    names = Slide.__dataclass_fields__
-    content: dict[str, Any] = {n: text.strip() for n in names if (text := form.get(n, "")).strip()}
+def _form_slide(form: Mapping[str, str], known: Mapping[str, Any]) -> Slide:
+    """What the form says; of what it does not ask for, what was known. Raises BadRequest naming what is wrong."""
+    content: dict[str, Any] = {n: known[n] for n in _NOT_ASKED if n in known}
+    content |= {n: text.strip() for n in Slide.__dataclass_fields__ if (text := form.get(n, "")).strip()}
     if "acquired" in content:
         try:
             # A browser's field has no zone: it is the laboratory's own.

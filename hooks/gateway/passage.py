@@ -15,7 +15,15 @@ from datetime import UTC, datetime
 import structlog
 
 from cds.allowlist import AllowList
-from cds.errors import BadRequest, LeukoError, UnreadableImage, UpstreamError, UpstreamInvalid
+from cds.errors import (
+    BadRequest,
+    InstancesRefused,
+    LeukoError,
+    UnreadableImage,
+    UpstreamError,
+    UpstreamInvalid,
+    UpstreamRefused,
+)
 from cds.image_files import PixelLimits
 from cds.imaging_study import Ordered, find_imaging_study, register_study, subject_of
 from cds.locate import locate
@@ -268,18 +276,27 @@ class Passage:
 
     def _send(self, made: Sequence[_Made]) -> None:
         """To the archive; what it refuses by itself goes to quarantine. Raises UpstreamError."""
-        if not made:
+        refused: list[tuple[_Made, UpstreamError]] = []
+        if not made or (problem := self._refusal(made)) is None:
             return
+        # Which of them is it?
+        for one in made:
+            found = self._refusal([one]) if len(made) > 1 else problem
+            if found is not None:
+                refused.append((one, found))
+        for one, why in refused:
+            # An archive that takes nothing at all, for want of a password say, is no matter of single pictures.
+            if not isinstance(why, InstancesRefused) and len(refused) == len(made):
+                raise why
+            self._quarantine(one.image, f"the archive refused it: {why}")
+
+    def _refusal(self, made: Sequence[_Made]) -> UpstreamError | None:
+        """Why the archive did not store them; an outage is raised."""
         try:
             self._p.archive.store([m.data for m in made])
-        except UpstreamInvalid as problem:
-            if len(made) > 1:  # to find out which
-                for one in made:
-                    self._send([one])
-                return
-            if "did not accept" not in str(problem):
-                raise
-            self._quarantine(made[0].image, f"the archive refused it: {problem}")
+        except (UpstreamInvalid, UpstreamRefused) as problem:
+            return problem
+        return None
 
     def _held(self, study_uid: str) -> frozenset[str]:
         return frozenset(ref.sop_instance_uid for ref in self._p.archive.instances(study_uid))

@@ -102,6 +102,28 @@ def test_a_picture_without_data_gets_them_from_a_form(client: FlaskClient, world
     assert world.queued[0].patient == "Patient/p-1"
 
 
+def test_the_form_begins_with_what_is_known(client: FlaskClient, world: GatewayWorld) -> None:
+    known = {
+        "accession_number": "A-7", "stain": "MGG", "acquired": "2026-03-04T05:06:07Z", "serial_number": "<7>",
+        "patient_name": "Müller1",
+    }  # fmt: skip
+    image_id = drop(client, headers={DATA_HEADER: json.dumps(known)}).json["id"]
+    world.work()
+    page = client.get(f"/images/{image_id}").text
+    assert 'value="MGG"' in page
+    assert re.search(r'name="acquired" type="datetime-local" value="2026-03-0\dT\d\d:06:07"', page)
+    proof = re.search(r'name="proof" value="(\w+)"', page)
+    assert proof is not None
+    form = {"accession_number": "A-1", "stain": "MGG", "proof": proof[1]}
+    assert client.post(f"/images/{image_id}/data", data=form).status_code == 303
+    folder = world.folders.find(image_id)
+    assert folder is not None
+    said = json.loads((folder / "sidecar.json").read_bytes())
+    assert said == {"accession_number": "A-1", "stain": "MGG", "serial_number": "<7>"}
+    world.work()
+    assert world.states() == {"stored": 1}
+
+
 def test_a_person_discards_and_takes_back(client: FlaskClient, world: GatewayWorld) -> None:
     image_id = drop(client).json["id"]
 

@@ -12,7 +12,7 @@ from pydicom import dcmread
 
 from cds.allowlist import AllowList
 from cds.dicomweb import DicomWebArchive
-from cds.errors import UpstreamInvalid
+from cds.errors import InstancesRefused, UpstreamError, UpstreamRefused
 from cds.locate import locate
 from cds.values import job_key
 from hooks.commands.upstreams import fhir_of
@@ -221,15 +221,19 @@ def test_the_archive_down_then_up(world: GatewayWorld, hospital: Hospital) -> No
         assert world.gateway.journal.held_up() == []
 
 
+@pytest.mark.parametrize(
+    "refusal",
+    [InstancesRefused("did not accept 1 of 1 instances"), UpstreamRefused("refused the request (HTTP 409)")],
+)
 def test_what_the_archive_refuses_is_quarantined_and_the_rest_stored(
-    world: GatewayWorld, monkeypatch: pytest.MonkeyPatch
+    world: GatewayWorld, monkeypatch: pytest.MonkeyPatch, refusal: UpstreamError
 ) -> None:
 
     store, bad = DicomWebArchive.store, encoded(drawing(seed=2))
 
     def refuse(self: DicomWebArchive, instances: Any, deadline: Any = None) -> None:
         if any(bad in i for i in instances):
-            raise UpstreamInvalid(f"the image archive did not accept 1 of {len(instances)} instances")
+            raise refusal
         store(self, instances, deadline)
 
     monkeypatch.setattr(DicomWebArchive, "store", refuse)
@@ -238,6 +242,24 @@ def test_what_the_archive_refuses_is_quarantined_and_the_rest_stored(
     world.work()
     assert world.states() == {"stored": 1, "quarantined": 1}
     assert "the archive refused it" in world.reasons()[0]
+
+
+def test_an_archive_that_takes_nothing_is_waited_for(
+    world: GatewayWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: Any) -> None:
+        raise UpstreamRefused("the image archive refused our credentials (HTTP 401)")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(DicomWebArchive, "store", refuse)
+        for number in range(3):
+            world.leave(f"{number}.jpg", data=SIDECAR)
+        world.work(3)
+        assert world.states() == {"ready": 3}
+        assert "credentials" in world.gateway.journal.held_up()[0].problem
+    world.gateway.journal.everything_goes_on()
+    world.work()
+    assert world.states() == {"stored": 3}
 
 
 def test_an_archive_that_says_yes_and_keeps_nothing_is_not_believed(
