@@ -239,6 +239,10 @@ def _handle_errors(app: Flask) -> None:
             )
         return response
 
+    @app.errorhandler(FileNotFoundError)
+    def on_moved(_error: FileNotFoundError) -> Response:
+        return _answer(404, "The image has just been moved on: load the page again.")
+
     @app.errorhandler(HTTPException)
     def on_http(error: HTTPException) -> Response | HTTPException:
         status = error.code or 500

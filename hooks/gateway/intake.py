@@ -11,8 +11,10 @@ as long.
 import hashlib
 import os
 import secrets
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -60,7 +62,10 @@ class Intake:
         self._settings, self._folders, self._journal = settings, folders, journal
         self._wall, self._clock = wall, clock
         self._seen: dict[Path, _Seen] = {}
-        self._too_large: set[Path] = set()
+        self._left: set[Path] = set()
+        # Folders without a row are what a crash leaves, unless another thread is about to write the row.
+        self._lock = threading.RLock()
+        self._torn = False
 
     def scan(self) -> int:
         """Take what is completely written; the number of pictures taken."""
@@ -70,6 +75,8 @@ class Intake:
             if (seen := self._look(path, now)) is not None:
                 present[path] = seen
         self._seen = present
+        if self._torn:
+            self.adopt()
         stable = {p for p, seen in present.items() if now - seen.since >= self._settings.gateway_stable_s}
         for path in sorted(stable):
             if path.suffix.lower() in IMAGE_SUFFIXES and path.exists():
@@ -81,9 +88,7 @@ class Intake:
 
     def pending(self) -> int:
         """Pictures that the last scan saw and that may be taken by and by."""
-        return sum(
-            p.suffix.lower() in IMAGE_SUFFIXES and p.exists() for p in self._seen.keys() - self._too_large
-        )
+        return sum(p.suffix.lower() in IMAGE_SUFFIXES and p.exists() for p in self._seen.keys() - self._left)
 
     def receive(self, content: bytes, name: str, slide: Slide | None) -> tuple[JournalledImage, bool]:
         """A picture that came by HTTP, on the disk and in the journal; False if the same had come before."""
@@ -91,15 +96,21 @@ class Intake:
         known = self._known(digest, slide)
         if known is not None:
             return known, False
-        image_id = _new_id(self._wall())
-        folder = self._folders.new(image_id)
-        if slide is not None:
-            write_whole(folder / DATA, sidecar_json(slide))
-        write_whole(folder / _usable(name), content)
-        return self._enter(image_id, folder), True
+        with self._new_folder() as (image_id, folder):
+            if slide is not None:
+                write_whole(folder / DATA, sidecar_json(slide))
+            write_whole(folder / _usable(name), content)
+            return self._enter(image_id, folder), True
 
     def adopt(self) -> int:
-        """After a crash: enter into the journal what lies in `work` and is not in it; the number of such pictures."""
+        """After a crash or a full disk: enter into the journal what lies in `work` and is not in it; the number of such
+        pictures."""
+        with self._lock:
+            adopted = self._adopt()
+            self._torn = False
+            return adopted
+
+    def _adopt(self) -> int:
         adopted = 0
         for image_id in self._folders.ids(WORK):
             if self._journal.image(image_id) is not None:
@@ -141,10 +152,12 @@ class Intake:
         return _Seen(state.st_size, state.st_mtime_ns, now)
 
     def _take(self, path: Path, stable: set[Path], now: float) -> bool:
-        if path.stat().st_size > self._settings.gateway_max_image_mb << 20:
-            if path not in self._too_large:  # say it once
-                self._too_large.add(path)
-                _log.warning("image left in the folder: larger than LEUKOCDS_GATEWAY_MAX_IMAGE_MB")
+        too_large = path.stat().st_size > self._settings.gateway_max_image_mb << 20
+        if too_large or not os.access(path, os.R_OK):
+            if path not in self._left:  # say it once
+                self._left.add(path)
+                why = "larger than LEUKOCDS_GATEWAY_MAX_IMAGE_MB" if too_large else "it may not be read"
+                _log.warning("image left in the folder", reason=why)
             return False
         sidecar = self._sidecar(path)
         if sidecar is not None and sidecar not in stable:
@@ -152,18 +165,26 @@ class Intake:
         alone = sidecar is None
         if alone and now - self._seen[path].since < self._settings.gateway_sidecar_wait_s:
             return False
-        image_id = _new_id(self._wall())
-        folder = self._folders.new(image_id)
-        if sidecar is not None and sidecar.name == FOLDER_DATA:
-            with in_our_words():
-                write_whole(folder / DATA, sidecar.read_bytes()[: MAX_BYTES + 1])
-            sidecar = None
-        # The picture first: a sidecar left behind by a crash still finds it, by its name.
-        take_in(path, folder / _usable(path.name))
-        if sidecar is not None:
-            take_in(sidecar, folder / DATA)
-        self._enter(image_id, folder)
+        with self._new_folder() as (image_id, folder):
+            if sidecar is not None and sidecar.name == FOLDER_DATA:
+                with in_our_words():
+                    write_whole(folder / DATA, sidecar.read_bytes()[: MAX_BYTES + 1])
+                sidecar = None
+            # The picture first: a sidecar left behind by a crash still finds it, by its name.
+            take_in(path, folder / _usable(path.name))
+            if sidecar is not None:
+                take_in(sidecar, folder / DATA)
+            self._enter(image_id, folder)
         return True
+
+    @contextmanager
+    def _new_folder(self) -> Iterator[tuple[str, Path]]:
+        """An id and its folder in `work`. What fails in between is put right by the next scan."""
+        with self._lock:
+            self._torn = True
+            image_id = _new_id(self._wall())
+            yield image_id, self._folders.new(image_id)
+            self._torn = False
 
     def _sidecar(self, image: Path) -> Path | None:
         names = [f"{image.name}.json", f"{image.stem}.json"]
@@ -174,12 +195,15 @@ class Intake:
 
     def _late(self, sidecar: Path, now: float) -> None:
         """A sidecar whose picture has been taken already and waits for it; or one whose picture does not come."""
-        name = sidecar.name.removesuffix(".json")
-        names = [name] if Path(name).suffix.lower() in IMAGE_SUFFIXES else [name + s for s in IMAGE_SUFFIXES]
-        if any(sidecar.with_name(name).exists() for name in names):
-            return  # it goes with that one
-        for name in names:
-            if (image := self._journal.waiting_under(name)) is not None:
+        name = _usable(sidecar.name.removesuffix(".json"))
+        with in_our_words():
+            others = [p.name for p in sidecar.parent.iterdir() if p.suffix not in (".json", ORPHAN)]
+        if any(_stem(other) == _stem(name) for other in others):
+            return  # it goes with that one, whole or in the making
+        suffixes = [*IMAGE_SUFFIXES, *(s.upper() for s in IMAGE_SUFFIXES)]
+        named_whole = Path(name).suffix.lower() in IMAGE_SUFFIXES
+        for candidate in [name] if named_whole else [name + suffix for suffix in suffixes]:
+            if (image := self._journal.waiting_under(candidate)) is not None:
                 with self._folders.in_turn():
                     folder = self._folders.find(image.id)
                     if folder is not None:
@@ -243,6 +267,14 @@ def _is_in_the_making(name: str) -> bool:
     return name.startswith((".", "~")) or name.lower().endswith(_IN_THE_MAKING)
 
 
+def _stem(name: str) -> str:
+    """What a picture, finished or not, and its sidecar have in common."""
+    stem = _plain(name.lstrip(".~")).lower()
+    for suffix in (*_IN_THE_MAKING, *IMAGE_SUFFIXES):
+        stem = stem.removesuffix(suffix)
+    return stem
+
+
 def _new_id(now: float) -> str:
     """Sorts by time, and nobody guesses it."""
     return f"{time.strftime('%Y%m%d-%H%M%S', time.gmtime(now))}-{secrets.token_hex(4)}"
@@ -250,6 +282,10 @@ def _new_id(now: float) -> str:
 
 def _usable(name: str) -> str:
     """A file name out of what a sender calls its picture."""
-    plain = "".join(c if c.isalnum() or c in "-_." else "_" for c in Path(name.replace("\\", "/")).name)
-    plain = plain.lstrip(".")[-_MAX_NAME:]
+    plain = _plain(name)
     return plain if plain and plain not in (DATA, REASON) and not _is_in_the_making(plain) else "image"
+
+
+def _plain(name: str) -> str:
+    plain = "".join(c if c.isalnum() or c in "-_." else "_" for c in Path(name.replace("\\", "/")).name)
+    return plain.lstrip(".")[-_MAX_NAME:]

@@ -275,3 +275,57 @@ def test_data_for_a_whole_folder_count_in_subfolders_alone(slow: GatewayWorld) -
 def test_others_cannot_look_at_what_was_taken(world: GatewayWorld) -> None:
     assert (world.folders.root / "stored").stat().st_mode & 0o077 == 0
     assert world.folders.journal.stat().st_mode & 0o077 == 0
+
+
+def test_what_a_full_disk_left_half_taken_goes_on_without_a_restart(
+    world: GatewayWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.leave("1.jpg", data=SIDECAR)
+
+    def fail(*_: object, **__: object) -> None:
+        raise DiskTrouble("the gateway's journal cannot be used: database or disk is full")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(world.gateway.journal, "add", fail)
+        with pytest.raises(DiskTrouble):
+            world.work(3)
+    assert list(world.folders.incoming.iterdir()) == []
+    world.work()
+    assert world.states() == {"stored": 1}
+
+
+def test_a_file_that_may_not_be_read_stops_no_other(
+    world: GatewayWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "access", lambda path, mode: Path(path).name != "1.jpg")
+    for name in ("1.jpg", "2.jpg"):
+        world.leave(name, data=SIDECAR)
+    world.work()
+    assert world.states() == {"stored": 1}
+    assert (world.folders.incoming / "1.jpg").is_file()
+
+
+@pytest.mark.parametrize("made", ["1.jpg.part", ".1.jpg", "1.JPG.tmp"])
+def test_a_sidecar_waits_for_a_picture_that_is_long_in_the_making(slow: GatewayWorld, made: str) -> None:
+    slow.leave(made)
+    (slow.folders.incoming / "1.json").write_text(json.dumps(SIDECAR))
+    scan_at(slow, 0)
+    scan_at(slow, 100)
+    assert (slow.folders.incoming / "1.json").is_file()
+
+
+@pytest.mark.parametrize(
+    ("picture", "sidecar"),
+    [("IMG 1.JPG", "IMG 1.json"), ("IMG_1.JPG", "IMG_1.JPG.json"), ("Überblick.tif", "Überblick.json")],
+)
+def test_a_late_sidecar_finds_its_picture_by_whatever_name(
+    slow: GatewayWorld, picture: str, sidecar: str
+) -> None:
+    slow.leave(picture)
+    scan_at(slow, 0)
+    scan_at(slow, 61)
+    assert slow.states() == {"waiting": 1}
+    (slow.folders.incoming / sidecar).write_text(json.dumps(SIDECAR))
+    scan_at(slow, 62)
+    scan_at(slow, 65)
+    assert slow.states() == {"ready": 1}
