@@ -46,7 +46,7 @@ class Slide:
     manufacturer: str = ""
     microscope: str = ""
     serial_number: str = ""
-    #: What the label says of the patient; compared with the order's patient, never written anywhere.
+    #: What the label says of the patient; compared with the order's patient, goes into no instance.
     patient_id: str = ""
     patient_name: str = ""
     patient_birth_date: date | None = None

@@ -45,13 +45,13 @@ class _Sidecar(BaseModel):
     microscope: _Text = Field("", description="Model of the microscope or camera.")
     serial_number: _Text = Field("", description="Of the microscope or camera.")
     patient_id: _Text = Field(
-        "", description="As on the label; compared with the order's patient, never stored."
+        "", description="As on the label; compared with the order's patient, goes into no image."
     )
     patient_name: _Text = Field(
-        "", description="As on the label; compared with the order's patient, never stored."
+        "", description="As on the label; compared with the order's patient, goes into no image."
     )
     patient_birth_date: date | None = Field(
-        None, description="As on the label; compared with the order's patient, never stored."
+        None, description="As on the label; compared with the order's patient, goes into no image."
     )
 
 
