@@ -25,7 +25,7 @@ from cds.image_files import PixelLimits
 from cds.values import RefusedImage
 from models.classifier import crop_about
 from models.corpus import CROP_PX, CROP_UM_PER_PX
-from models.labels import allowed_types
+from models.labels import SOURCE_LABELS
 
 COLUMNS = ("file", "source", "cell_type", "disease", "group", "split", "origin_path", "sha256")
 DISEASES = ("ALL", "AML", "CLL", "CML", "none", "unknown")
@@ -36,13 +36,20 @@ _SOURCE = re.compile(r"[a-z0-9][a-z0-9_-]{0,39}")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CellLabel:
-    """A cell that a person has typed. row, column: its centre in pixels of the instance."""
+    """A cell that a person has typed. row, column: its centre in pixels of the instance.
+
+    Raises ValueError for a type that the corpus reader would not know.
+    """
 
     sop_instance_uid: str
     row: float
     column: float
     #: As `models.labels.SOURCE_LABELS` names it.
     cell_type: str
+
+    def __post_init__(self) -> None:
+        if self.cell_type not in SOURCE_LABELS:
+            raise ValueError(f"no cell type that the corpus knows: {self.cell_type!r}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,6 +58,10 @@ class StudyLabels:
 
     disease: str = "unknown"
     cells: tuple[CellLabel, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.disease not in DISEASES:
+            raise ValueError(f"no disease that the corpus knows: {self.disease!r}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,7 +128,6 @@ def _write(
     contents = {field: ("field", picture)}
     if image.um_per_px is not None:
         for number, cell in enumerate(cells):
-            allowed_types(cell.cell_type)  # KeyError for a type that the corpus would not know
             crop = crop_about(
                 image.pixels, cell.row, cell.column, image.um_per_px, size_px=CROP_PX, scale=CROP_UM_PER_PX
             )

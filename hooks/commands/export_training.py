@@ -103,7 +103,10 @@ def _key(path: Path) -> bytes:
         except ValueError:
             raise ConfigurationError(f"{path} holds no key: it is a line of hexadecimal digits") from None
     key = secrets.token_bytes(32)
-    path.touch(mode=0o600, exist_ok=False)
-    path.write_text(f"{key.hex()}\n", encoding="ascii")
+    try:
+        path.touch(mode=0o600, exist_ok=False)
+        path.write_text(f"{key.hex()}\n", encoding="ascii")
+    except OSError as error:
+        raise ConfigurationError(f"the key {path} cannot be written: {error.strerror}") from None
     click.echo(f"made the key {path}: keep it apart from what is exported", err=True)
     return key

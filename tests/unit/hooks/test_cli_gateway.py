@@ -159,5 +159,7 @@ def test_export_says_what_it_refuses(lab: Lab, tmp_path: Path) -> None:
     result = lab.run("export-training", str(tmp_path / "out"), str(tmp_path / "dicom"), *options)
     assert (result.exit_code, "refused: x.dcm" in result.output) == (1, True)
     assert lab.run("export-training", str(tmp_path / "out"), "nowhere", *options).exit_code == 2
+    nowhere = ["--source", "lab", "--key", str(tmp_path / "no" / "key")]
+    assert lab.run("export-training", str(tmp_path / "out"), "2.25.1", *nowhere).exit_code == 2
     (tmp_path / "key").write_text("no key")
     assert lab.run("export-training", str(tmp_path / "out"), "2.25.1", *options).exit_code == 2

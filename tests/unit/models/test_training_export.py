@@ -104,3 +104,10 @@ def test_another_s_manifest_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "manifest.csv").write_text("a,b\n1,2\n")
     with pytest.raises(BadRequest, match="no manifest of an export"):
         exported(tmp_path, [instance("MRN-1", 1)])
+
+
+def test_labels_that_the_corpus_would_not_know_are_none() -> None:
+    with pytest.raises(ValueError, match="cell type"):
+        CellLabel(sop_instance_uid="2.25.1", row=1, column=1, cell_type="blob")
+    with pytest.raises(ValueError, match="disease"):
+        StudyLabels(disease="../x")
