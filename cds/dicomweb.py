@@ -20,7 +20,7 @@ from pydicom.uid import (
 )
 
 from cds.deadline import Deadline
-from cds.errors import UpstreamError, UpstreamInvalid, UpstreamNotFound
+from cds.errors import InstancesRefused, UpstreamError, UpstreamInvalid, UpstreamNotFound
 from cds.identifiers import is_uid
 from cds.multipart import Part, build_related, media_type, parse_related
 from cds.pixels import is_dicom
@@ -340,7 +340,7 @@ def _check_stored(response: requests.Response, sent: int) -> None:
     if failed:
         names = ", ".join(filter(None, (_value(f, _REFERENCED_INSTANCE) for f in failed[:5])))
         reasons = sorted({f"0x{int(r):04X}" for f in failed if (r := _value(f, _FAILURE_REASON)).isdecimal()})
-        raise UpstreamInvalid(
+        raise InstancesRefused(
             f"the {_SERVER} did not accept {len(failed)} of {sent} instances"
             f"{': ' + names if names else ''}{', …' if len(failed) > 5 else ''}"
             f"{' (reason ' + ', '.join(reasons) + ')' if reasons else ''}"

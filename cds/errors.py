@@ -82,6 +82,10 @@ class UpstreamInvalid(UpstreamError):
     """An answer that cannot be understood: HTML for JSON, a broken multipart, a wrong resource type. HTTP 502."""
 
 
+class InstancesRefused(UpstreamInvalid):
+    """The archive answered a STOW-RS request in order and says that it did not store some of the instances."""
+
+
 class UnreadableImage(LeukoError):
     """One image cannot be decoded or must not be trusted; the rest of the study goes on without it."""
 

@@ -83,6 +83,30 @@ def decode_image(
     return SmearImage(source=source, pixels=pixels, um_per_px=scale, decoder=f"Pillow {kind}")
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImageFacts:
+    """What a file states besides its pixels. changes: what decoding it to upright 8-bit RGB alters, in words."""
+
+    icc_profile: bytes | None
+    changes: tuple[str, ...]
+
+
+def inspect_image(data: bytes) -> ImageFacts:
+    """Facts of a file that `decode_image` has accepted."""
+    with Image.open(io.BytesIO(data), formats=_FORMATS) as picture:
+        changes = []
+        if picture.getexif().get(_ORIENTATION, 1) not in (0, 1):
+            changes.append("turned upright as its EXIF orientation says")
+        if (bits := _bits_per_sample(picture, data)) > 8:
+            changes.append(f"{bits} bits per sample reduced to the upper 8")
+        if picture.mode in ("RGBA", "RGBa", "PA") or "transparency" in picture.info:
+            changes.append("transparency put over white")
+        profile = picture.info.get("icc_profile")
+        # ICC.1 section 7.2: 128 bytes of header, whose signature stands at byte 36.
+        usable = isinstance(profile, bytes) and len(profile) > 128 and profile[36:40] == b"acsp"
+        return ImageFacts(icc_profile=profile if usable else None, changes=tuple(changes))
+
+
 def is_plain_jpeg(data: bytes) -> bool:
     """Whether the file is one JPEG, upright as it is stored (no EXIF orientation)."""
     with Image.open(io.BytesIO(data), formats=_FORMATS) as picture:
@@ -132,6 +156,15 @@ def _check_kind(picture: Image.Image) -> None:
         raise UnreadableImage(GREY)
     if picture.mode in ("CMYK", "LAB", "HSV"):
         raise UnreadableImage(f"its colours are for print ({picture.mode}); export it as RGB")
+
+
+def _bits_per_sample(picture: Image.Image, data: bytes) -> int:
+    if picture.format == "PNG":
+        return data[24]  # IHDR (PNG section 11.2.1)
+    if picture.format == "TIFF":
+        bits = picture.tag_v2.get(258, (8,))  # type: ignore[attr-defined]
+        return max(bits) if isinstance(bits, tuple) else int(bits)
+    return 8
 
 
 def _rgb(picture: Image.Image) -> npt.NDArray[np.uint8]:

@@ -179,6 +179,35 @@ class Settings:
     )
     retry_failed_after_s: float = _setting(900.0, "Age from which a hook revives a failed job.")
 
+    gateway_folder: str = _setting(
+        "", "Folder of `leukocds gateway`; microscopes leave their images in its subfolder `in`."
+    )
+    gateway_host: str = _setting("127.0.0.1", "Address that `leukocds gateway` listens on.")
+    gateway_port: int = _setting(8703, "Port that `leukocds gateway` listens on.")
+    gateway_token: str = _setting(
+        "", "Token that cameras (Bearer) and browsers (as password) show to the gateway; empty: it answers on "
+        "loopback only, and not what a proxy forwards."
+    )  # fmt: skip
+    gateway_max_image_mb: int = _setting(128, "Largest image that the gateway takes, in MiB.")
+    gateway_stable_s: float = _setting(
+        2.0,
+        "Time that a file in the gateway's folder must stay as it is before it counts as completely written.",
+    )
+    gateway_sidecar_wait_s: float = _setting(
+        60.0, "Time that an image waits for its sidecar file before the gateway asks a person for its data."
+    )
+    gateway_settle_s: float = _setting(
+        5.0, "Time without a further image of an accession number after which the gateway makes its ImagingStudy "
+        "known and has it read."
+    )  # fmt: skip
+    gateway_accession_system: str = _setting(
+        "", "System of the identifiers that are accession numbers; empty: those of type ACSN."
+    )
+    gateway_order_codes: tuple[str, ...] = _setting(
+        (),
+        "Comma list of codes of which an order must carry one for the gateway to take it; empty: any order.",
+    )
+
     log_level: str = _setting("INFO", "Level of the log: DEBUG, INFO, WARNING or ERROR.")
     metrics_token: str = _setting(
         "",

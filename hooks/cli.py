@@ -10,7 +10,9 @@ from hooks.commands.assess import assess
 from hooks.commands.check import check
 from hooks.commands.demo import demo
 from hooks.commands.evaluate import evaluate
+from hooks.commands.export_training import export_training
 from hooks.commands.feedback import feedback
+from hooks.commands.gateway import gateway
 from hooks.commands.ingest import ingest
 from hooks.commands.keys import keys
 from hooks.commands.predict import predict
@@ -49,18 +51,8 @@ def cli(debug: bool) -> None:
 
 
 for _command in (
-    serve,
-    worker,
-    demo,
-    assess,
-    ingest,
-    check,
-    feedback,
-    keys,
-    profiles,
-    train,
-    evaluate,
-    predict,
+    *(serve, worker, demo, assess, ingest, gateway, check, feedback, keys, profiles),
+    *(train, evaluate, predict, export_training),
 ):
     cli.add_command(_command)
 

@@ -12,7 +12,7 @@ import click
 from cds.errors import LeukoError
 from cds.settings import PREFIX, Settings
 
-SECRETS = ("fhir_token", "archive_password", "metrics_token")
+SECRETS = ("fhir_token", "archive_password", "metrics_token", "gateway_token")
 NOT_CONFIGURED = "not configured"
 #: A UID that no archive holds: an archive that answers with no instances works.
 _UNKNOWN_STUDY = "2.25.1"
@@ -119,6 +119,11 @@ def parts(settings: Settings) -> Iterator[Part]:
             "door",
             _door,
             f"name the CDS clients in {PREFIX}CLIENTS (`leukocds keys` makes one to try), or listen on 127.0.0.1",
+        ),
+        (
+            "gateway",
+            _gateway,
+            f"check {PREFIX}GATEWAY_FOLDER, _TOKEN and _HOST; `leukocds gateway status` says what waits",
         ),
     )
     for name, try_it, remedy in tries:
@@ -254,3 +259,28 @@ def _door(settings: Settings) -> str:
             raise _Wrong(f"{client.name}: {client.jku} holds no key that can be used")
     who = f"{len(clients)} CDS clients by their JWT" if clients else "everybody (OPEN MODE)"
     return f"{settings.base_url}/cds-services is where EHRs find the service; it lets in {who}"
+
+
+def _gateway(settings: Settings) -> str:
+    if not settings.gateway_folder:
+        return NOT_CONFIGURED
+    from hooks.gateway.door import check_door
+    from hooks.gateway.gateway import open_folders
+    from hooks.gateway.journal import Journal
+
+    check_door(settings)
+    folders = open_folders(settings)
+    if not folders.journal.is_file():
+        # Looking must not make the folder.
+        parent = folders.root if folders.root.is_dir() else folders.root.absolute().parent
+        if not os.access(parent, os.W_OK):
+            raise _Wrong(f"{folders.root} cannot be written")
+        return f"{folders.root} has not been used yet; `leukocds gateway` makes it"
+    journal = Journal(folders.journal)
+    try:
+        counts, held_up = journal.counts(), len(journal.held_up())
+    finally:
+        journal.close()
+    if held_up:
+        raise _Wrong(f"images of {held_up} accession numbers wait for a server")
+    return f"{folders.root}: {', '.join(f'{count} {state}' for state, count in counts.items())}"

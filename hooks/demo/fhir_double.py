@@ -258,6 +258,7 @@ def _codings(value: Any) -> Iterator[tuple[str, str]]:
 
 _TOKENS = {
     "identifier": lambda r: list(_codings(r.get("identifier"))),
+    "accession": lambda r: list(_codings(r.get("accessionIdentifier"))),
     "status": lambda r: list(_codings(r.get("status"))),
     "code": lambda r: list(_codings(r.get("code"))),
     "category": lambda r: list(_codings(r.get("category"))),

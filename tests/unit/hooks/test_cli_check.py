@@ -11,6 +11,7 @@ from cds.store import SqlAssessmentStore
 from hooks.cli import cli
 from hooks.commands.check import masked
 from hooks.demo.hospital import Hospital
+from hooks.gateway.journal import Journal
 from hooks.signing import Signer, clients_toml
 from tests.fakes.authorization_server import AuthorizationServer, Guard
 from tests.fakes.dicomweb import FakeArchive
@@ -238,3 +239,19 @@ def test_every_archive_of_the_file_is_tried(package: Path, tmp_path: Path) -> No
         assert f"{one.url} answers QIDO-RS; {two.url} answers QIDO-RS" in good
         two.down()
         assert "B: the image archive" in line(check(package, tmp_path, **environ), "archive")
+
+
+def test_the_gateway_is_looked_at_where_there_is_one(package: Path, tmp_path: Path) -> None:
+    assert "not configured" in line(check(package, tmp_path), "gateway")
+    folder = tmp_path / "gateway"
+    environ = {"LEUKOCDS_GATEWAY_FOLDER": str(folder)}
+    assert "has not been used yet" in line(check(package, tmp_path, **environ), "gateway")
+    assert not folder.exists()
+    result = check(package, tmp_path, **environ, LEUKOCDS_GATEWAY_HOST="0.0.0.0")
+    assert (result.exit_code, "GATEWAY_TOKEN is not set" in line(result, "gateway")) == (1, True)
+    folder.mkdir()
+    journal = Journal(folder / "journal.db")
+    assert "0 waiting, 0 ready" in line(check(package, tmp_path, **environ), "gateway")
+    journal.hold_up("A-1", "the archive is out", lambda _: 1.0, 0.0)
+    assert "1 accession numbers wait" in line(check(package, tmp_path, **environ), "gateway")
+    journal.close()
