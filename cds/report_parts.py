@@ -6,8 +6,9 @@ from datetime import datetime
 from html import escape
 from typing import Any
 
+from cds.identifiers import NAMESPACE
 from cds.ports import Resource
-from cds.values import NAMESPACE, Assessment
+from cds.values import Assessment
 from fhir_profiles.codes import (
     AI_ASSERTED,
     AI_ROLE,

@@ -49,10 +49,13 @@ def preflight() -> Response | None:
 
 def correlate() -> None:
     """Put the correlation id on every log line of this request: `hookInstance` where the body has one, for it stands
-    in the EHR's logs too, else a random one."""
-    body = request.get_data(cache=True) if request.method == "POST" and is_api() else b""
-    match = _HOOK_INSTANCE.search(body)
-    _bind(match[1].decode().lower() if match else str(uuid.uuid4()))
+    in the EHR's logs too, else the random one that it has."""
+    if (
+        request.method == "POST"
+        and is_api()
+        and (match := _HOOK_INSTANCE.search(request.get_data(cache=True)))
+    ):
+        _bind(match[1].decode().lower())
 
 
 def start_correlation() -> None:
@@ -77,8 +80,12 @@ def add_headers(app: Flask, settings: Settings) -> None:
 
     @app.after_request
     def add(response: Response) -> Response:
-        for name, value in security.items():
-            response.headers.setdefault(name, value)
+        headers = response.headers
+        if any(name in headers for name in security):  # a page that has its own
+            for name, value in security.items():
+                headers.setdefault(name, value)
+        else:
+            headers.extend(security)
         if response.status_code == 503:
             response.headers.setdefault("Retry-After", "5")
         if "correlation_id" in g:
