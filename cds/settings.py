@@ -62,7 +62,7 @@ class Settings:
         "", "Token endpoint for LEUKOCDS_FHIR_CLIENT_ID; empty: what fhir_url's .well-known/smart-configuration names."
     )  # fmt: skip
     fhir_scopes: str = _setting(
-        "system/Patient.r system/ImagingStudy.crus system/Endpoint.crs system/Device.crs system/Observation.crs "
+        "system/Patient.r system/ImagingStudy.crus system/Endpoint.crs system/Device.crs system/Observation.crus "
         "system/DiagnosticReport.crus system/Provenance.crs system/Media.crs system/DocumentReference.crs "
         "system/AuditEvent.crs system/Task.crus",
         "Scopes that are asked for with LEUKOCDS_FHIR_CLIENT_ID, separated by spaces (SMART App Launch 2.2).",

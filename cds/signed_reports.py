@@ -1,6 +1,7 @@
 """What became of a report that we wrote: read again from the FHIR server, and its conclusion where a human signed it.
 
-We write `preliminary` alone (FHIR R4, DiagnosticReport.status), so whatever is further was made so by somebody else.
+We write `preliminary`, and `cancelled` once a newer reading takes its place (FHIR R4, DiagnosticReport.status), so
+whatever is signed was signed by somebody else.
 """
 
 from typing import Any

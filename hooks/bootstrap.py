@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import structlog
 
@@ -14,12 +15,12 @@ from cds.allowlist import AllowList
 from cds.archives import Archive
 from cds.errors import ConfigurationError, LeukoError, PackageError
 from cds.ports import FhirServer, ImageArchive, SmearReader
-from cds.report_attachments import Attachments
+from cds.report_attachments import Attachments, CellPicture
 from cds.settings import Settings
 from cds.store import SqlAssessmentStore
 from cds.tls import Tls
 from cds.upstream import FixedCredentials
-from cds.values import Assessment, Finding, ModelIdentity, StudyRef
+from cds.values import Assessment, Cell, Finding, ModelIdentity, StudyRef
 from hooks.authentication import Authenticator
 from hooks.context import Context
 from hooks.ehr_profile import open_profile
@@ -153,8 +154,6 @@ def load_reader(settings: Settings) -> SmearReader:
 def attachments(assessment: Assessment, settings: Settings, reader: Callable[[], SmearReader]) -> Attachments:
     """Pictures and model card for a report. A package other than the one that read the smear has no card to give and
     cannot say where that one looked: the pictures are then the cells alone."""
-    from models.gallery import cell_pictures  # OpenCV and the networks' runtime: for workers alone
-
     finding = assessment.outcome
     cells = finding.cells if isinstance(finding, Finding) else ()
     card, explain = None, None
@@ -165,12 +164,23 @@ def attachments(assessment: Assessment, settings: Settings, reader: Callable[[],
             card = (_package_folder(settings) / CARD).read_bytes()
     except (PackageError, OSError) as error:
         _log.warning("report without activation maps or model card", reason=str(error))
+    return Attachments(pictures=_pictures(cells, explain, settings.report_cells), model_card=card)
+
+
+def _pictures(
+    cells: Sequence[Cell], explain: Callable[[Any, str], Any] | None, at_most: int
+) -> tuple[CellPicture, ...]:
+    """A report waits for no picture: without maps where the package has none, and none at all before it fails."""
+    from models.gallery import cell_pictures  # OpenCV and the networks' runtime: for workers alone
+
     try:
-        pictures = cell_pictures(cells, explain, at_most=settings.report_cells)
-    except (PackageError, ValueError) as error:
+        return cell_pictures(cells, explain, at_most=at_most)
+    except PackageError as error:
+        _log.warning("report without activation maps", reason=str(error))
+        return _pictures(cells, None, at_most)
+    except ValueError as error:
         _log.warning("report without pictures of cells", reason=str(error))
-        pictures = ()
-    return Attachments(pictures=pictures, model_card=card)
+        return ()
 
 
 def archive_of(

@@ -25,7 +25,7 @@ def list_() -> None:
 def install(url: str | None) -> None:
     """Put the definitions on the FHIR server at URL (by default LEUKOCDS_FHIR_URL) in one transaction.
 
-    Repeating it brings them up to date. LEUKOCDS_FHIR_TOKEN is sent to LEUKOCDS_FHIR_URL only.
+    Repeating it brings them up to date. Our credentials go to LEUKOCDS_FHIR_URL only.
     """
     from dataclasses import replace
 
@@ -36,7 +36,7 @@ def install(url: str | None) -> None:
 
     settings = Settings.from_env()
     if url is not None and url.rstrip("/") != settings.fhir_url:
-        settings = replace(settings, fhir_url=url, fhir_token="")
+        settings = replace(settings, fhir_url=url, fhir_token="", fhir_client_id="", fhir_token_url="")
     if not settings.fhir_url:
         raise ConfigurationError("no server: give its address, or set LEUKOCDS_FHIR_URL")
     bundle = install_bundle()

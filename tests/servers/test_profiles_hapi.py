@@ -2,15 +2,17 @@
 
 import copy
 import json
+import time
+import uuid
 from dataclasses import replace
 
 import pytest
 from click.testing import CliRunner
 
 from cds.fhir_client import HttpFhirServer
-from cds.report import report_bundle
+from cds.report import report_bundle, report_reference
 from cds.report_attachments import Attachments, CellPicture
-from cds.values import Cell, Pattern
+from cds.values import Cell, Pattern, StudyRef
 from fhir_profiles.codes import CANONICAL
 from fhir_profiles.definitions import definitions, examples
 from hooks.cli import cli
@@ -146,10 +148,39 @@ def test_what_breaks_a_profile_fails(fhir, kind, rid, change, says):
 
 def test_reports_are_found_by_their_imaging_study(fhir):
     (parameter,) = [d for d in definitions() if d["resourceType"] == "SearchParameter"]
-    known = {
-        parameter["code"]: parameter.get("definition")
-        for resource in fhir.capabilities()["rest"][0]["resource"]
-        if resource["type"] == "DiagnosticReport"
-        for parameter in [{**p, "code": p["name"]} for p in resource["searchParam"]]
-    }
-    assert known.get(parameter["code"], "").endswith(parameter["url"])
+    ends = time.monotonic() + 90
+    while parameter["code"] not in _parameters(fhir, "DiagnosticReport"):
+        assert time.monotonic() < ends, "the server does not take up the search parameter"
+        time.sleep(1)
+    number = uuid.uuid4().hex[:12]
+    patient = {"resourceType": "Patient", "id": f"patient-{number}", "active": True}
+    smears = [
+        {
+            "resourceType": "ImagingStudy",
+            "id": f"smear-{n}-{number}",
+            "status": "available",
+            "subject": {"reference": f"Patient/{patient['id']}"},
+        }
+        for n in (1, 2)
+    ]
+    entries = [
+        {"resource": r, "request": {"method": "PUT", "url": f"{r['resourceType']}/{r['id']}"}}
+        for r in (patient, *smears)
+    ]
+    fhir.transaction({"resourceType": "Bundle", "type": "transaction", "entry": entries})
+    written = []
+    for smear in smears:
+        study = StudyRef(
+            study_uid=f"2.25.{uuid.uuid4().int}",
+            patient=f"Patient/{patient['id']}",
+            imaging_study=f"ImagingStudy/{smear['id']}",
+        )
+        written.append(report_reference(fhir.transaction(report_bundle(result(study=study)))))
+    for smear, reference in zip(smears, written, strict=True):
+        found = fhir.search("DiagnosticReport", {"imaging-study": f"ImagingStudy/{smear['id']}"})
+        assert [f"DiagnosticReport/{report['id']}" for report in found] == [reference]
+
+
+def _parameters(fhir, resource_type):
+    resources = fhir.capabilities()["rest"][0]["resource"]
+    return {p["name"] for r in resources if r["type"] == resource_type for p in r.get("searchParam", [])}

@@ -15,6 +15,7 @@ from cds.fhir_client import HttpFhirServer
 from cds.report import report_bundle, report_reference
 from cds.values import ModelIdentity, Pattern, StudyRef
 from fhir_profiles.codes import TABLE
+from fhir_profiles.definitions import definitions
 from tests.fakes.fhir_server import FakeFhirServer
 from tests.fakes.results import AML, POOR, STUDY, finding, result
 
@@ -122,6 +123,12 @@ class TestEveryBundle:
             div = ElementTree.fromstring(text["div"])
             assert div.tag == "{http://www.w3.org/1999/xhtml}div"
             assert len("".join(div.itertext())) > 20
+
+    def test_claims_a_profile_of_its_type(self, outcome):
+        profiles = {d["url"]: d["type"] for d in definitions() if d["resourceType"] == "StructureDefinition"}
+        for resource in (entry["resource"] for entry in report_bundle(result(outcome))["entry"]):
+            (claimed,) = resource["meta"]["profile"]
+            assert profiles[claimed] == resource["resourceType"]
 
     def test_holds_nothing_empty(self, outcome):
         def check(value):

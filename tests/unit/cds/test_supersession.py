@@ -1,5 +1,6 @@
 """Which report stands, decided on a fake server; tests/servers/test_supersession_hapi.py does it on a real one."""
 
+import json
 from dataclasses import replace
 from datetime import timedelta
 
@@ -9,6 +10,7 @@ from cds.errors import UpstreamConflict, UpstreamRefused
 from cds.fhir_client import HttpFhirServer
 from cds.pipeline import write_back
 from cds.report import report_bundle
+from cds.settings import Settings
 from cds.supersession import supersede_older
 from cds.values import ModelIdentity
 from tests.fakes.assessments import imaging_study_of
@@ -116,3 +118,14 @@ def _refuse(bundle, sent, error):
     if any("ifMatch" in entry["request"] for entry in bundle["entry"]):
         raise error
     return sent(bundle)
+
+
+def test_the_default_scopes_allow_what_is_written(server, fhir):
+    for number in (1, 2):
+        write_back(reading(number), fhir)
+    asked = dict(scope.removeprefix("system/").split(".") for scope in Settings().fhir_scopes.split())
+    entries = [e for r in server.received if r.method == "POST" for e in json.loads(r.body)["entry"]]
+    assert {e["request"]["method"] for e in entries} == {"POST", "PUT"}
+    for entry in entries:
+        letter = {"POST": "c", "PUT": "u"}[entry["request"]["method"]]
+        assert letter in asked[entry["resource"]["resourceType"]]

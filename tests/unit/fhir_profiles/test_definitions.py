@@ -24,7 +24,7 @@ from fhir_profiles.definitions import (
 
 
 def test_the_sources_are_those_that_the_definitions_were_generated_from():
-    assert (FOLDER / "sources.sha256").read_text().strip() == sources_digest(), "run scripts/profiles.py"
+    assert (FOLDER / "sources.sha256").read_text().strip() == sources_digest(), "run `make profiles`"
 
 
 def test_a_changed_source_is_noticed(tmp_path, monkeypatch):
