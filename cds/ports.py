@@ -162,7 +162,7 @@ class VisitorStore(Protocol):
 
 
 class AuditStore(Protocol):
-    """What of the record has yet to reach the FHIR server; and sessions that are over, which the same worker deletes."""
+    """What of the record has yet to reach the FHIR server; and sessions that are over, which a worker deletes."""
 
     def unsent_audit(self, limit: int) -> list[AuditEntry]: ...
 

@@ -122,7 +122,7 @@ def _client(where: str, table: Mapping[str, Any], settings: Settings) -> Client:
 def _keys(where: str, table: Mapping[str, Any], settings: Settings) -> KeySource:
     """Keys in the file win over `jku`, which then only says what tokens may name and is never fetched."""
     jku = table.get("jku")
-    if jku is not None and (problem := _unfit(jku)):
+    if jku is not None and (problem := unfit_address(jku)):
         raise _wrong(where, f"jku: {problem}")
     if "jwks" in table:
         try:
@@ -134,7 +134,7 @@ def _keys(where: str, table: Mapping[str, Any], settings: Settings) -> KeySource
     return FetchedKeys(jku, ttl_s=settings.jwks_ttl_s, max_age_s=settings.jwks_max_age_s)
 
 
-def _unfit(url: str) -> str | None:
+def unfit_address(url: str) -> str | None:
     """What keeps that address from being fetched, or None."""
     try:
         parts = urlsplit(url)

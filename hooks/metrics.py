@@ -17,12 +17,12 @@ from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
 
-from cds.allowlist import is_loopback
 from cds.errors import LeukoError, Unauthenticated, UnknownService
 from cds.ports import AssessmentStore
 from cds.settings import Settings
 from cds.upstream import tell_failures_to
 from cds.values import utc_now
+from hooks.headers import from_this_machine
 
 REQUEST_SECONDS = Histogram(
     "leukocds_request_seconds",
@@ -136,7 +136,5 @@ def _check_caller(settings: Settings) -> None:
         if not hmac.compare_digest(given, f"Bearer {settings.metrics_token}".encode()):
             raise Unauthenticated("/metrics asks for LEUKOCDS_METRICS_TOKEN")
         return
-    # A gateway on this machine calls from loopback too, for whoever called it.
-    forwarded = any(name in request.headers for name in ("Forwarded", "X-Forwarded-For", "X-Real-Ip", "Via"))
-    if forwarded or not is_loopback(request.remote_addr or ""):
+    if not from_this_machine():
         raise UnknownService("There is nothing at this address.")

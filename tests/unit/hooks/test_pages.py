@@ -5,9 +5,19 @@ import pytest
 
 from cds.values import Cell, ImageReading, ReportState
 from tests.fakes.assessments import assessment, finding, not_analysed
+from hooks.app import create_app
 from tests.fakes.feedback import KNOWN, accepted, overridden, shown
+from tests.fakes.signed_in import sign_in
 
 NASTY = "<script>alert(1)</script>\"'><img src=x onerror=alert(1)>"
+
+
+@pytest.fixture
+def client(context):
+    """A reviewer's browser."""
+    client = create_app(context).test_client()
+    sign_in(client, context)
+    return client
 
 
 def page_of(client, context, made):
