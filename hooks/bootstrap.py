@@ -17,6 +17,7 @@ from cds.ports import FhirServer, ImageArchive, SmearReader
 from cds.settings import Settings
 from cds.store import SqlAssessmentStore
 from cds.values import ModelIdentity, StudyRef
+from hooks.audit_delivery import AuditDelivery
 from hooks.authentication import Authenticator
 from hooks.context import Context
 from hooks.lease import Flag
@@ -88,6 +89,19 @@ def sweeper(settings: Settings, store: SqlAssessmentStore) -> Sweeper:
         interval_s=settings.sweep_interval_s,
         # Fine enough for the shortest pause between two attempts.
         tick_s=max(0.05, min(settings.sweep_interval_s, settings.job_backoff_s / 2)),
+    )
+
+
+def audit_delivery(settings: Settings, store: SqlAssessmentStore) -> AuditDelivery:
+    fhir = (
+        _fhir_server(settings, settings.fhir_url, settings.fhir_token or None) if settings.fhir_url else None
+    )
+    return AuditDelivery(
+        store,
+        fhir,
+        site=settings.base_url,
+        session_idle_s=60.0 * settings.session_idle_min,
+        tick_s=min(5.0, settings.sweep_interval_s),
     )
 
 

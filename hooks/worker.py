@@ -12,7 +12,7 @@ from celery import signals
 from cds.errors import ConfigurationError
 from cds.settings import Settings
 from hooks import logs
-from hooks.bootstrap import model_identity, open_store, sweeper, worker_parts
+from hooks.bootstrap import audit_delivery, model_identity, open_store, sweeper, worker_parts
 from hooks.stroke import WorkerParts
 from hooks.tasks import create_celery
 
@@ -41,15 +41,17 @@ def run(settings: Settings) -> None:
         return worker_parts(settings, stopping)
 
     app = create_celery(settings, lambda: parts_of(os.getpid()))
-    sweeping = sweeper(settings, store)
+    sweeping, auditing = sweeper(settings, store), audit_delivery(settings, store)
 
     def on_ready(**_: object) -> None:
         sweeping.start()
+        auditing.start()
         _log.info("worker ready", concurrency=settings.worker_concurrency)
 
     def on_shutdown(**_: object) -> None:
         stopping.set()
         threading.Thread(target=sweeping.stop, daemon=True).start()
+        threading.Thread(target=auditing.stop, daemon=True).start()
 
     signals.setup_logging.connect(_keep_logging, weak=False)
     signals.worker_ready.connect(on_ready, weak=False)
