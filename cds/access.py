@@ -63,5 +63,7 @@ class AuditEntry:
     what: str
     patient: str | None = field(repr=False)
     outcome: AuditOutcome
+    #: Network address that the browser (or a gateway for it) called from.
+    address: str | None = field(default=None, repr=False)
     #: Times that the FHIR server refused it.
     refusals: int = 0

@@ -1,7 +1,7 @@
 """An entry of the audit as FHIR R4 AuditEvent, in the form of IHE BALP (Basic Audit Log Patterns, 1.1).
 
-Looks are "Patient Read" and "Query"-like events of the RESTful API that the pages are; signing in and out is DICOM's user
-authentication (PS3.15, A.5.3.9). Nothing of what was shown is in it: who, which page, which patient, when, and whether.
+Looks are its "Patient Read", changes its "Patient Update" (refusals have no profile there and take the same form);
+signing in and out is DICOM's user authentication (PS3.15, "User Authentication"). Nothing of what was shown is in it.
 """
 
 from cds.access import AuditAction, AuditEntry, AuditOutcome
@@ -16,6 +16,10 @@ _OBJECT_ROLE = "http://terminology.hl7.org/CodeSystem/object-role"
 _SOURCE_TYPE = "http://terminology.hl7.org/CodeSystem/security-source-type"
 _PARTICIPATION = "http://terminology.hl7.org/CodeSystem/v3-ParticipationType"
 _REST = {"system": _EVENT_TYPE, "code": "rest", "display": "RESTful Operation"}
+_SOURCE = {"system": DCM, "code": "110153", "display": "Source Role ID"}
+_DESTINATION = {"system": DCM, "code": "110152", "display": "Destination Role ID"}
+_RECIPIENT = {"system": _PARTICIPATION, "code": "IRCP", "display": "information recipient"}
+_AUTHOR = {"system": _PARTICIPATION, "code": "AUT", "display": "author (originator)"}
 _AUTHENTICATION = {"system": DCM, "code": "110114", "display": "User Authentication"}
 #: Action to type, subtype and `AuditEvent.action`.
 _KINDS: dict[AuditAction, tuple[Resource, Resource, str]] = {
@@ -58,7 +62,7 @@ def audit_event(entry: AuditEntry, site: str, *, literal: bool = True) -> Resour
         "action": action,
         "recorded": entry.at.isoformat(timespec="milliseconds"),
         "outcome": _OUTCOMES[entry.outcome],
-        "agent": [_user(entry, literal), _server(site)],
+        "agent": [_user(entry, literal), *_systems(entry, site)],
         "source": {
             "observer": {"display": "LeukoCDS"},
             "type": [{"system": _SOURCE_TYPE, "code": "4", "display": "Application Server"}],
@@ -71,9 +75,9 @@ def audit_event(entry: AuditEntry, site: str, *, literal: bool = True) -> Resour
 
 
 def _user(entry: AuditEntry, literal: bool) -> Resource:
-    """BALP's agent:user, whoever asks for the page and receives it."""
-    receiver = {"system": _PARTICIPATION, "code": "IRCP", "display": "information recipient"}
-    agent: Resource = {"type": {"coding": [receiver]}, "requestor": True}
+    """BALP's agent:user: who asks for the page and receives it, or who changes something."""
+    part = _AUTHOR if entry.action is AuditAction.CHANGE else _RECIPIENT
+    agent: Resource = {"type": {"coding": [part]}, "requestor": True}
     if entry.user is None:
         return {**agent, "who": {"display": "somebody who did not sign in"}}
     who: Resource = {"display": entry.name or entry.user}
@@ -85,15 +89,20 @@ def _user(entry: AuditEntry, literal: bool) -> Resource:
     return {**agent, "who": who}
 
 
-def _server(site: str) -> Resource:
-    """BALP's agent:server, which gave the answer."""
-    source = {"system": DCM, "code": "110153", "display": "Source Role ID"}
-    return {
-        "type": {"coding": [source]},
+def _systems(entry: AuditEntry, site: str) -> list[Resource]:
+    """BALP's agent:client and agent:server; the data flow from the one to the other."""
+    client: Resource = {"who": {"display": "Web browser"}, "requestor": False}
+    if entry.address:
+        client["network"] = {"address": entry.address, "type": "2"}  # an IP address
+    server = {
         "who": {"display": "LeukoCDS"},
         "requestor": False,
         "network": {"address": site, "type": "5"},  # a URI
     }
+    changes = entry.action is AuditAction.CHANGE
+    client["type"] = {"coding": [_SOURCE if changes else _DESTINATION]}
+    server["type"] = {"coding": [_DESTINATION if changes else _SOURCE]}
+    return [client, server]
 
 
 def _entities(entry: AuditEntry, literal: bool) -> list[Resource]:

@@ -29,6 +29,7 @@ class AuditRows:
             "what": entry.what,
             "patient": entry.patient,
             "outcome": entry.outcome.value,
+            "address": entry.address,
             "refusals": 0,
             "send_at": entry.at,
         }
@@ -88,5 +89,6 @@ def _entry(row: Row[Any]) -> AuditEntry:
         what=row.what,
         patient=row.patient,
         outcome=AuditOutcome(row.outcome),
+        address=row.address,
         refusals=row.refusals,
     )

@@ -213,6 +213,7 @@ audit_entries = Table(
     Column("what", Text, nullable=False),
     Column("patient", Text),
     Column("outcome", String(16), nullable=False),
+    Column("address", Text),
     Column("refusals", Integer, nullable=False),
     # When it is to be sent to the FHIR server (again); None: it was, or was refused for good.
     Column("send_at", UtcDateTime),

@@ -162,6 +162,7 @@ def record(
             what=what,
             patient=patient,
             outcome=outcome,
+            address=request.remote_addr,
         )
     )
     door.is_stored(entry_id)

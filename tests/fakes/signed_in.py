@@ -20,6 +20,7 @@ def sign_in(
     may_review: bool = True,
     may_operate: bool = False,
     patient: str | None = None,
+    hours: float = 1.0,
 ) -> str:
     """Give the client a session of its own; the session's CSRF token."""
     secret, now = secrets.token_urlsafe(32), utc_now()
@@ -33,7 +34,7 @@ def sign_in(
             may_operate=may_operate,
             patient=patient,
             started_at=now,
-            ends_at=now + timedelta(hours=1),
+            ends_at=now + timedelta(hours=hours),
         ),
     )
     secure = context.settings.base_url.startswith("https")

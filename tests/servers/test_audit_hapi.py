@@ -26,6 +26,7 @@ def entry(**values) -> AuditEntry:
         "what": "study 3f0c",
         "patient": "Patient/p-1",
         "outcome": AuditOutcome.ALLOWED,
+        "address": "192.0.2.7",
     }
     return AuditEntry(**{**filled, **values})
 

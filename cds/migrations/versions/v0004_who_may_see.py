@@ -76,6 +76,7 @@ def upgrade() -> None:
         sa.Column("what", sa.Text, nullable=False),
         sa.Column("patient", sa.Text),
         sa.Column("outcome", sa.String(16), nullable=False),
+        sa.Column("address", sa.Text),
         sa.Column("refusals", sa.Integer, nullable=False),
         sa.Column("send_at", UtcDateTime),
         sa.Column("sent_at", UtcDateTime),
