@@ -9,13 +9,13 @@ import structlog
 from flask import Flask, Response, redirect, render_template, request
 from werkzeug.wrappers import Response as AnyResponse
 
-from cds.errors import BadRequest, LeukoError
+from cds.errors import BadRequest, LeukoError, UnknownService
 from cds.values import Finding, utc_now
 from cds.worklist import WorklistPage, WorklistQuery, WorklistRow, WorkState
 from hooks.cards import indicator
 from hooks.context import Context
 from hooks.page_words import STATES, WORDS, age
-from hooks.visitors import any_visitor
+from hooks.visitors import any_visitor, visitor_for
 from hooks.wording import NOT_A_DIAGNOSIS, NOT_ANALYSED, headline, shorten
 
 PAGE_ROWS = 25
@@ -73,16 +73,17 @@ def worklist_routes(app: Flask, context: Context) -> None:
 
     @app.post("/worklist/retry")
     def retry() -> AnyResponse:
-        any_visitor(operator=True)
+        any_visitor(operator=True, look=False)
         kind, key = request.form.get("kind", ""), request.form.get("item", "")
-        if kind == "job":
-            done = store.retry_job(key)
-            if done:
-                _send(key)
-        elif kind == "report":
-            done = store.retry_report(key)
-        else:
+        if kind not in ("job", "report"):
             raise BadRequest("kind: must be job or report")
+        of = store.job(key) if kind == "job" else store.get(key)
+        if of is None:
+            raise UnknownService("There is nothing of that key to be tried again.")
+        visitor_for(of.study.patient)
+        done = store.retry_job(key) if kind == "job" else store.retry_report(key)
+        if done and kind == "job":
+            _send(key)
         _log.info("tried again by an operator", kind=kind, done=done)
         return redirect(f"/worklist?{urlencode({'said': 'retried' if done else 'not_retried'})}", 303)
 
@@ -99,7 +100,7 @@ def _query(patient: str | None) -> tuple[WorklistQuery, int]:
     if len(search) > _MAX_SEARCH or not search.isprintable():
         raise BadRequest("search: must be an accession number or a patient's id")
     state = request.args.get("state", "")
-    if state and state not in WorkState:
+    if state and state not in [known.value for known in WorkState]:
         raise BadRequest("state: is none of the worklist's")
     page = request.args.get("page", "1")
     if not (page.isascii() and page.isdecimal()) or not 1 <= int(page[:9]) <= _MAX_PAGE:
