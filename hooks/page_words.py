@@ -46,6 +46,7 @@ WORDS: Mapping[str, str] = {
     "column_state": "State",
     "no_accession": "none",
     "no_patient": "unknown",
+    "urgent": "Urgent",
     "retry": "Try again",
     "retried": "It is tried again.",
     "not_retried": "It is not failed any more; nothing was done.",

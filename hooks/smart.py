@@ -119,6 +119,10 @@ class SmartClient:
             patient=f"Patient/{patient}" if patient is not None else None,
         )
 
+    def check(self, issuer: Issuer) -> None:
+        """Raises SignInFailed, UpstreamError where that EHR offers no sign-in that we can use."""
+        self._keys(self._configuration(issuer))
+
     def check_issuer(self, issuer: Issuer, given: str | None) -> None:
         """RFC 9207: the answer says whose it is, where the server says so at all. Raises SignInFailed."""
         if given is not None and given != self._configuration(issuer).issuer:

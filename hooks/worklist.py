@@ -34,6 +34,8 @@ class Line:
 
     id: str
     title: str
+    #: What the title rests on; None where it says all.
+    detail: str | None
     indicator: str
     link: str | None
     patient: str
@@ -143,11 +145,11 @@ def _view(found: WorklistPage, query: WorklistQuery, page: int) -> dict[str, obj
 
 def _line(row: WorklistRow, now: datetime) -> Line:
     study, assessment = row.job.study, row.assessment
-    outcome = assessment.outcome if assessment else None
+    outcome, detail = assessment.outcome if assessment else None, ""
     if outcome is None:
         title = WORDS["study_without_reading"] + (f" of {study.started[:10]}" if study.started else "")
     elif isinstance(outcome, Finding):
-        title = headline(outcome, study.started).removesuffix(", preliminary")
+        title, _, detail = headline(outcome, study.started).removesuffix(", preliminary").partition(": ")
     else:
         title = f"Not analysed: {NOT_ANALYSED[outcome.reason]}"
     waits = row.state in (WorkState.QUEUED, WorkState.READING)
@@ -162,9 +164,10 @@ def _line(row: WorklistRow, now: datetime) -> Line:
     return Line(
         id=row.job.key,
         title=title,
+        detail=detail or None,
         indicator=indicator(outcome) if outcome else _PLAIN,
         link=f"/studies/{assessment.key}" if assessment else None,
-        patient=study.patient or WORDS["no_patient"],
+        patient=study.patient.removeprefix("Patient/") if study.patient else WORDS["no_patient"],
         accession=study.accession or WORDS["no_accession"],
         since=row.since,
         age=age((now - row.since).total_seconds()),

@@ -105,6 +105,7 @@ def parts(settings: Settings) -> Iterator[Part]:
             _door,
             f"name the CDS clients in {PREFIX}CLIENTS (`leukocds keys` makes one to try), or listen on 127.0.0.1",
         ),
+        ("sign-in", _sign_in, f"correct the file that {PREFIX}SIGN_IN names; see docs/sign-in.md"),
     )
     for name, try_it, remedy in tries:
         try:
@@ -204,3 +205,21 @@ def _door(settings: Settings) -> str:
             raise _Wrong(f"{client.name}: {client.jku} holds no key that can be used")
     who = f"{len(clients)} CDS clients by their JWT" if clients else "everybody (OPEN MODE)"
     return f"{settings.base_url}/cds-services is where EHRs find the service; it lets in {who}"
+
+
+def _sign_in(settings: Settings) -> str:
+    from hooks.issuers import check_sign_in, load_issuers
+    from hooks.sign_in import CALLBACK
+    from hooks.smart import SmartClient
+
+    check_sign_in(settings)
+    if settings.development_login:
+        return "DEVELOPMENT LOGIN: whoever sits at this machine may be anybody"
+    issuers = load_issuers(settings).values()
+    if not issuers:
+        return NOT_CONFIGURED
+    client = SmartClient(f"{settings.base_url}{CALLBACK}")
+    for issuer in issuers:
+        client.check(issuer)
+    named = ", ".join(issuer.name for issuer in issuers)
+    return f"{named}: people sign in there and come back to {settings.base_url}{CALLBACK}"

@@ -131,7 +131,9 @@ class AuthorizationServer:
     def _authorize(self, asked: Mapping[str, str]) -> AnyResponse:
         client = self.clients.get(asked.get("client_id", ""))
         if client is None or asked.get("redirect_uri") != client.redirect_uri:
-            return Response("unknown client or redirect_uri", 400)  # never redirected (RFC 6749, section 4.1.2.1)
+            return Response(
+                "unknown client or redirect_uri", 400
+            )  # never redirected (RFC 6749, section 4.1.2.1)
 
         def back(**answer: str) -> AnyResponse:
             return redirect(f"{client.redirect_uri}?{urlencode(answer | {'state': asked.get('state', '')})}")
@@ -170,7 +172,9 @@ class AuthorizationServer:
             or code.challenge != base64.urlsafe_b64encode(digest).rstrip(b"=").decode()
             or code.expires_at <= time.time()
         ):
-            return _json({"error": "invalid_grant", "error_description": "p-1 said eyJhbGciOiJub25lIn0.e30."}, 400)
+            return _json(
+                {"error": "invalid_grant", "error_description": "p-1 said eyJhbGciOiJub25lIn0.e30."}, 400
+            )
         if self.token_answer is not None:
             return _json(dict(self.token_answer))
         answer: dict[str, Any] = {
@@ -246,4 +250,6 @@ def _base64(value: Mapping[str, Any]) -> str:
 
 
 def _json(body: Mapping[str, Any], status: int = 200) -> Response:
-    return Response(json.dumps(body), status, mimetype="application/json", headers={"Cache-Control": "no-store"})
+    return Response(
+        json.dumps(body), status, mimetype="application/json", headers={"Cache-Control": "no-store"}
+    )

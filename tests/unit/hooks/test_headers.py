@@ -39,7 +39,9 @@ def test_every_answer_says_what_browsers_may_do_with_it(client):
 
 
 def test_configured_ehrs_may_show_the_pages_in_a_frame(client_with):
-    headers = client_with(frame_ancestors=("https://ehr.example", "https://b.example")).get("/sign-in").headers
+    headers = (
+        client_with(frame_ancestors=("https://ehr.example", "https://b.example")).get("/sign-in").headers
+    )
     assert "frame-ancestors https://ehr.example https://b.example" in headers["Content-Security-Policy"]
     assert "X-Frame-Options" not in headers
 

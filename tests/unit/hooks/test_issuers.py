@@ -78,7 +78,10 @@ def test_keys_and_secrets_are_read_beside_the_file_and_never_shown(tmp_path):
         (f'{TABLE}client_secret_file = "a"\nprivate_key_file = "b"', "there can be one of them"),
         (f'{TABLE}private_key_file = "empty"', "key_id: is missing"),
         (f'{TABLE}private_key_file = "empty"\nkey_id = "k"', "private_key_file: must hold a private key"),
-        (f'{TABLE}private_key_file = "public.pem"\nkey_id = "k"', "private_key_file: must hold a private key"),
+        (
+            f'{TABLE}private_key_file = "public.pem"\nkey_id = "k"',
+            "private_key_file: must hold a private key",
+        ),
         (f'{TABLE}private_key_file = "p256.pem"\nkey_id = "k"', "RSA or EC on P-384"),
     ],
 )

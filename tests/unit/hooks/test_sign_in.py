@@ -35,7 +35,9 @@ def site(context, ehr, tmp_path):
 
     def make(more="same_ids = true", **settings):
         path = tmp_path / "sign-in.toml"
-        path.write_text(f'[[issuer]]\nname = "Example EHR"\niss = "{ehr.iss}"\nclient_id = "leukocds"\n{more}\n')
+        path.write_text(
+            f'[[issuer]]\nname = "Example EHR"\niss = "{ehr.iss}"\nclient_id = "leukocds"\n{more}\n'
+        )
         changed = replace(context, settings=replace(context.settings, sign_in=str(path), **settings))
         return create_app(changed)
 
@@ -108,7 +110,9 @@ def test_a_standalone_launch_leads_back_to_the_page_that_was_asked_for(site, ehr
     wanted = f"/studies/{assessment().key}?a=b"
     first = browser.get(wanted, headers=PAGE)
     assert first.status_code == 303
-    link = re.findall(r'class="button" href="([^"]+)"', browser.get(first.location).text)[0].replace("&amp;", "&")
+    link = re.findall(r'class="button" href="([^"]+)"', browser.get(first.location).text)[0].replace(
+        "&amp;", "&"
+    )
     ehr.claims = {"groups": ["staff", "hematology"]}
     away = browser.get(link)
     asked = parse_qs(urlsplit(away.location).query)
@@ -141,7 +145,9 @@ def test_a_client_with_a_secret(site, ehr, tmp_path):
     refused(wrong, launch(wrong, ehr), "invalid_client")
 
 
-@pytest.mark.parametrize("key", [RSAKey.generate_key(2048), ECKey.generate_key("P-384")], ids=["RS384", "ES384"])
+@pytest.mark.parametrize(
+    "key", [RSAKey.generate_key(2048), ECKey.generate_key("P-384")], ids=["RS384", "ES384"]
+)
 def test_a_client_with_a_key_of_its_own(site, ehr, tmp_path, key):
     (tmp_path / "key.pem").write_bytes(key.as_pem(private=True))
     public = type(key).import_key(key.as_dict(private=False) | {"kid": "ours"})
@@ -152,7 +158,14 @@ def test_a_client_with_a_key_of_its_own(site, ehr, tmp_path, key):
 
 def test_an_unknown_issuer_is_refused_and_nothing_is_fetched(browser, ehr):
     with AuthorizationServer() as evil:
-        for iss in (evil.iss, evil.base, f"{ehr.iss}@{evil.base}", f"{ehr.iss}.evil.example", f"{ehr.iss}/../x", ""):
+        for iss in (
+            evil.iss,
+            evil.base,
+            f"{ehr.iss}@{evil.base}",
+            f"{ehr.iss}.evil.example",
+            f"{ehr.iss}/../x",
+            "",
+        ):
             answer = browser.get("/launch", query_string={"iss": iss, "launch": "launch-1"})
             assert answer.status_code == 403
             assert "not among those" in answer.text
@@ -243,7 +256,13 @@ def test_an_id_token_of_another_key_is_refused(browser, ehr):
 
 @pytest.mark.parametrize(
     "answer",
-    [{}, {"access_token": "x", "token_type": "Bearer"}, {"id_token": 7}, {"id_token": "a.b.c"}, {"error": "p-1 !"}],
+    [
+        {},
+        {"access_token": "x", "token_type": "Bearer"},
+        {"id_token": 7},
+        {"id_token": "a.b.c"},
+        {"error": "p-1 !"},
+    ],
 )
 def test_an_answer_without_a_usable_id_token_is_refused(browser, ehr, answer):
     ehr.token_answer = answer
@@ -370,6 +389,9 @@ def test_without_a_sign_in_file_nobody_can_sign_in_and_the_page_says_what_to_do(
         assert client.get(path).status_code == 401
         answer = client.get(path, headers=PAGE)
         assert (answer.status_code, urlsplit(answer.location).path) == (303, "/sign-in")
-    assert client.get("/worklist", headers={"Accept": "application/json"}).json["resourceType"] == "OperationOutcome"
+    assert (
+        client.get("/worklist", headers={"Accept": "application/json"}).json["resourceType"]
+        == "OperationOutcome"
+    )
     sign_in(client, context)
     assert client.get("/worklist").status_code == 200

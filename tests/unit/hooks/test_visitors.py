@@ -187,7 +187,9 @@ def test_pages_for_staff_are_for_staff(browser, context):
 
 def test_the_cds_service_needs_no_session_and_no_token(browser):
     assert browser.get("/cds-services").status_code == 200
-    answer = browser.post("/cds-services/leukemia-smear", data=b"{}", headers={"Origin": "https://ehr.example"})
+    answer = browser.post(
+        "/cds-services/leukemia-smear", data=b"{}", headers={"Origin": "https://ehr.example"}
+    )
     assert answer.status_code == 415
 
 
