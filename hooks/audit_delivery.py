@@ -1,7 +1,7 @@
 """Sends the record of who saw what to the FHIR server, and forgets the sessions that are over.
 
-A thread beside each sweeper; several may work on one store. An outage is waited for without end; what the server refuses
-is tried again a bounded number of times and then set aside: nothing is ever deleted here.
+A thread beside each sweeper; several may work on one store. An outage is waited for without end; what the server
+refuses is tried again a bounded number of times and then set aside: nothing is ever deleted here.
 """
 
 import threading
@@ -33,7 +33,7 @@ class Delivered:
 
 
 class AuditDelivery:
-    """fhir: None: entries stay in the store, and sessions are still purged. site: our address, as the events name it."""
+    """fhir: None: entries stay in the store, and sessions are still purged. site: our address, for the events."""
 
     def __init__(
         self, store: AuditStore, fhir: FhirServer | None, *, site: str, session_idle_s: float, tick_s: float

@@ -21,6 +21,7 @@ WORDS: Mapping[str, str] = {
     "sign_in_lead": "Smears are patients' data: say who you are.",
     "sign_in_by": "Sign in by",
     "sign_in_from_chart": "Or open LeukoCDS from the patient's chart in your EHR: then you are signed in already.",
+    "to_worklist": "To the worklist",
     "sign_in_nowhere": "Nobody can sign in yet: no EHR is configured that vouches for people.",
     "sign_in_operator": (
         "To the operator: name the EHRs in LEUKOCDS_SIGN_IN (docs/sign-in.md), or set LEUKOCDS_DEVELOPMENT_LOGIN=1 "

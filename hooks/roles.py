@@ -60,5 +60,7 @@ def _holds(rule: str, identity: Identity) -> bool:
 
 
 def _name(claims: Mapping[str, Any]) -> str:
-    name = claims.get("name")
-    return shorten(name, _MAX_NAME) if isinstance(name, str) else ""
+    """OpenID Connect Core 1.0, section 5.1; EHRs send these under the scope `profile`. Empty: they do not."""
+    whole = " ".join(str(claims[part]) for part in ("given_name", "family_name") if claims.get(part))
+    named = next((n for n in (claims.get("name"), whole, claims.get("preferred_username")) if n), "")
+    return shorten(named, _MAX_NAME) if isinstance(named, str) else ""

@@ -5,8 +5,7 @@ from datetime import timedelta
 from urllib.parse import quote, urlsplit
 
 import structlog
-from flask import Flask, Response, g, redirect, render_template, request
-from werkzeug.wrappers import Response as AnyResponse
+from flask import Flask, Response, g, render_template, request
 
 from cds.access import AuditAction, AuditOutcome, PendingSignIn, Session
 from cds.errors import BadRequest, LeukoError, SignInFailed, StoreError
@@ -22,7 +21,7 @@ from hooks.cookies import (
     set_sign_in_cookie,
 )
 from hooks.development import PEOPLE, development_session
-from hooks.issuers import load_issuers
+from hooks.issuers import check_sign_in, load_issuers
 from hooks.page_words import WORDS
 from hooks.roles import session_of
 from hooks.smart import SmartClient
@@ -38,8 +37,9 @@ _log = structlog.get_logger(__name__)
 
 
 def sign_in_routes(app: Flask, context: Context) -> None:
-    """Raises ConfigurationError naming what is wrong in the sign-in file."""
+    """Raises ConfigurationError naming what is wrong in the sign-in file, or where people could not sign in safely."""
     settings, store = context.settings, context.store
+    check_sign_in(settings)
     issuers = load_issuers(settings)
     smart = SmartClient(f"{settings.base_url}{CALLBACK}")
 
@@ -63,19 +63,19 @@ def sign_in_routes(app: Flask, context: Context) -> None:
         )
 
     @app.get("/sign-in/start")
-    def start() -> AnyResponse:
+    def start() -> Response:
         """Standalone launch (SMART App Launch 2.2, section 2.0.6)."""
         return begin(request.args.get("iss", ""), None, safe_target(request.args.get("next")))
 
     @app.get("/launch")
-    def launch() -> AnyResponse:
+    def launch() -> Response:
         """EHR launch (SMART App Launch 2.2, section 2.0.5)."""
         handle = request.args.get("launch", "")
         if not handle or len(handle) > _MAX_LAUNCH or not handle.isprintable():
             raise BadRequest("launch is missing or malformed: this address is for EHRs (SMART App Launch)")
         return begin(request.args.get("iss", ""), handle, HOME)
 
-    def begin(iss: str, handle: str | None, target: str) -> AnyResponse:
+    def begin(iss: str, handle: str | None, target: str) -> Response:
         issuer = issuers.get(iss.rstrip("/"))
         if issuer is None or (handle is None and not issuer.standalone):
             # Nothing is fetched: whoever wrote the link chose the address.
@@ -84,12 +84,12 @@ def sign_in_routes(app: Flask, context: Context) -> None:
         address, pending = smart.begin(issuer, handle, target)
         secret = secrets.token_urlsafe(32)
         store.begin_sign_in(secret, pending, utc_now() + timedelta(seconds=SIGN_IN_S))
-        response = redirect(address, 303)
-        set_sign_in_cookie(_flask(response), settings, secret)
+        response = _to(address)
+        set_sign_in_cookie(response, settings, secret)
         return response
 
     @app.get(CALLBACK)
-    def callback() -> AnyResponse:
+    def callback() -> Response:
         secret, state = read_sign_in_cookie(settings), request.args.get("state", "")
         pending = store.take_sign_in(secret, state) if secret and state else None
         if pending is None:
@@ -126,7 +126,7 @@ def sign_in_routes(app: Flask, context: Context) -> None:
         store.open_session(secret, session)
         record(AuditAction.SIGN_IN, session.patient, AuditOutcome.ALLOWED, session=session)
         _log.info("signed in", issuer=urlsplit(session.issuer).netloc or session.issuer)
-        response = _flask(redirect(target, 303))
+        response = _to(target)
         set_session_cookie(response, settings, secret)
         return response
 
@@ -135,19 +135,19 @@ def sign_in_routes(app: Flask, context: Context) -> None:
             store.close_session(secret)
 
     @app.post("/sign-out")
-    def sign_out() -> AnyResponse:
+    def sign_out() -> Response:
         if current_visitor() is not None:
             record(AuditAction.SIGN_OUT, None, AuditOutcome.ALLOWED)
         close()
         g.visitor = g.visitor_session = None
-        response = _flask(redirect("/sign-in?signed-out", 303))
+        response = _to("/sign-in?signed-out")
         clear_session_cookie(response, settings)
         return response
 
     if settings.development_login:
 
         @app.post("/sign-in/development")
-        def development() -> AnyResponse:
+        def development() -> Response:
             session = development_session(request.form, settings, utc_now())
             return opened(session, safe_target(request.form.get("next")))
 
@@ -168,5 +168,5 @@ def safe_target(text: str | None) -> str:
     return HOME if path.startswith(("//", "/sign-in", "/launch", "/sign-out")) else text
 
 
-def _flask(response: AnyResponse) -> Response:
-    return Response.force_type(response)
+def _to(address: str) -> Response:
+    return Response(status=303, headers={"Location": address})

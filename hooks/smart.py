@@ -20,7 +20,7 @@ from authlib.oauth2.rfc7523 import PrivateKeyJWT
 from authlib.oidc.core import CodeIDToken
 from joserfc import jwt
 from joserfc.errors import JoseError
-from joserfc.jwk import ECKey, KeySet, RSAKey
+from joserfc.jwk import ECKey, KeySet, OctKey, OKPKey, RSAKey
 
 from cds.access import PendingSignIn
 from cds.deadline import Deadline
@@ -205,7 +205,7 @@ class SmartClient:
             for jwk in (found if isinstance(found, list) else [])
             if isinstance(jwk, dict) and jwk.get("kty") in ("RSA", "EC") and jwk.get("use", "sig") == "sig"
         ]
-        keys = []
+        keys: list[OctKey | RSAKey | ECKey | OKPKey] = []
         for jwk in usable:
             try:
                 keys.append((RSAKey if jwk["kty"] == "RSA" else ECKey).import_key(jwk))

@@ -71,7 +71,7 @@ def test_nobody_from_elsewhere_gets_in(browser, elsewhere):
 @pytest.mark.parametrize(
     "changes",
     [
-        {"host": "0.0.0.0"},  # noqa: S104 - that it is refused is the point
+        {"host": "0.0.0.0"},
         {"host": "192.0.2.1"},
         {"public_url": "https://leuko.example"},
         {"sign_in": "sign-in.toml"},

@@ -4,8 +4,8 @@ from dataclasses import replace
 import pytest
 
 from cds.values import Cell, ImageReading, ReportState
-from tests.fakes.assessments import assessment, finding, not_analysed
 from hooks.app import create_app
+from tests.fakes.assessments import assessment, finding, not_analysed
 from tests.fakes.feedback import KNOWN, accepted, overridden, shown
 from tests.fakes.signed_in import sign_in
 

@@ -3,9 +3,11 @@
 import re
 from dataclasses import replace
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 
+import hooks.app
 from cds.access import AuditAction
 from cds.errors import UpstreamUnavailable
 from cds.values import Finding, JobState, Pattern, ReportState
@@ -14,6 +16,7 @@ from hooks.page_words import STATES, WORDS, age
 from tests.fakes.assessments import MODEL, READ_AT, assessment, finding, not_analysed, study
 from tests.fakes.signed_in import sign_in
 
+HOOKS = Path(hooks.app.__file__).parent
 NASTY = "<script>alert(1)</script>"
 
 
@@ -259,12 +262,12 @@ def test_what_comes_from_outside_is_shown_as_text(browser, context):
 
 def test_a_page_says_what_the_words_hold_and_all_of_it(browser):
     templates = "".join(
-        open(f"hooks/templates/{name}.html", encoding="utf-8").read()
-        for name in ("base", "sign_in", "worklist", "worklist_rows", "home")
+        (HOOKS / "templates" / f"{name}.html").read_text(encoding="utf-8")
+        for name in ("base", "sign_in", "worklist", "worklist_rows", "home", "error")
     )
     used = set(re.findall(r"words\.(\w+)", templates))
     assert used <= set(WORDS)
-    code = open("hooks/worklist.py", encoding="utf-8").read()
+    code = (HOOKS / "worklist.py").read_text(encoding="utf-8")
     assert set(WORDS) - used <= set(re.findall(r'"(\w+)"', code))
 
 
