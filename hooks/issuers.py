@@ -78,6 +78,20 @@ def load_issuers(settings: Settings) -> dict[str, Issuer]:
     return issuers
 
 
+def public_key(issuer: Issuer) -> dict[str, Any] | None:
+    """The public half of our key there, as a JSON Web Key; None where we have none."""
+    if not isinstance(issuer.secret, RSAKey | ECKey):
+        return None
+    algorithm = "ES384" if isinstance(issuer.secret, ECKey) else "RS384"
+    return {
+        **issuer.secret.as_dict(private=False),
+        "kid": issuer.key_id,
+        "alg": algorithm,
+        "use": "sig",
+        "key_ops": ["verify"],
+    }
+
+
 def check_sign_in(settings: Settings) -> None:
     """Raises ConfigurationError where people would sign in to what cannot be trusted."""
     base = urlsplit(settings.base_url)

@@ -21,7 +21,7 @@ from hooks.cookies import (
     set_sign_in_cookie,
 )
 from hooks.development import PEOPLE, development_session
-from hooks.issuers import check_sign_in, load_issuers
+from hooks.issuers import check_sign_in, load_issuers, public_key
 from hooks.page_words import WORDS
 from hooks.roles import session_of
 from hooks.smart import SmartClient
@@ -61,6 +61,11 @@ def sign_in_routes(app: Flask, context: Context) -> None:
             target=safe_target(request.args.get("next")),
             signed_out="signed-out" in request.args,
         )
+
+    @app.get("/sign-in/jwks.json")
+    def jwks() -> dict[str, object]:
+        """Our public keys, for EHRs that know us by one (SMART App Launch 2.2, "Asymmetric Authentication")."""
+        return {"keys": [key for issuer in issuers.values() if (key := public_key(issuer))]}
 
     @app.get("/sign-in/start")
     def start() -> Response:

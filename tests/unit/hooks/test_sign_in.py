@@ -154,6 +154,11 @@ def test_a_client_with_a_key_of_its_own(site, ehr, tmp_path, key):
     ehr.clients["leukocds"] = Registered(CALLBACK, keys=KeySet([public]))
     browser = site('same_ids = true\nprivate_key_file = "key.pem"\nkey_id = "ours"').test_client()
     assert browser.get(launch(browser, ehr)).status_code == 303
+    # What an EHR fetches of us is enough to know us by, and no more.
+    (published,) = browser.get("/sign-in/jwks.json").json["keys"]
+    assert not {"d", "p", "q"} & set(published)
+    ehr.clients["leukocds"] = Registered(CALLBACK, keys=KeySet([type(key).import_key(published)]))
+    assert browser.get(launch(browser, ehr)).status_code == 303
 
 
 def test_an_unknown_issuer_is_refused_and_nothing_is_fetched(browser, ehr):
