@@ -44,30 +44,48 @@ class WorklistRows:
 
     def worklist(self, query: WorklistQuery) -> WorklistPage:
         """One row for each study: the newest job that asked for it, and its newest reading for the same patient."""
+        state = _state()
         urgent = func.coalesce(
             assessments.c.urgency,
             case((jobs.c.state == JobState.FAILED.value, level(UNREAD)), else_=level(WAITING)),
         )
-        state = _state()
-        wanted = [_newest_job(), *_matching(query, state)]
+        order = (urgent.desc(), jobs.c.created_at, jobs.c.key)
+        # Sorted without their documents, which only the rows of the page are read for.
+        shown = (
+            select(
+                jobs.c.key,
+                assessments.c.key.label("assessment_key"),
+                state.label("work_state"),
+                func.row_number().over(order_by=order).label("place"),
+                func.count().over().label("total"),
+            )
+            .select_from(_joined())
+            .where(_newest_job(), *_matching(query, state))
+            .order_by(*order)
+            .limit(query.limit)
+            .offset(query.offset)
+            .subquery()
+        )
         rows = (
             select(
                 jobs,
                 assessments.c.document,
                 assessments.c.report_state,
                 assessments.c.report_problem,
-                state.label("work_state"),
+                shown.c.work_state,
+                shown.c.total,
             )
-            .select_from(_joined())
-            .where(*wanted)
-            .order_by(urgent.desc(), jobs.c.created_at, jobs.c.key)
-            .limit(query.limit)
-            .offset(query.offset)
+            .select_from(
+                shown.join(jobs, jobs.c.key == shown.c.key).outerjoin(
+                    assessments, assessments.c.key == shown.c.assessment_key
+                )
+            )
+            .order_by(shown.c.place)
         )
-        counted = select(func.count()).select_from(_joined()).where(*wanted)
         with reading(self._engine) as connection:
             found = connection.execute(rows).all()
-            total = connection.scalar(counted) or 0
+        # Beyond the last page there is no row to tell the total.
+        total = found[0].total if found else query.offset
         return WorklistPage(rows=tuple(map(_row, found)), total=total)
 
     def retry_job(self, key: str) -> bool:

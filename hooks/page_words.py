@@ -13,6 +13,7 @@ WORDS: Mapping[str, str] = {
     "reviewer": "reviewer",
     "operator": "operator",
     "one_patient": "one patient",
+    "development_name": "Development login",
     "development": (
         "DEVELOPMENT LOGIN: whoever sits at this machine may be anybody. Never with real patients "
         "(LEUKOCDS_DEVELOPMENT_LOGIN)."
