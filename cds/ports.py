@@ -160,6 +160,10 @@ class VisitorStore(Protocol):
         """Raises StoreError: then nothing may be shown."""
         ...
 
+    def audit_counts(self) -> Mapping[str, int]:
+        """Entries that wait for the FHIR server (`waiting`) and that it refused for good (`set-aside`)."""
+        ...
+
 
 class AuditStore(Protocol):
     """What of the record has yet to reach the FHIR server; and sessions that are over, which a worker deletes."""

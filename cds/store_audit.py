@@ -1,10 +1,10 @@
 """The record of who saw what. Rows are added and never deleted; those for the FHIR server are sent by a worker."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Engine, Row, func, select, update
+from sqlalchemy import Engine, Row, and_, func, select, update
 
 from cds.access import AuditAction, AuditEntry, AuditOutcome
 from cds.store_engine import insert_or_ignore, reading, writing
@@ -67,11 +67,15 @@ class AuditRows:
         refusals = audit_entries.c.refusals + 1
         self._change(entry_id, {"send_at": again, "refusals": refusals, "problem": problem[:500]})
 
-    def audit_set_aside(self) -> int:
-        """Entries that the FHIR server refused for good."""
-        aside = (audit_entries.c.send_at.is_(None), audit_entries.c.sent_at.is_(None))
+    def audit_counts(self) -> Mapping[str, int]:
+        """Entries that wait for the FHIR server, and those that it refused for good."""
+        waits = audit_entries.c.send_at.is_not(None)
+        aside = and_(audit_entries.c.send_at.is_(None), audit_entries.c.sent_at.is_(None))
         with reading(self._engine) as connection:
-            return connection.scalar(select(func.count()).select_from(audit_entries).where(*aside)) or 0
+            return {
+                name: connection.scalar(select(func.count()).select_from(audit_entries).where(which)) or 0
+                for name, which in (("waiting", waits), ("set-aside", aside))
+            }
 
     def _change(self, entry_id: str, values: dict[str, Any]) -> None:
         with writing(self._engine) as connection:

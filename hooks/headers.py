@@ -43,8 +43,8 @@ def is_api() -> bool:
 
 def wants_json() -> bool:
     """Whether a program asks, which can do nothing with a page: a script of our own pages, too."""
-    accepts = request.accept_mimetypes
-    return is_api() or ("application/json" in request.headers.get("Accept", "") and not accepts.accept_html)
+    accepts = request.headers.get("Accept", "")
+    return is_api() or ("application/json" in accepts and "text/html" not in accepts)
 
 
 def is_navigation() -> bool:

@@ -18,7 +18,7 @@ from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
 
 from cds.errors import LeukoError, Unauthenticated, UnknownService
-from cds.ports import AssessmentStore
+from cds.ports import HookStore
 from cds.settings import Settings
 from cds.upstream import tell_failures_to
 from cds.values import utc_now
@@ -64,7 +64,7 @@ def count_upstream_error(server: str, host: str, error: str) -> None:
     UPSTREAM_ERRORS.labels(upstream=server, host=host, error=error).inc()
 
 
-def metrics_routes(app: Flask, settings: Settings, store: AssessmentStore) -> None:
+def metrics_routes(app: Flask, settings: Settings, store: HookStore) -> None:
     """Time every request, count what fails upstream, and answer `GET /metrics`."""
     tell_failures_to(count_upstream_error)
 
@@ -88,7 +88,7 @@ def metrics_routes(app: Flask, settings: Settings, store: AssessmentStore) -> No
         return Response(exposition(store), mimetype="text/plain", content_type=CONTENT_TYPE_PLAIN_0_0_4)
 
 
-def exposition(store: AssessmentStore) -> bytes:
+def exposition(store: HookStore) -> bytes:
     """Everything counted so far, and the jobs as the store has them now."""
     counted = REGISTRY
     if os.environ.get("PROMETHEUS_MULTIPROC_DIR"):
@@ -102,13 +102,14 @@ def exposition(store: AssessmentStore) -> bytes:
 class _Jobs(Collector):
     """The queue is the store's table of jobs, whatever carries the messages; so every process tells the same."""
 
-    def __init__(self, store: AssessmentStore) -> None:
+    def __init__(self, store: HookStore) -> None:
         self._store = store
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
         up = GaugeMetricFamily("leukocds_store_up", "Whether the assessment store answers.")
         try:
             counts, oldest = self._store.job_counts(), self._store.oldest_queued()
+            audit = self._store.audit_counts()
         except LeukoError:
             up.add_metric([], 0)
             yield up
@@ -127,6 +128,14 @@ class _Jobs(Collector):
         yield GaugeMetricFamily(
             "leukocds_oldest_queued_seconds", "Age of the oldest job that waits; 0 when none does.", value=age
         )
+        entries = GaugeMetricFamily(
+            "leukocds_audit_entries",
+            "Audit entries that wait for the FHIR server, and those that it refused for good.",
+            labels=["state"],
+        )
+        for state, count in sorted(audit.items()):
+            entries.add_metric([state], count)
+        yield entries
 
 
 def _check_caller(settings: Settings) -> None:

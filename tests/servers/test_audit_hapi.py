@@ -92,4 +92,4 @@ def test_somebody_whom_the_server_does_not_hold_is_named_by_number(fhir, store):
     assert delivery(store, fhir).deliver() == Delivered(sent=1)
     (found,) = fhir.search("AuditEvent", {"_tag": f"{AUDIT_SYSTEM}|{stranger.id}"})
     assert found["agent"][0]["who"]["identifier"]["value"] == "Practitioner/nobody-here"
-    assert store.audit_set_aside() == 0
+    assert store.audit_counts() == {"waiting": 0, "set-aside": 0}

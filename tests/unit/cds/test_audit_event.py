@@ -24,7 +24,11 @@ def roles(event):
 def test_a_look_says_who_what_whose_when_and_whether():
     event = audit_event(ENTRY, "https://leuko.example")
     AuditEvent.model_validate(event)
-    assert (event["action"], event["outcome"], event["recorded"]) == ("R", "0", "2026-03-04T05:06:07.000+00:00")
+    assert (event["action"], event["outcome"], event["recorded"]) == (
+        "R",
+        "0",
+        "2026-03-04T05:06:07.000+00:00",
+    )
     assert event["agent"][0]["who"] == {"display": "Dr. Test", "reference": "Practitioner/1"}
     assert [entity["what"] for entity in event["entity"]] == [
         {"reference": "Patient/p-1"},
@@ -45,7 +49,9 @@ def test_a_refusal_says_so():
 
 @pytest.mark.parametrize("literal", [True, False])
 @pytest.mark.parametrize("action", list(AuditAction))
-@pytest.mark.parametrize("values", [{}, {"user": None, "name": None, "issuer": None, "patient": None, "address": None}])
+@pytest.mark.parametrize(
+    "values", [{}, {"user": None, "name": None, "issuer": None, "patient": None, "address": None}]
+)
 def test_every_form_is_an_audit_event(action, values, literal):
     event = audit_event(changed(action=action, **values), "https://leuko.example", literal=literal)
     AuditEvent.model_validate(event)
