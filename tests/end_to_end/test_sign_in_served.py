@@ -5,7 +5,7 @@ import re
 import pytest
 import requests
 
-from tests.fakes.authorization_server import AuthorizationServer, Registered
+from tests.fakes.smart_server import AuthorizationServer, Registered
 from tests.fakes.processes import Process, free_port
 
 BROWSER = {"Accept": "text/html"}

@@ -14,7 +14,7 @@ from cds.access import AuditAction, AuditOutcome
 from cds.values import ReportState
 from hooks.app import create_app
 from tests.fakes.assessments import assessment, study
-from tests.fakes.authorization_server import AuthorizationServer, Registered
+from tests.fakes.smart_server import AuthorizationServer, Registered
 from tests.fakes.signed_in import sign_in
 
 BASE = "https://leuko.example"
