@@ -12,10 +12,12 @@ import tenacity
 
 from cds.deadline import Deadline
 from cds.errors import UpstreamError, UpstreamInvalid, UpstreamNotFound
+from cds.identifiers import is_uid
 from cds.multipart import build_related, media_type, parse_related
 from cds.pixels import is_dicom
-from cds.upstream import open_session, send, status_error
-from cds.values import ImageRef, is_uid
+from cds.tls import Tls
+from cds.upstream import Credentials, FixedCredentials, open_session, send, status_error
+from cds.values import ImageRef
 
 _log = logging.getLogger(__name__)
 
@@ -44,8 +46,8 @@ _FAILURE_REASON, _REFERENCED_INSTANCE = "00081197", "00081155"
 class DicomWebArchive:
     """Port `ImageArchive`. Safe to use from several threads.
 
-    base_url: service root. user, password: sent to this archive (HTTP basic) and nowhere else, since no redirect is
-    followed. attempts: tries of one request while the failure is of the kind that may pass.
+    base_url: service root. credentials, or user and password (HTTP basic): sent to this archive and nowhere else, since
+    no redirect is followed. attempts: tries of one request while the failure is of the kind that may pass.
     """
 
     def __init__(
@@ -54,6 +56,8 @@ class DicomWebArchive:
         *,
         user: str = "",
         password: str = "",
+        credentials: Credentials | None = None,
+        tls: Tls | None = None,
         connect_timeout_s: float = 3.0,
         read_timeout_s: float = 20.0,
         max_instance_bytes: int = 256 << 20,
@@ -61,7 +65,8 @@ class DicomWebArchive:
         backoff_s: float = 0.3,
     ) -> None:
         self._base_url = base_url.rstrip("/")
-        self._session = open_session(user=user, password=password, pool_size=16)
+        credentials = credentials or FixedCredentials(user=user, password=password)
+        self._session = open_session(credentials, tls=tls, pool_size=16)
         self._timeouts = {"connect_timeout_s": connect_timeout_s, "read_timeout_s": read_timeout_s}
         self._max_instance_bytes = max_instance_bytes
         self._attempts, self._backoff_s = attempts, backoff_s

@@ -12,9 +12,10 @@ import tenacity
 
 from cds.deadline import Deadline
 from cds.errors import EndpointNotAllowed, UpstreamInvalid, UpstreamUnavailable
+from cds.identifiers import is_reference
 from cds.ports import Resource
-from cds.upstream import json_object, open_session, send, status_error
-from cds.values import is_reference
+from cds.tls import Tls
+from cds.upstream import Credentials, FixedCredentials, json_object, open_session, send, status_error
 
 SERVER = "FHIR server"
 FHIR_JSON = "application/fhir+json"
@@ -32,7 +33,7 @@ _HAPI_COLLISION = "HAPI-0550"
 class HttpFhirServer:
     """The port `cds.ports.FhirServer` over HTTP. May be used by several threads.
 
-    base_url: service base. token: bearer token, sent there only. Raises the UpstreamError that fits; an
+    base_url: service base. token or credentials: sent there only. Raises the UpstreamError that fits; an
     OperationOutcome in the answer contributes its codes to the message.
     """
 
@@ -41,12 +42,14 @@ class HttpFhirServer:
         base_url: str,
         *,
         token: str | None = None,
+        credentials: Credentials | None = None,
+        tls: Tls | None = None,
         connect_timeout_s: float = 3.0,
         read_timeout_s: float = 20.0,
         max_bytes: int = MAX_BYTES,
     ) -> None:
         self._base_url = base_url.rstrip("/")
-        self._session = open_session(token=token)
+        self._session = open_session(credentials or FixedCredentials(token=token), tls=tls)
         self._limits = {
             "connect_timeout_s": connect_timeout_s,
             "read_timeout_s": read_timeout_s,

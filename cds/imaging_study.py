@@ -7,8 +7,9 @@ from typing import Any
 
 from cds.deadline import Deadline
 from cds.errors import UpstreamInvalid
+from cds.identifiers import NAMESPACE, is_reference
 from cds.ports import FhirServer, Resource
-from cds.values import NAMESPACE, ImageRef, is_reference
+from cds.values import ImageRef
 from fhir_profiles.codes import DICOM_UID_SYSTEM
 
 #: Beyond it an ImagingStudy says how many instances there are, not which.

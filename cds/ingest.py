@@ -13,11 +13,12 @@ from pathlib import Path
 
 from cds.deadline import Deadline
 from cds.errors import BadRequest, UnreadableImage, UpstreamError, UpstreamInvalid, UpstreamRefused
+from cds.identifiers import is_reference, is_uid
 from cds.imaging_study import find_imaging_study, register_study, subject_of
 from cds.microscopy import derived_uid, to_dicom
 from cds.pixels import PixelLimits, decode_file, instance_ref, is_dicom
 from cds.ports import FhirServer, ImageArchive, Resource
-from cds.values import ImageRef, RefusedImage, is_reference, is_uid
+from cds.values import ImageRef, RefusedImage
 
 #: One STOW-RS request holds at most so many instances and, save where one alone is larger, so many bytes.
 _BATCH_INSTANCES = 16

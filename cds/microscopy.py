@@ -14,9 +14,9 @@ from pydicom.uid import UID, ExplicitVRLittleEndian, JPEGBaseline8Bit, VLMicrosc
 
 from cds.codestreams import Colour, read_jpeg
 from cds.errors import UnreadableImage
+from cds.identifiers import NAMESPACE
 from cds.image_files import PixelLimits, decode_image, is_plain_jpeg
 from cds.pixels import is_dicom
-from cds.values import NAMESPACE
 
 #: Implementation Class UID of the files we write (PS3.7 annex D.3.3.2), from our own namespace.
 IMPLEMENTATION_CLASS_UID = UID(f"2.25.{uuid.uuid5(NAMESPACE, 'dicom implementation').int}")

@@ -18,8 +18,9 @@ from pydicom.uid import UID, DeflatedExplicitVRLittleEndian
 
 from cds.errors import UnreadableImage
 from cds.frames import decode_frame, frame_header
+from cds.identifiers import is_uid
 from cds.image_files import PixelLimits, check_colour, decode_image
-from cds.values import ImageRef, RefusedImage, SmearImage, is_uid
+from cds.values import ImageRef, RefusedImage, SmearImage
 
 __all__ = ["PixelLimits", "decode_dicom", "decode_file", "instance_ref", "is_dicom"]
 

@@ -5,6 +5,7 @@ from datetime import datetime
 from typing import Any, Protocol
 
 from cds.access import AuditEntry, PendingSignIn, Session
+from cds.agreement import AgreementLine, Looked, WrittenReport
 from cds.deadline import Deadline
 from cds.feedback import Action, Feedback, FeedbackSummary, Receipt, ShownCard
 from cds.values import (
@@ -17,6 +18,7 @@ from cds.values import (
     ReportState,
     SmearImage,
     SmearReading,
+    StoredAssessment,
     StudyRef,
 )
 from cds.worklist import WorklistPage, WorklistQuery
@@ -84,7 +86,7 @@ class SmearReader(Protocol):
 class AssessmentStore(Protocol):
     """Assessments and jobs; the only thing that the two strokes share besides the queue."""
 
-    def latest(self, study_uid: str, model_digest: str) -> Assessment | None:
+    def latest(self, study_uid: str, model_digest: str) -> StoredAssessment | None:
         """The newest assessment of a study by that package, without its cells (`get` has them)."""
         ...
 
@@ -212,6 +214,18 @@ class HookStore(AssessmentStore, VisitorStore, Protocol):
         """What became of the cards shown since then, by topic, pattern and model version."""
         ...
 
+    def agreement(self, since: datetime | None = None) -> tuple[AgreementLine, ...]:
+        """How often signed reports agree with the readings made since then, by pattern and model version."""
+        ...
+
+    def resources_for(self, client: str, keys: Sequence[str]) -> Mapping[str, list[Resource]]:
+        """Of those assessments, the reports (as resources to create) that this client was not handed yet."""
+        ...
+
+    def hand_over(self, client: str, key: str) -> bool:
+        """True for the one answer that may hand that report to that client."""
+        ...
+
 
 class JtiStore(Protocol):
     """Which tokens of CDS clients were used, known to all processes."""
@@ -236,6 +250,30 @@ class WorkerStore(AssessmentStore, Protocol):
         """True for the one sweeper that may send that pending report now; named again after the pause."""
         ...
 
+    def keep_resources(self, key: str, resources: Sequence[Resource]) -> None:
+        """Keep the report of that assessment as resources that a client may create; once."""
+        ...
+
     def report_failed(self, key: str, problem: str, pause: Callable[[int], float]) -> None:
         """Note why a report could not be written; tried again after `pause(number of failures so far)` seconds."""
+        ...
+
+
+class UpkeepStore(Protocol):
+    """What the periodic upkeep of the store needs."""
+
+    def written_reports(self, limit: int) -> list[WrittenReport]:
+        """Written reports to be looked at, those never looked at first."""
+        ...
+
+    def take_written(self, report: WrittenReport, pause_s: float) -> bool:
+        """True for the one worker that may look at that report now."""
+        ...
+
+    def looked_at(self, key: str, looked: Looked, due_at: datetime | None) -> None:
+        """Note what was found. due_at: when to look again; None: never."""
+        ...
+
+    def purge_cards(self, before: datetime, limit: int) -> int:
+        """Delete cards shown before then on which there is no feedback; how many went."""
         ...

@@ -9,7 +9,7 @@ slow to import; only workers import this module. It does not enforce bindings: t
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -51,6 +51,7 @@ _MODELS: dict[str, Any] = {
     "DiagnosticReport": DiagnosticReport,
     "Provenance": Provenance,
 }
+_FOR_CLIENTS = ("Observation", "DiagnosticReport")
 # FHIR R4 dateTime: a time of day needs seconds and a zone.
 _DATE_TIME = re.compile(r"\d{4}(-\d\d(-\d\d(T\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d))?)?)?")
 _LOCATION = re.compile(r"(?:^|/)(DiagnosticReport/[A-Za-z0-9\-.]{1,64})(?:/_history/[^/]+)?$")
@@ -95,6 +96,33 @@ def report_bundle(assessment: Assessment) -> Resource:
         ),
     ]
     return _as_json(Bundle, {"resourceType": "Bundle", "type": "transaction", "entry": entries})
+
+
+def client_resources(assessment: Assessment) -> list[Resource]:
+    """The Observations and, last, the DiagnosticReport as resources that a CDS client creates one by one.
+
+    A client gives them ids of its own, so they refer to one another by business identifier (FHIR R4, References,
+    "logical references"); Device and Provenance stay with us. Raises ValueError when the study has no patient.
+    """
+    entries = [e for e in report_bundle(assessment)["entry"] if "identifier" in e["resource"]]
+    logical = {
+        e["fullUrl"]: {"type": e["resource"]["resourceType"], "identifier": e["resource"]["identifier"][0]}
+        for e in entries
+    }
+    wanted = [e["resource"] for e in entries if e["resource"]["resourceType"] in _FOR_CLIENTS]
+    return [_with_references(resource, logical) for resource in wanted]
+
+
+def _with_references(value: Any, logical: Mapping[str, Resource]) -> Any:
+    if isinstance(value, list):
+        return [_with_references(item, logical) for item in value]
+    if not isinstance(value, dict):
+        return value
+    target = value.get("reference")
+    if isinstance(target, str) and target in logical:
+        rest = {name: item for name, item in value.items() if name != "reference"}
+        return {**logical[target], **rest}
+    return {name: _with_references(item, logical) for name, item in value.items()}
 
 
 def report_reference(response: Resource) -> str:

@@ -5,8 +5,9 @@ from collections.abc import Iterable, Sequence
 from html import escape
 from typing import Any
 
+from cds.identifiers import NAMESPACE
 from cds.ports import Resource
-from cds.values import NAMESPACE, Assessment
+from cds.values import Assessment
 from fhir_profiles.codes import AI_ASSERTED, ASSESSMENT_SYSTEM, DICOM_UID_SYSTEM, UCUM, Code
 
 #: Label of whatever software asserted (FHIR R4, Security Labels).

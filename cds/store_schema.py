@@ -58,9 +58,6 @@ assessments = Table(
     Column("instances", Integer, nullable=False),
     Column("read_at", UtcDateTime, nullable=False),
     Column("seconds", Float, nullable=False),
-    # Everything a card needs, and apart from it the cells: the request stroke never loads those.
-    Column("document", Text, nullable=False),
-    Column("cells", Text, nullable=False),
     Column("report_state", String(16), nullable=False),
     Column("report_reference", Text),
     Column("report_attempts", Integer, nullable=False),
@@ -70,6 +67,10 @@ assessments = Table(
     Column("patient", Text),
     Column("urgency", Integer),
     Column("analysed", Boolean),
+    # Everything a card needs, and apart from it the cells: the request stroke never loads those. They come last, since
+    # SQLite reads all that stands before a column to find it.
+    Column("document", Text, nullable=False),
+    Column("cells", Text, nullable=False),
     Index("ix_assessments_latest", "study_uid", "model_digest", "read_at"),
     Index("ix_assessments_unwritten", "report_state", "report_due_at"),
 )
@@ -221,4 +222,40 @@ audit_entries = Table(
     Column("problem", Text),
     Index("ix_audit_entries_at", "at"),
     Index("ix_audit_entries_send_at", "send_at"),
+)
+
+report_resources = Table(
+    "report_resources",
+    metadata,
+    Column("assessment_key", String(36), primary_key=True),
+    # JSON: the resources of the report, in the order in which a client creates them.
+    Column("resources", Text, nullable=False),
+)
+
+client_reports = Table(
+    "client_reports",
+    metadata,
+    # Issuer and tenant of the client whose EHR was handed the report.
+    Column("client", Text, primary_key=True),
+    Column("assessment_key", String(36), primary_key=True),
+    Column("handed_at", UtcDateTime, nullable=False),
+)
+
+signed_reports = Table(
+    "signed_reports",
+    metadata,
+    Column("assessment_key", String(36), primary_key=True),
+    # What we found (None: not analysed), and by which model; so that counting needs no document.
+    Column("pattern", String(16)),
+    Column("model_name", Text, nullable=False),
+    Column("model_version", Text, nullable=False),
+    Column("read_at", UtcDateTime, nullable=False),
+    Column("fate", String(16), nullable=False),
+    # DiagnosticReport.status as it was read, and the pattern that a signed report concludes.
+    Column("status", String(32)),
+    Column("conclusion", String(16)),
+    Column("looked_at", UtcDateTime),
+    # When to look again; None: no more.
+    Column("due_at", UtcDateTime),
+    Index("ix_signed_reports_due_at", "due_at"),
 )

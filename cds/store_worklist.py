@@ -19,10 +19,11 @@ from sqlalchemy import (
     update,
 )
 
+from cds.agreement import Fate
 from cds.store_codec import decode_assessment
 from cds.store_engine import reading, writing
 from cds.store_jobs import job_of
-from cds.store_schema import assessments, jobs
+from cds.store_schema import assessments, jobs, signed_reports
 from cds.urgency import UNREAD, WAITING, level
 from cds.values import JobState, ReportState
 from cds.worklist import WorklistPage, WorklistQuery, WorklistRow, WorkState
@@ -32,8 +33,11 @@ UNSIGNED, SIGNED = "unsigned", "signed"
 
 def signed_state(assessment_key: ColumnElement[str]) -> ColumnElement[str]:
     """Whether a clinician has signed the reading of that key: `SIGNED` or `UNSIGNED`, as SQL. The one place to join
-    the reviews to the worklist; without reviews nothing is signed."""
-    return case((assessment_key.is_(None), literal(UNSIGNED)), else_=literal(UNSIGNED))
+    the reviews to the worklist; so far it knows of reports that were signed on the FHIR server."""
+    signed = exists().where(
+        signed_reports.c.assessment_key == assessment_key, signed_reports.c.fate == Fate.SIGNED.value
+    )
+    return case((signed, literal(SIGNED)), else_=literal(UNSIGNED))
 
 
 class WorklistRows:

@@ -4,11 +4,12 @@ import json
 import time
 import traceback
 import uuid
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import structlog
-from flask import Flask, Response, request
+from flask import Flask, Response, g, request
 from werkzeug.exceptions import HTTPException
 
 from cds.errors import (
@@ -30,9 +31,11 @@ from cds.errors import (
     UpstreamUnavailable,
 )
 from cds.settings import PREFIX, Settings
-from hooks.authentication import require_client
-from hooks.cds_requests import parse_request
+from hooks.authentication import Caller, require_client
+from hooks.cds_requests import HookRequest, parse_request
+from hooks.client_reports import hand_over
 from hooks.context import Context
+from hooks.ehr_profile import Profile
 from hooks.feedback import feedback_routes
 from hooks.headers import (
     add_headers,
@@ -44,14 +47,16 @@ from hooks.headers import (
     wants_json,
 )
 from hooks.health import health_routes
-from hooks.limits import HeaderTooLarge, Limits, client
+from hooks.hygiene import remember
+from hooks.limits import HeaderTooLarge, Limits, caller_profile, client
 from hooks.metrics import count_cards, count_prefetch, metrics_routes
 from hooks.outgoing import checked_discovery, checked_response
 from hooks.pages import error_page, page_routes
-from hooks.prefetch import spared
+from hooks.prefetch import adapted, spared
 from hooks.services import SERVICE_ID, answer, discovery
 from hooks.sign_in import sign_in_address, sign_in_routes
 from hooks.visitors import guard_pages
+from hooks.well_known import well_known_routes
 from hooks.worklist import worklist_routes
 
 _log = structlog.get_logger(__name__)
@@ -86,7 +91,7 @@ def create_app(context: Context) -> Flask:
 
     @app.get("/cds-services")
     def discover() -> Response:
-        document = discovery(context.settings)
+        document = discovery(context.settings, caller_profile(context.open_profile))
         return _json(checked_discovery(document) if context.settings.check_answers else document)
 
     @app.post("/cds-services/<service_id>")
@@ -96,11 +101,10 @@ def create_app(context: Context) -> Flask:
         if request.mimetype != "application/json":
             return _outcome(415, "not-supported", "The Content-Type must be application/json.")
         began = time.perf_counter()
-        hook_request = parse_request(request.get_data())
+        profile = caller_profile(context.open_profile)
+        hook_request = _hook_request(profile)
         count_prefetch(client(), spared(hook_request))
-        cards: dict[str, Any] = answer(hook_request, context)
-        if context.settings.check_answers:
-            cards = checked_response(cards)
+        cards = _answered(hook_request, profile, context)
         count_cards(cards)
         _log.info(
             "hook answered",
@@ -115,13 +119,39 @@ def create_app(context: Context) -> Flask:
     page_routes(app, context)
     worklist_routes(app, context)
     health_routes(app, context)
+    well_known_routes(app, context)
     _handle_errors(app, context.settings)
     return app
 
 
+def _hook_request(profile: Profile) -> HookRequest:
+    """The request as that kind of EHR means it. Raises BadRequest, also for a hook that it is not offered."""
+    parsed = replace(parse_request(request.get_data()), issuer=client())
+    if parsed.hook not in profile.hooks:
+        raise BadRequest(f"hook is not offered to this client, which is offered {', '.join(profile.hooks)}.")
+    return adapted(parsed, profile)
+
+
+def _answered(hook_request: HookRequest, profile: Profile, context: Context) -> dict[str, Any]:
+    """The answer that leaves. What was shown and handed over is remembered after the last check: an answer that does
+    not pass it was seen by nobody."""
+    caller: Caller | None = g.get("client")
+    account = caller.account if caller is not None else None
+    answered = answer(hook_request, context, profile, account)
+    response = answered.response
+    if context.settings.check_answers:
+        response = checked_response(
+            response, system_actions=profile.system_actions, max_summary=profile.max_summary
+        )
+    if account is not None:
+        response = hand_over(response, answered.reports, account, context)
+    remember(answered.offers, SERVICE_ID, hook_request, context)
+    return response
+
+
 def _guard(app: Flask, context: Context) -> None:
     """What happens before any handler, in this order, and to every answer."""
-    limits = Limits(context.settings)
+    limits = Limits(context.settings, context.open_profile)
     app.before_request(start_correlation)
     app.teardown_request(end_correlation)
     metrics_routes(app, context.settings, context.store)

@@ -4,27 +4,39 @@ Both functions are called in the process that will do the work, after any fork: 
 """
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from datetime import timedelta
 from pathlib import Path
 
 import structlog
 
 from cds.allowlist import AllowList
-from cds.dicomweb import DicomWebArchive
+from cds.archives import Archive
 from cds.errors import ConfigurationError, LeukoError
-from cds.fhir_client import HttpFhirServer
 from cds.ports import FhirServer, ImageArchive, SmearReader
 from cds.settings import Settings
 from cds.store import SqlAssessmentStore
+from cds.tls import Tls
+from cds.upstream import FixedCredentials
 from cds.values import ModelIdentity, StudyRef
 from hooks.audit_delivery import AuditDelivery
 from hooks.authentication import Authenticator
 from hooks.context import Context
+from hooks.ehr_profile import open_profile
 from hooks.lease import Flag
 from hooks.next_steps import NextSteps, bundled_next_steps, load_next_steps
+from hooks.outbound import (
+    archives,
+    fhir_server,
+    open_archive,
+    own_fhir_server,
+    signing_keys,
+    stranger,
+)
 from hooks.recovery import Sweeper
 from hooks.stroke import WorkerParts
 from hooks.tasks import TaskQueue
+from hooks.upkeep import Upkeep
 from models.package import bundled_package, load_identity
 
 _log = structlog.get_logger(__name__)
@@ -37,12 +49,12 @@ def context(settings: Settings, worker_alive: Callable[[], bool] | None = None) 
     """
     store = open_store(settings)
     queue = TaskQueue(settings)
-    allow_list = AllowList.from_settings(settings)
+    tls, allow_list = Tls.from_settings(settings), _allow_list(settings, archives(settings))
     model = model_identity(settings)
 
-    def fhir_server(url: str, token: str | None) -> FhirServer:
-        # Never our own token: the address comes from whoever sent the hook.
-        return _fhir_server(settings, allow_list.check(url), token)
+    def hooks_server(url: str, token: str | None) -> FhirServer:
+        # Never our own credentials: the address comes from whoever sent the hook.
+        return fhir_server(settings, allow_list.check(url), FixedCredentials(token=token), tls)
 
     def ready() -> Mapping[str, str]:
         parts = {"store": _says(store.check), "broker": _says(queue.check), "model": "ok"}
@@ -56,24 +68,25 @@ def context(settings: Settings, worker_alive: Callable[[], bool] | None = None) 
         model=model,
         next_steps=next_steps(settings),
         submit=queue.submit_study,
-        fhir_server=fhir_server,
+        fhir_server=hooks_server,
         allow_list=allow_list,
         authenticator=Authenticator.from_settings(settings, store) if settings.clients else None,
         ready=ready,
+        open_profile=open_profile(settings),
+        signing_keys=signing_keys(settings),
     )
 
 
 def worker_parts(settings: Settings, stopping: Flag) -> WorkerParts:
     """Collaborators of the worker stroke. The model package is loaded when the first study is read."""
-    allow_list = AllowList.from_settings(settings)
+    known, tls = archives(settings), Tls.from_settings(settings)
+    allow_list = _allow_list(settings, known)
     return WorkerParts(
         settings=settings,
         store=open_store(settings),
-        archive=lambda study: archive_of(study, settings, allow_list),
+        archive=lambda study: archive_of(study, settings, allow_list, known, tls),
         reader=_once_a_thread(lambda: load_reader(settings)),
-        fhir=_fhir_server(settings, settings.fhir_url, settings.fhir_token or None)
-        if settings.fhir_url
-        else None,
+        fhir=report_server(settings),
         submit_report=TaskQueue(settings).submit_report,
         stopping=stopping,
     )
@@ -93,16 +106,29 @@ def sweeper(settings: Settings, store: SqlAssessmentStore) -> Sweeper:
 
 
 def audit_delivery(settings: Settings, store: SqlAssessmentStore) -> AuditDelivery:
-    fhir = (
-        _fhir_server(settings, settings.fhir_url, settings.fhir_token or None) if settings.fhir_url else None
-    )
     return AuditDelivery(
         store,
-        fhir,
+        report_server(settings),
         site=settings.base_url,
         session_idle_s=60.0 * settings.session_idle_min,
         tick_s=min(5.0, settings.sweep_interval_s),
     )
+
+
+def upkeep(settings: Settings, store: SqlAssessmentStore) -> Upkeep:
+    return Upkeep(
+        store,
+        report_server(settings),
+        interval_s=settings.follow_reports_s,
+        read_timeout_s=settings.read_timeout_s,
+        follow_for=timedelta(days=settings.follow_reports_days),
+        keep_cards=timedelta(days=settings.keep_cards_days),
+    )
+
+
+def report_server(settings: Settings) -> FhirServer | None:
+    """Where reports go, with our own credentials; None: nowhere."""
+    return own_fhir_server(settings) if settings.fhir_url else None
 
 
 def open_store(settings: Settings) -> SqlAssessmentStore:
@@ -132,32 +158,26 @@ def load_reader(settings: Settings) -> SmearReader:
     return reader
 
 
-def archive_of(study: StudyRef, settings: Settings, allow_list: AllowList) -> ImageArchive:
-    """The archive that the study names, or the configured one. The address is checked here again: between the hook
-    and now it lay in the store. Raises EndpointNotAllowed, ConfigurationError."""
-    configured = allow_list.check(settings.archive_url) if settings.archive_url else None
-    url = allow_list.check(study.archive_url) if study.archive_url else configured
-    if url is None:
-        raise ConfigurationError("the study names no image archive and LEUKOCDS_ARCHIVE_URL is not set")
-    known = url == configured
-    return DicomWebArchive(
-        url,
-        # Our credentials are for our archive alone.
-        user=settings.archive_user if known else "",
-        password=settings.archive_password if known else "",
-        connect_timeout_s=settings.connect_timeout_s,
-        read_timeout_s=settings.read_timeout_s,
-        max_instance_bytes=settings.max_instance_mb * 1024 * 1024,
-    )
+def archive_of(
+    study: StudyRef, settings: Settings, allow_list: AllowList, known: Sequence[Archive], tls: Tls
+) -> ImageArchive:
+    """The archive that the study names, or the first of the `known`. The address is checked here again: between the
+    hook and now it lay in the store. Raises EndpointNotAllowed, ConfigurationError."""
+    if study.archive_url:
+        url = allow_list.check(study.archive_url)
+        # Credentials are for the address that they were configured for, and no other.
+        archive = next((a for a in known if a.url == url), None) or stranger(url, settings, tls)
+    elif known:
+        archive = known[0]
+    else:
+        raise ConfigurationError(
+            "the study names no image archive, and neither LEUKOCDS_ARCHIVE_URL nor LEUKOCDS_ARCHIVES is set"
+        )
+    return open_archive(archive, settings)
 
 
-def _fhir_server(settings: Settings, url: str, token: str | None) -> FhirServer:
-    return HttpFhirServer(
-        url,
-        token=token,
-        connect_timeout_s=settings.connect_timeout_s,
-        read_timeout_s=settings.read_timeout_s,
-    )
+def _allow_list(settings: Settings, known: Sequence[Archive]) -> AllowList:
+    return AllowList.from_settings(settings, (archive.url for archive in known))
 
 
 def _package_folder(settings: Settings) -> Path:

@@ -6,8 +6,8 @@ from datetime import datetime, timedelta
 
 from cds.access import Session
 from cds.errors import BadRequest, NotAllowed
+from cds.identifiers import is_reference
 from cds.settings import Settings
-from cds.values import is_reference
 from hooks.headers import from_this_machine
 
 ISSUER = "development"

@@ -9,7 +9,7 @@ from celery import Celery, signals
 from celery.worker import WorkController, state
 
 from cds.settings import Settings
-from hooks.bootstrap import audit_delivery, open_store, sweeper, worker_parts
+from hooks.bootstrap import audit_delivery, open_store, sweeper, upkeep, worker_parts
 from hooks.lease import Flag
 from hooks.stroke import WorkerParts
 from hooks.tasks import TaskQueue, create_celery
@@ -33,6 +33,7 @@ class EmbeddedWorker:
         self._queue = TaskQueue(settings)
         self._sweeper = sweeper(settings, self._store)
         self._audit = audit_delivery(settings, self._store)
+        self._upkeep = upkeep(settings, self._store)
         self._thread = threading.Thread(target=self._run, name="worker", daemon=True)
 
     def start(self) -> None:
@@ -41,6 +42,7 @@ class EmbeddedWorker:
         self._thread.start()
         self._sweeper.start()
         self._audit.start()
+        self._upkeep.start()
 
     def alive(self) -> bool:
         return self._thread.is_alive()
@@ -52,6 +54,7 @@ class EmbeddedWorker:
         self._wake()
         self._sweeper.stop()
         self._audit.stop()
+        self._upkeep.stop(1.0)  # what it reads may be read again
         self._thread.join(timeout_s)
         self._store.close()
 

@@ -73,10 +73,13 @@ def preflight() -> Response | None:
 
 def correlate() -> None:
     """Put the correlation id on every log line of this request: `hookInstance` where the body has one, for it stands
-    in the EHR's logs too, else a random one."""
-    body = request.get_data(cache=True) if request.method == "POST" and is_api() else b""
-    match = _HOOK_INSTANCE.search(body)
-    _bind(match[1].decode().lower() if match else str(uuid.uuid4()))
+    in the EHR's logs too, else the random one that it has."""
+    if (
+        request.method == "POST"
+        and is_api()
+        and (match := _HOOK_INSTANCE.search(request.get_data(cache=True)))
+    ):
+        _bind(match[1].decode().lower())
 
 
 def start_correlation() -> None:
@@ -98,18 +101,24 @@ def add_headers(app: Flask, settings: Settings) -> None:
     if urlsplit(settings.base_url).scheme == "https":
         security["Strict-Transport-Security"] = "max-age=31536000"
     origins, ancestors = settings.cors_origins, settings.frame_ancestors
-    page_policy = _PAGE_POLICY.format(" ".join(ancestors) or "'none'")
+    if not ancestors:
+        security["X-Frame-Options"] = "DENY"
+    page_security = {
+        **security,
+        "Content-Security-Policy": _PAGE_POLICY.format(" ".join(ancestors) or "'none'"),
+        # A form that says nothing of where it comes from would be taken for another site's.
+        "Referrer-Policy": "same-origin",
+    }
 
     @app.after_request
     def add(response: Response) -> Response:
-        if response.mimetype == "text/html":
-            response.headers.setdefault("Content-Security-Policy", page_policy)
-            # A form that says nothing of where it comes from would be taken for another site's.
-            response.headers.setdefault("Referrer-Policy", "same-origin")
-        if not ancestors:
-            response.headers.setdefault("X-Frame-Options", "DENY")
-        for name, value in security.items():
-            response.headers.setdefault(name, value)
+        headers = response.headers
+        ours = page_security if response.mimetype == "text/html" else security
+        if any(name in headers for name in ours):  # a page that has its own
+            for name, value in ours.items():
+                headers.setdefault(name, value)
+        else:
+            headers.extend(ours)
         if response.status_code == 503:
             response.headers.setdefault("Retry-After", "5")
         if "correlation_id" in g:

@@ -11,10 +11,9 @@ from urllib.parse import urlsplit
 from joserfc.errors import JoseError
 from joserfc.jwk import ECKey, RSAKey, import_key
 
-from cds.allowlist import is_loopback
+from cds.allowlist import is_loopback, why_not_confidential
 from cds.errors import ConfigurationError
 from cds.settings import PREFIX, Settings
-from hooks.clients import unfit_address
 
 VARIABLE = f"{PREFIX}SIGN_IN"
 #: Least privilege: who it is, and which patient. We read nothing with the EHR's token.
@@ -130,7 +129,7 @@ def _document(path: Path) -> dict[str, Any]:
 def _issuer(where: str, table: Mapping[str, Any], settings: Settings, folder: Path) -> Issuer:
     _check_shape(where, table)
     iss = table["iss"].rstrip("/")
-    if (problem := unfit_address(iss)) or "?" in iss:
+    if (problem := why_not_confidential(iss)) or "?" in iss:
         raise _wrong(where, f"iss: {problem or 'must have no query'}")
     lists = {name: tuple(table.get(name, ())) for name in _LISTS}
     for name in ("launch_scopes", "standalone_scopes"):

@@ -17,6 +17,7 @@ from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
 
+from cds.agreement import AgreementLine
 from cds.errors import LeukoError, Unauthenticated, UnknownService
 from cds.ports import HookStore
 from cds.settings import Settings
@@ -110,6 +111,7 @@ class _Jobs(Collector):
         try:
             counts, oldest = self._store.job_counts(), self._store.oldest_queued()
             audit = self._store.audit_counts()
+            agreement = self._store.agreement()
         except LeukoError:
             up.add_metric([], 0)
             yield up
@@ -136,6 +138,37 @@ class _Jobs(Collector):
         for state, count in sorted(audit.items()):
             entries.add_metric([state], count)
         yield entries
+        yield from _signed(agreement)
+
+
+def _signed(lines: Iterable[AgreementLine]) -> Iterator[GaugeMetricFamily]:
+    by = ["pattern", "model", "version"]
+    reports = GaugeMetricFamily(
+        "leukocds_reports_followed",
+        "Written reports by what became of them: open, agreed, disagreed, uncoded (signed), withdrawn.",
+        labels=[*by, "result"],
+    )
+    share = GaugeMetricFamily(
+        "leukocds_signed_agreement",
+        "Share of signed reports with a coded conclusion that agree with the reading, and its 95 % interval (Wilson).",
+        labels=[*by, "bound"],
+    )
+    for line in lines:
+        group = [line.pattern or "not-analysed", line.model_name, line.model_version]
+        results = {
+            "open": line.reports - line.signed - line.withdrawn,
+            "agreed": line.agreed,
+            "disagreed": line.coded - line.agreed,
+            "uncoded": line.signed - line.coded,
+            "withdrawn": line.withdrawn,
+        }
+        for result, count in results.items():
+            reports.add_metric([*group, result], count)
+        if line.share is not None and line.interval is not None:
+            for bound, value in zip(("share", "low", "high"), (line.share, *line.interval), strict=True):
+                share.add_metric([*group, bound], value)
+    yield reports
+    yield share
 
 
 def _check_caller(settings: Settings) -> None:

@@ -15,7 +15,7 @@ from cds.report_text import cell_name, percent
 from cds.values import Assessment, Cell, Finding, NotAnalysed, ReportState, wilson_interval
 from hooks.cards import WHAT_TO_DO, indicator
 from hooks.context import Context
-from hooks.feedback_table import NOTE, parse_since, table, unknown
+from hooks.feedback_table import AGREEMENT_NOTE, NOTE, agreement_table, parse_since, table, unknown
 from hooks.services import SERVICE_ID
 from hooks.visitors import any_visitor, visitor_for
 from hooks.wording import (
@@ -89,6 +89,8 @@ def page_routes(app: Flask, context: Context) -> None:
             rows=table(summary),
             unknown=unknown(summary),
             note=NOTE,
+            agreement=agreement_table(context.store.agreement(since)),
+            agreement_note=AGREEMENT_NOTE,
             since=f"{since:%Y-%m-%d %H:%M} UTC" if since else None,
         )
 

@@ -20,6 +20,7 @@ from hooks.bootstrap import context, model_identity, next_steps, open_store
 from hooks.clients import check_door
 from hooks.embedded import EmbeddedWorker
 from hooks.issuers import check_sign_in
+from hooks.outbound import check_outbound
 
 _log = structlog.get_logger(__name__)
 
@@ -38,6 +39,7 @@ def run(settings: Settings) -> None:
     check_door(settings)
     check_sign_in(settings)
     _check_address(settings)
+    check_outbound(settings)
     if settings.embedded and settings.web_processes > 1:
         raise ConfigurationError(
             "LEUKOCDS_WEB_PROCESSES is above 1 with the embedded broker, which lives in one process only: "

@@ -9,6 +9,7 @@ from flask import Flask, Response, g, render_template, request
 
 from cds.access import AuditAction, AuditOutcome, PendingSignIn, Session
 from cds.errors import BadRequest, LeukoError, SignInFailed, StoreError
+from cds.tls import Tls
 from cds.values import utc_now
 from hooks.context import Context
 from hooks.cookies import (
@@ -41,7 +42,7 @@ def sign_in_routes(app: Flask, context: Context) -> None:
     settings, store = context.settings, context.store
     check_sign_in(settings)
     issuers = load_issuers(settings)
-    smart = SmartClient(f"{settings.base_url}{CALLBACK}")
+    smart = SmartClient(f"{settings.base_url}{CALLBACK}", Tls.from_settings(settings))
 
     @app.context_processor
     def frame() -> dict[str, object]:

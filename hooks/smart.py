@@ -11,10 +11,11 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
+from urllib.parse import urlencode
 
 import requests
 from authlib.common.errors import AuthlibBaseError
-from authlib.integrations.requests_client.oauth2_session import OAuth2ClientAuth
+from authlib.oauth2.auth import ClientAuth
 from authlib.oauth2.client import OAuth2Client
 from authlib.oauth2.rfc7523 import PrivateKeyJWT
 from authlib.oidc.core import CodeIDToken
@@ -23,10 +24,11 @@ from joserfc.errors import JoseError
 from joserfc.jwk import ECKey, KeySet, OctKey, OKPKey, RSAKey
 
 from cds.access import PendingSignIn
+from cds.allowlist import why_not_confidential
 from cds.deadline import Deadline
 from cds.errors import SignInFailed
-from cds.upstream import json_object, open_session, send
-from hooks.clients import unfit_address
+from cds.tls import Tls
+from cds.upstream import Session, json_object, open_session, send
 from hooks.issuers import Issuer
 
 #: Algorithms of id_tokens: each with a key pair. `none` and shared secrets are none of them.
@@ -65,12 +67,14 @@ class _Configuration:
 class SmartClient:
     """Our side of a sign-in at any of the configured issuers. Safe for threads.
 
-    redirect_uri: our address that they send the browser back to. clock: seconds since 1970.
+    redirect_uri: our address that they send the browser back to. tls: whom we trust. clock: seconds since 1970.
     """
 
-    def __init__(self, redirect_uri: str, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self, redirect_uri: str, tls: Tls | None = None, clock: Callable[[], float] = time.time
+    ) -> None:
         self._redirect_uri, self._clock = redirect_uri, clock
-        self._session = open_session()
+        self._session = open_session(tls=tls)
         self._known: dict[str, _Configuration] = {}
         self._lock = threading.Lock()
 
@@ -169,7 +173,7 @@ class SmartClient:
         method = "none" if issuer.secret is None else "client_secret_basic"
         if isinstance(issuer.secret, RSAKey | ECKey):
             method = PrivateKeyJWT.name
-        client = _Client(
+        client = OAuth2Client(
             _Exchange(self._session),
             client_id=issuer.client_id,
             client_secret=issuer.secret,
@@ -220,22 +224,21 @@ class SmartClient:
         return json_object(response, server=_SERVER)
 
 
-class _Client(OAuth2Client):  # type: ignore[misc]
-    client_auth_class = OAuth2ClientAuth
-
-
 class _Exchange:
     """What Authlib takes for a session of `requests`: under our time-outs, our limits, and without redirects."""
 
-    def __init__(self, session: requests.Session) -> None:
+    def __init__(self, session: Session) -> None:
         self._session = session
 
-    def post(self, url: str, **kwargs: Any) -> requests.Response:
+    def post(
+        self, url: str, *, data: Mapping[str, str], headers: Mapping[str, str], auth: ClientAuth
+    ) -> requests.Response:
+        url, headers, body = auth.prepare("POST", url, dict(headers), urlencode(data))
         # An OAuth error is an answer (RFC 6749, section 5.2).
-        return _send(self._session, "POST", url, accept_statuses=(400, 401), **kwargs)
+        return _send(self._session, "POST", url, accept_statuses=(400, 401), headers=headers, data=body)
 
 
-def _send(session: requests.Session, method: str, url: str, **kwargs: Any) -> requests.Response:
+def _send(session: Session, method: str, url: str, **kwargs: Any) -> requests.Response:
     return send(
         session,
         method,
@@ -254,7 +257,7 @@ def _read_configuration(document: Mapping[str, Any], now: float) -> _Configurati
     values = {}
     for name in ("issuer", "authorization_endpoint", "token_endpoint", "jwks_uri"):
         value = document.get(name)
-        if not isinstance(value, str) or unfit_address(value):
+        if not isinstance(value, str) or why_not_confidential(value):
             raise SignInFailed(f"the EHR's smart-configuration has no usable {name}")
         values[name] = value
     methods = document.get("code_challenge_methods_supported")

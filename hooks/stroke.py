@@ -17,6 +17,7 @@ from cds.errors import ClaimLost, LeukoError, PackageError, StoreError, Upstream
 from cds.pipeline import assess_study, write_back
 from cds.pixels import PixelLimits
 from cds.ports import FhirServer, ImageArchive, SmearReader, WorkerStore
+from cds.report import client_resources
 from cds.settings import Settings
 from cds.values import Assessment, Job, ReportState, StudyRef
 from hooks.lease import Flag, Lease, WorkerStopping
@@ -136,6 +137,8 @@ def _read(parts: WorkerParts, job: Job, owner: str) -> None:
             store.fail(job.key, owner, f"internal error ({type(error).__name__})")
             return
         pending = parts.fhir is not None and assessment.study.patient is not None
+        if assessment.study.patient is not None:
+            _keep_resources(store, assessment)
         saved = store.save(assessment, ReportState.PENDING if pending else ReportState.NOT_CONFIGURED)
         store.finish(job.key, owner, assessment.key)
     _log.info("study read", assessment=assessment.key, seconds=round(assessment.seconds, 2), new=saved)
@@ -180,6 +183,17 @@ def _give_back(parts: WorkerParts, job: Job, owner: str, error: LeukoError) -> N
             "job will be tried again", attempt=job.attempts, pause_s=round(pause, 1), reason=str(error)
         )
         store.release(job.key, owner, str(error), pause_s=pause)
+
+
+def _keep_resources(store: WorkerStore, assessment: Assessment) -> None:
+    """For clients that create the report themselves; built here, where fhir.resources is loaded. Before the reading is
+    saved: whoever finds it finds these too. Raises StoreError."""
+    try:
+        resources = client_resources(assessment)
+    except Exception:  # noqa: BLE001 - logged; the reading itself must not be lost for it
+        _log.exception("report cannot be made for clients: bug", assessment=assessment.key)
+        return
+    store.keep_resources(assessment.key, resources)
 
 
 def _submit_report(parts: WorkerParts, assessment_key: str) -> None:

@@ -18,9 +18,10 @@ from flask import Flask, current_app, g, request
 from cds.access import AuditAction, AuditEntry, AuditOutcome, Session
 from cds.allowlist import is_loopback
 from cds.errors import NotAllowed, SignInNeeded
+from cds.identifiers import derived_uuid
 from cds.ports import VisitorStore
 from cds.settings import Settings
-from cds.values import derived_uuid, utc_now
+from cds.values import utc_now
 from hooks.cookies import read_session_cookie
 from hooks.headers import is_api
 

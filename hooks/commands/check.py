@@ -98,8 +98,23 @@ def parts(settings: Settings) -> Iterator[Part]:
             f"check {PREFIX}MODEL_PACKAGE; a package is a folder with card.json and its weights",
         ),
         ("next steps", _next_steps, f"correct the file that {PREFIX}NEXT_STEPS names, or unset it"),
-        ("FHIR server", _fhir, f"check {PREFIX}FHIR_URL and {PREFIX}FHIR_TOKEN, and that the server runs"),
-        ("archive", _archive, f"check {PREFIX}ARCHIVE_URL, _USER and _PASSWORD, and that the archive runs"),
+        ("certificates", _tls, f"check {PREFIX}CA_BUNDLE, _CLIENT_CERTIFICATE and _CLIENT_KEY"),
+        (
+            "our token",
+            _token,
+            f"check {PREFIX}FHIR_CLIENT_ID, _FHIR_TOKEN_URL, _FHIR_SCOPES and _SIGNING_KEY, and that the authorization "
+            "server knows our key (`leukocds keys --ours`)",
+        ),
+        (
+            "FHIR server",
+            _fhir,
+            f"check {PREFIX}FHIR_URL and our login (_FHIR_TOKEN or _FHIR_CLIENT_ID), and that the server runs",
+        ),
+        (
+            "archive",
+            _archive,
+            f"check {PREFIX}ARCHIVE_URL, _USER and _PASSWORD or {PREFIX}ARCHIVES, and that the archive runs",
+        ),
         (
             "door",
             _door,
@@ -170,28 +185,63 @@ def _next_steps(settings: Settings) -> str:
     return ", ".join(f"{name} {len(orders)}" for name, orders in steps.items() if orders)
 
 
+def _tls(settings: Settings) -> str:
+    from cds.tls import Tls, has_ended
+
+    says, ends = Tls.from_settings(settings).describe()
+    if has_ended(ends):
+        raise _Wrong(f"{says}: it has expired, have it renewed")
+    return says
+
+
+def _token(settings: Settings) -> str:
+    """A token is fetched as the worker does, and what it is good for compared with what was asked."""
+    from cds.oauth import ClientCredentials
+    from hooks.outbound import fhir_credentials
+
+    credentials = fhir_credentials(settings)
+    if not isinstance(credentials, ClientCredentials):
+        return NOT_CONFIGURED
+    token = credentials.fetch()
+    if token.scopes is not None and (lacking := set(settings.fhir_scopes.split()) - token.scopes):
+        raise _Wrong(
+            f"{settings.fhir_client_id} gets a token, but without {', '.join(sorted(lacking))}; granted: "
+            f"{' '.join(sorted(token.scopes)) or 'nothing'}"
+        )
+    return f"{settings.fhir_client_id} gets one, for {token.lifetime_s:g} s"
+
+
 def _fhir(settings: Settings) -> str:
     if not settings.fhir_url:
         return NOT_CONFIGURED
+    from cds.imaging_study import find_imaging_study
     from hooks.commands.upstreams import fhir_of
 
-    statement = fhir_of(settings).capabilities()
+    fhir = fhir_of(settings)
+    statement = fhir.capabilities()
     version = str(statement.get("fhirVersion", ""))
     if not version.startswith("4.0"):
         raise _Wrong(
             f"{settings.fhir_url} speaks FHIR {version or 'of no stated version'}; R4 (4.0) is needed"
         )
     software = statement.get("software", {}).get("name", "a server that does not name itself")
+    # Everybody may read a CapabilityStatement; whether our credentials are good shows here.
+    find_imaging_study(fhir, _UNKNOWN_STUDY)
     return f"{settings.fhir_url} answers: {software}, FHIR {version}"
 
 
 def _archive(settings: Settings) -> str:
-    if not settings.archive_url:
-        return NOT_CONFIGURED
-    from hooks.commands.upstreams import archive_of
+    from hooks.outbound import archives, open_archive
 
-    archive_of(settings).instances(_UNKNOWN_STUDY)
-    return f"{settings.archive_url} answers QIDO-RS"
+    known = archives(settings)
+    if not known:
+        return NOT_CONFIGURED
+    for archive in known:
+        try:
+            open_archive(archive, settings).instances(_UNKNOWN_STUDY)
+        except LeukoError as error:
+            raise _Wrong(f"{archive.name}: {error}" if settings.archives else str(error)) from error
+    return "; ".join(f"{archive.url} answers QIDO-RS" for archive in known)
 
 
 def _door(settings: Settings) -> str:
@@ -208,6 +258,7 @@ def _door(settings: Settings) -> str:
 
 
 def _sign_in(settings: Settings) -> str:
+    from cds.tls import Tls
     from hooks.issuers import check_sign_in, load_issuers
     from hooks.sign_in import CALLBACK
     from hooks.smart import SmartClient
@@ -218,7 +269,7 @@ def _sign_in(settings: Settings) -> str:
     issuers = load_issuers(settings).values()
     if not issuers:
         return NOT_CONFIGURED
-    client = SmartClient(f"{settings.base_url}{CALLBACK}")
+    client = SmartClient(f"{settings.base_url}{CALLBACK}", Tls.from_settings(settings))
     for issuer in issuers:
         client.check(issuer)
     named = ", ".join(issuer.name for issuer in issuers)

@@ -5,8 +5,8 @@ import re
 import pytest
 import requests
 
-from tests.fakes.smart_server import AuthorizationServer, Registered
 from tests.fakes.processes import Process, free_port
+from tests.fakes.smart_server import AuthorizationServer, Registered
 
 BROWSER = {"Accept": "text/html"}
 

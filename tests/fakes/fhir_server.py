@@ -25,6 +25,7 @@ class Fault(Enum):
     NONE = auto()
     SLOW = auto()  # answers after `delay_s`
     DRIP = auto()  # a byte every 50 ms, for longer than any test waits
+    DRIP_HEADER = auto()  # the same, and the header never ends
     CUT_OFF = auto()  # ends in the middle of the body
     UNAUTHORIZED = auto()
     BROKEN = auto()  # 500, an HTML page as proxies send it
@@ -59,6 +60,7 @@ class FakeFhirServer:
         self.page_size: int | None = None
         self.next_base: str | None = None
         self.collisions = 0
+        self.redirect_to = "http://elsewhere.invalid/fhir"
         self._numbers: Counter[str] = Counter()
         self._lock = threading.Lock()
         self._closing = threading.Event()
@@ -233,7 +235,14 @@ class _Handler(BaseHTTPRequestHandler):
         elif fault is Fault.WRONG_TYPE:
             self._send(200, {"resourceType": "Basic", "id": "1"})
         elif fault is Fault.REDIRECT:
-            self._send(302, "", location="http://elsewhere.invalid/fhir")
+            self._send(302, "", location=self.server_of.redirect_to)
+        elif fault is Fault.DRIP_HEADER:
+            self.wfile.write(b"HTTP/1.1 200 OK\r\nX-Slow: ")
+            until = time.monotonic() + 60
+            while time.monotonic() < until and not self.server_of._closing.is_set():
+                self.wfile.write(b"a")
+                self.server_of.wait(0.05)
+            self.close_connection = True
         elif fault in (Fault.DRIP, Fault.CUT_OFF):
             self.send_response(200)
             self.send_header("Content-Type", "application/fhir+json")

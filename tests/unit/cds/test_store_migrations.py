@@ -90,7 +90,7 @@ def test_rows_from_before_the_worklist_are_on_it(tmp_path):
     config = Config()
     config.set_main_option("script_location", cds.migrations.__path__[0])
     engine = open_engine(url)
-    for move, revision in ((command.downgrade, "0003"), (command.upgrade, "head")):
+    for move, revision in ((command.downgrade, "0004"), (command.upgrade, "head")):
         with engine.begin() as connection:
             config.attributes["connection"] = connection
             move(config, revision)

@@ -5,7 +5,6 @@ from dataclasses import replace
 
 import pytest
 
-from cds.allowlist import AllowList
 from cds.errors import ConfigurationError, EndpointNotAllowed
 from cds.settings import Settings
 from cds.values import StudyRef
@@ -71,21 +70,21 @@ def test_the_archive_is_the_studys_own_or_the_configured_one(settings):
     settings = replace(
         settings, archive_url="http://pacs.example/dicom-web", allowed_hosts=("other.example",)
     )
-    allow_list = AllowList.from_settings(settings)
+    archive = bootstrap.worker_parts(settings, stopping=None).archive
     elsewhere = replace(STUDY, archive_url="http://other.example/rs/")
-    assert bootstrap.archive_of(STUDY, settings, allow_list).base_url == "http://pacs.example/dicom-web"
-    assert bootstrap.archive_of(elsewhere, settings, allow_list).base_url == "http://other.example/rs"
+    assert archive(STUDY).base_url == "http://pacs.example/dicom-web"
+    assert archive(elsewhere).base_url == "http://other.example/rs"
 
 
 def test_an_archive_that_is_no_longer_allowed_is_not_contacted(settings):
     elsewhere = replace(STUDY, archive_url="http://other.example/rs")
     with pytest.raises(EndpointNotAllowed):
-        bootstrap.archive_of(elsewhere, settings, AllowList.from_settings(settings))
+        bootstrap.worker_parts(settings, stopping=None).archive(elsewhere)
 
 
 def test_without_any_archive_the_setting_is_named(settings):
     with pytest.raises(ConfigurationError, match="LEUKOCDS_ARCHIVE_URL"):
-        bootstrap.archive_of(STUDY, settings, AllowList.from_settings(settings))
+        bootstrap.worker_parts(settings, stopping=None).archive(STUDY)
 
 
 def test_our_password_goes_to_our_archive_alone(settings):
@@ -97,9 +96,9 @@ def test_our_password_goes_to_our_archive_alone(settings):
             archive_password="secret",
             allowed_hosts=(other.url.split("/")[2],),
         )
-        allow_list = AllowList.from_settings(settings)
+        archive = bootstrap.worker_parts(settings, stopping=None).archive
         for url in (None, ours.url + "/", other.url):
-            bootstrap.archive_of(replace(STUDY, archive_url=url), settings, allow_list).instances("2.25.1")
+            archive(replace(STUDY, archive_url=url)).instances("2.25.1")
         assert all(header.startswith("Basic ") for header in ours.authorizations)
         assert set(other.authorizations) == {None}
         assert ours.authorizations

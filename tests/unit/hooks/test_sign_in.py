@@ -14,8 +14,8 @@ from cds.access import AuditAction, AuditOutcome
 from cds.values import ReportState
 from hooks.app import create_app
 from tests.fakes.assessments import assessment, study
-from tests.fakes.smart_server import AuthorizationServer, Registered
 from tests.fakes.signed_in import sign_in
+from tests.fakes.smart_server import AuthorizationServer, Registered
 
 BASE = "https://leuko.example"
 CALLBACK = f"{BASE}/sign-in/callback"

@@ -359,6 +359,21 @@ def test_a_report_that_cannot_be_built_is_noted_not_lost(bench, monkeypatch):
     assert bench.store.report_state(key)[0] is ReportState.PENDING
 
 
+def test_the_report_is_kept_for_clients_that_create_it_themselves(bench):
+    key = bench.read(bench.job()).assessment_key
+    resources = bench.store.resources_for("a client", [key])[key]
+    assert [r["resourceType"] for r in resources] == ["Observation", "Observation", "DiagnosticReport"]
+    assert resources[-1]["identifier"][0]["value"] == key
+
+
+def test_a_report_that_cannot_be_made_for_clients_does_not_cost_the_reading(bench, monkeypatch):
+    monkeypatch.setattr("hooks.stroke.client_resources", lambda assessment: {}["x"])
+    job = bench.read(bench.job())
+    assert job.state is JobState.DONE
+    assert bench.store.resources_for("a client", [job.assessment_key]) == {}
+    assert bench.reports == [job.assessment_key]
+
+
 def test_a_pending_report_waits_for_a_server_to_be_configured(bench, fhir):
     value = assessment()
     bench.store.save(value, ReportState.PENDING)

@@ -10,8 +10,8 @@ from cds.store_schema import UtcDateTime
 from cds.urgency import urgency
 from cds.values import NotAnalysed
 
-revision = "0004"
-down_revision = "0003"
+revision = "0005"
+down_revision = "0004"
 branch_labels = None
 depends_on = None
 
