@@ -16,6 +16,7 @@ from tests.fakes.authorization_server import AuthorizationServer, Guard
 from tests.fakes.dicomweb import FakeArchive
 from tests.fakes.fhir_server import FakeFhirServer
 from tests.fakes.jwks_server import JwksServer
+from tests.fakes.smart_server import AuthorizationServer as SmartServer
 from tests.fakes.tls import Authority
 
 
@@ -238,3 +239,25 @@ def test_every_archive_of_the_file_is_tried(package: Path, tmp_path: Path) -> No
         assert f"{one.url} answers QIDO-RS; {two.url} answers QIDO-RS" in good
         two.down()
         assert "B: the image archive" in line(check(package, tmp_path, **environ), "archive")
+
+
+def test_the_ehrs_that_people_sign_in_by_are_asked_for_their_keys(package: Path, tmp_path: Path) -> None:
+    assert "not configured" in line(check(package, tmp_path), "sign-in")
+    path = tmp_path / "sign-in.toml"
+    with SmartServer() as ehr:
+        path.write_text(f'[[issuer]]\nname = "Example EHR"\niss = "{ehr.iss}"\nclient_id = "leukocds"\n')
+        good = line(check(package, tmp_path, LEUKOCDS_SIGN_IN=str(path)), "sign-in")
+        assert (
+            "Example EHR: people sign in there and come back to http://127.0.0.1:8702/sign-in/callback"
+            in good
+        )
+        ehr.configuration = {"code_challenge_methods_supported": ["plain"]}
+        weak = check(package, tmp_path, LEUKOCDS_SIGN_IN=str(path))
+        assert "does not offer PKCE" in line(weak, "sign-in")
+        assert weak.exit_code == 1
+    path.write_text("[[issuer]]")
+    assert "issuer 1: name: is missing" in line(
+        check(package, tmp_path, LEUKOCDS_SIGN_IN=str(path)), "sign-in"
+    )
+    free = line(check(package, tmp_path, LEUKOCDS_DEVELOPMENT_LOGIN="1"), "sign-in")
+    assert "DEVELOPMENT LOGIN" in free

@@ -9,6 +9,7 @@ import pytest
 
 import hooks.app
 from cds.access import AuditAction
+from cds.agreement import Fate, Looked
 from cds.errors import UpstreamUnavailable
 from cds.values import Finding, JobState, Pattern, ReportState
 from hooks.app import create_app
@@ -277,3 +278,16 @@ def test_a_page_says_what_the_words_hold_and_all_of_it(browser):
 )
 def test_ages(seconds, words):
     assert age(seconds) == words
+
+
+def test_what_a_clinician_signed_is_off_the_list_and_found_by_its_state(browser, context):
+    made, open_one = read(context, 1), read(context, 2)
+    for one in (made, open_one):
+        context.store.mark_written(one.key, f"DiagnosticReport/{one.key}")
+    for report in context.store.written_reports(9):
+        assert context.store.take_written(report, 60)
+    context.store.looked_at(made.key, Looked(fate=Fate.SIGNED, status="final"), None)
+    assert re.findall(r'href="/studies/([^"]+)"', browser.get("/worklist").text) == [open_one.key]
+    signed = browser.get("/worklist?state=signed").text
+    assert re.findall(r'href="/studies/([^"]+)"', signed) == [made.key]
+    assert STATES["signed"] in signed
