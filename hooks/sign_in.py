@@ -1,6 +1,7 @@
 """Signing in and out: the page, SMART App Launch from an EHR or from here, and what a session begins with."""
 
 import secrets
+import uuid
 from datetime import timedelta
 from urllib.parse import quote, urlsplit
 
@@ -25,7 +26,7 @@ from hooks.development import PEOPLE, development_session
 from hooks.issuers import check_sign_in, load_issuers, public_key
 from hooks.page_words import WORDS
 from hooks.roles import session_of
-from hooks.smart import SmartClient
+from hooks.smart import Identity, SmartClient
 from hooks.visitors import current_visitor, record
 
 CALLBACK = "/sign-in/callback"
@@ -104,18 +105,18 @@ def sign_in_routes(app: Flask, context: Context) -> None:
                 "This sign-in was not begun in this browser, was used already, or is too old. Please begin again."
             )
         try:
-            session = identified(pending)
+            identity, session = identified(pending)
         except LeukoError as error:
             _log.warning("sign-in failed", error=type(error).__name__, reason=str(error))
             record(AuditAction.SIGN_IN, None, AuditOutcome.DENIED)
             if isinstance(error, SignInFailed):
                 raise SignInFailed(f"You could not be signed in: {error}") from None
             raise
-        response = opened(session, pending.target)
+        response = opened(session, _study(identity.app_context) or pending.target)
         clear_sign_in_cookie(response, settings)
         return response
 
-    def identified(pending: PendingSignIn) -> Session:
+    def identified(pending: PendingSignIn) -> tuple[Identity, Session]:
         issuer = issuers.get(pending.issuer)
         if issuer is None:
             raise SignInFailed("the EHR is not configured any more")
@@ -123,7 +124,8 @@ def sign_in_routes(app: Flask, context: Context) -> None:
         code = request.args.get("code", "")
         if not code:
             raise SignInFailed("the EHR did not let you in")
-        return session_of(smart.complete(issuer, pending, code), issuer, settings, utc_now())
+        identity = smart.complete(issuer, pending, code)
+        return identity, session_of(identity, issuer, settings, utc_now())
 
     def opened(session: Session, target: str) -> Response:
         """A new secret at each sign-in: whatever was in the browser before opens nothing."""
@@ -172,6 +174,14 @@ def safe_target(text: str | None) -> str:
         return HOME
     path = urlsplit(text).path
     return HOME if path.startswith(("//", "/sign-in", "/launch", "/sign-out")) else text
+
+
+def _study(app_context: str | None) -> str | None:
+    """The page of the study whose key a card's link handed on; anything else leads nowhere."""
+    try:
+        return f"/studies/{uuid.UUID(app_context or '')}"
+    except ValueError:
+        return None
 
 
 def _to(address: str) -> Response:

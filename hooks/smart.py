@@ -51,6 +51,8 @@ class Identity:
     fhir_user: str = field(repr=False)
     #: `Patient/id` on the EHR's server; None: it names none.
     patient: str | None = field(repr=False)
+    #: What a card's link asked the EHR to hand on (CDS Hooks 2.0, `link.appContext`), whoever wrote it.
+    app_context: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,10 +119,12 @@ class SmartClient:
         patient = token.get("patient")
         if patient is not None and not (isinstance(patient, str) and _ID.fullmatch(patient)):
             raise SignInFailed("the patient of the launch is no FHIR id")
+        app_context = token.get("appContext")
         return Identity(
             claims=claims,
             fhir_user=_fhir_user(claims.get("fhirUser"), issuer),
             patient=f"Patient/{patient}" if patient is not None else None,
+            app_context=app_context if isinstance(app_context, str) else None,
         )
 
     def check(self, issuer: Issuer) -> None:

@@ -52,7 +52,8 @@ class _Code:
 class AuthorizationServer:
     """asked: paths in the order in which they were asked for. launches: handle of an EHR launch to its patient.
 
-    fhir_user, patient: who signs in, and the patient chosen in a standalone launch. claims: laid over those of an
+    app_context: handed on from a card's link. fhir_user, patient: who signs in,
+    and the patient chosen in a standalone launch. claims: laid over those of an
     id_token (None: left out). algorithm: of id_tokens; `none` sends them unsigned, HS256 signs with the public key.
     """
 
@@ -61,6 +62,7 @@ class AuthorizationServer:
     launches: dict[str, str | None] = field(default_factory=dict)
     fhir_user: str | None = "Practitioner/1"
     patient: str | None = None
+    app_context: Any = None
     claims: dict[str, Any] = field(default_factory=dict)
     signing_key: RSAKey | ECKey | None = None
     configuration: dict[str, Any] = field(default_factory=dict)
@@ -185,6 +187,8 @@ class AuthorizationServer:
             "id_token": self._id_token(client_id, code),
         }
         patient = self.launches.get(code.launch) if code.launch is not None else self.patient
+        if self.app_context is not None:
+            answer["appContext"] = self.app_context
         if patient is not None:
             answer["patient"] = patient
         return _json(answer)

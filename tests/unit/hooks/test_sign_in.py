@@ -128,6 +128,22 @@ def test_a_standalone_launch_leads_back_to_the_page_that_was_asked_for(site, ehr
     assert context.store.audit()[0].user == f"{ehr.iss}/Practitioner/1"
 
 
+@pytest.mark.parametrize(
+    ("handed_on", "target"),
+    [
+        (assessment().key, f"/studies/{assessment().key}"),
+        ("//evil.example", "/worklist"),
+        ("../feedback", "/worklist"),
+        (["x"], "/worklist"),
+        ("", "/worklist"),
+    ],
+)
+def test_a_launch_from_a_card_leads_to_its_study(browser, ehr, handed_on, target):
+    """CDS Hooks 2.0, `link.appContext` of a link of type smart."""
+    ehr.app_context = handed_on
+    assert browser.get(launch(browser, ehr)).location == target
+
+
 @pytest.mark.parametrize("algorithm", ["RS256", "ES384"])
 def test_id_tokens_of_both_algorithms_are_verified(browser, ehr, algorithm):
     ehr.algorithm = algorithm
