@@ -78,6 +78,10 @@ class UpstreamTimeout(UpstreamUnavailable):
     """No answer within the time-out. HTTP 503."""
 
 
+class UpstreamConflict(UpstreamUnavailable):
+    """Others wrote while we did (409 or 412 to an If-Match): read again what is there. HTTP 503."""
+
+
 class UpstreamRefused(UpstreamError):
     """401, 403 or another refusal that the same request will meet again. HTTP 502."""
 

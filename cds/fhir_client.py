@@ -11,7 +11,7 @@ import requests
 import tenacity
 
 from cds.deadline import Deadline
-from cds.errors import EndpointNotAllowed, UpstreamInvalid, UpstreamUnavailable
+from cds.errors import EndpointNotAllowed, UpstreamConflict, UpstreamInvalid, UpstreamUnavailable
 from cds.identifiers import is_reference
 from cds.ports import Resource
 from cds.tls import Tls
@@ -100,15 +100,17 @@ class HttpFhirServer:
         """The transaction-response. Sent again, after a short random pause, when it collided with another's.
 
         To send it again is safe as far as its entries are conditional (`ifNoneExist`): that is the caller's part.
+        With an `ifMatch` among them it is sent once: a collision raises UpstreamConflict, as an old version does.
         """
         body = json.dumps(bundle, allow_nan=False).encode()
+        versioned = any("ifMatch" in entry.get("request", {}) for entry in bundle.get("entry", []))
         attempts = tenacity.Retrying(
             retry=tenacity.retry_if_exception_type(_Collision),
             wait=tenacity.wait_random_exponential(multiplier=0.1, max=2),
             stop=tenacity.stop_after_attempt(COLLISION_ATTEMPTS),
             reraise=True,
         )
-        response: Resource = attempts(self._post, body, deadline)
+        response: Resource = attempts(self._post, body, deadline, versioned)
         return self._expect(response, "Bundle")
 
     def capabilities(self, deadline: Deadline | None = None) -> Resource:
@@ -134,13 +136,14 @@ class HttpFhirServer:
             raise status_error(response, server=SERVER, detail=_outcome(response, texts=False))
         return json_object(response, server=SERVER)
 
-    def _post(self, body: bytes, deadline: Deadline | None) -> Resource:
+    def _post(self, body: bytes, deadline: Deadline | None, versioned: bool) -> Resource:
         headers = {"Accept": FHIR_JSON, "Content-Type": FHIR_JSON, "Prefer": "return=minimal"}
         response = self._send("POST", self._base_url, deadline, headers=headers, data=body)
         if not response.ok:
             detail = _outcome(response, texts=True)
             if response.status_code in (409, 412) or _HAPI_COLLISION in detail:
-                raise _Collision(
+                # HAPI calls a lost version by the same number as a lost race: only reading again tells.
+                raise (UpstreamConflict if versioned else _Collision)(
                     f"the {SERVER} could not keep parallel writes apart: {detail or response.status_code}"
                 )
             raise status_error(response, server=SERVER, detail=detail)

@@ -42,7 +42,10 @@ class FhirServer(Protocol):
         ...
 
     def transaction(self, bundle: Resource, deadline: Deadline | None = None) -> Resource:
-        """POST a transaction bundle; retries the collisions that parallel conditional creates cause."""
+        """POST a transaction bundle; retries the collisions that parallel conditional creates cause.
+
+        With an `ifMatch` among them it is sent once; raises UpstreamConflict where others wrote meanwhile.
+        """
         ...
 
     def capabilities(self, deadline: Deadline | None = None) -> Resource: ...

@@ -77,7 +77,8 @@ class Settings:
     )  # fmt: skip
     fhir_scopes: str = _setting(
         "system/Patient.r system/ImagingStudy.crus system/Endpoint.crs system/Device.crs system/Observation.crs "
-        "system/DiagnosticReport.crs system/Provenance.crs",
+        "system/DiagnosticReport.crus system/Provenance.crs system/Media.crs system/DocumentReference.crs "
+        "system/AuditEvent.crs system/Task.crus",
         "Scopes that are asked for with LEUKOCDS_FHIR_CLIENT_ID, separated by spaces (SMART App Launch 2.2).",
     )
     signing_key: str = _setting(
@@ -94,6 +95,10 @@ class Settings:
     client_key: str = _setting(
         "", "PEM file of its private key, without passphrase; empty: it is in the same file."
     )
+    report_cells: int = _setting(
+        8, "Pictures of cells that a report carries at most, each with its class-activation map; 0: none."
+    )
+    write_tasks: bool = _setting(True, "Show each job as a Task on fhir_url, so that an EHR can follow it.")
     archive_url: str = _setting("", "DICOMweb service root for studies that name no endpoint.")
     archive_user: str = _setting("", "User name at the archive (HTTP basic).")
     archive_password: str = _setting("", "Password at the archive (HTTP basic).")
@@ -191,9 +196,13 @@ class Settings:
                 _check_address(PREFIX + name.upper(), url)
             if name != "fhir_token_url":  # it is compared letter by letter, as `aud`
                 object.__setattr__(self, name, url.rstrip("/"))
+        if not 0 <= self.report_cells <= 50:
+            raise ConfigurationError(f"{PREFIX}REPORT_CELLS must be from 0 to 50, got {self.report_cells}")
         for f in fields(self):
             value = getattr(self, f.name)
-            if isinstance(value, int | float) and not isinstance(value, bool) and not 0 < value < math.inf:
+            if f.name == "report_cells" or isinstance(value, bool):
+                continue
+            if isinstance(value, int | float) and not 0 < value < math.inf:
                 raise ConfigurationError(f"{PREFIX}{f.name.upper()} must be a number above zero, got {value}")
         if self.jwt_clock_skew_s > 300:
             raise ConfigurationError(

@@ -12,13 +12,14 @@ import structlog
 
 from cds.allowlist import AllowList
 from cds.archives import Archive
-from cds.errors import ConfigurationError, LeukoError
+from cds.errors import ConfigurationError, LeukoError, PackageError
 from cds.ports import FhirServer, ImageArchive, SmearReader
+from cds.report_attachments import Attachments
 from cds.settings import Settings
 from cds.store import SqlAssessmentStore
 from cds.tls import Tls
 from cds.upstream import FixedCredentials
-from cds.values import ModelIdentity, StudyRef
+from cds.values import Assessment, Finding, ModelIdentity, StudyRef
 from hooks.audit_delivery import AuditDelivery
 from hooks.authentication import Authenticator
 from hooks.context import Context
@@ -37,7 +38,7 @@ from hooks.recovery import Sweeper
 from hooks.stroke import WorkerParts
 from hooks.tasks import TaskQueue
 from hooks.upkeep import Upkeep
-from models.package import bundled_package, load_identity
+from models.package import CARD, bundled_package, load_identity
 
 _log = structlog.get_logger(__name__)
 
@@ -81,11 +82,13 @@ def worker_parts(settings: Settings, stopping: Flag) -> WorkerParts:
     """Collaborators of the worker stroke. The model package is loaded when the first study is read."""
     known, tls = archives(settings), Tls.from_settings(settings)
     allow_list = _allow_list(settings, known)
+    reader = _once_a_thread(lambda: load_reader(settings))
     return WorkerParts(
         settings=settings,
         store=open_store(settings),
         archive=lambda study: archive_of(study, settings, allow_list, known, tls),
-        reader=_once_a_thread(lambda: load_reader(settings)),
+        reader=reader,
+        attachments=lambda assessment: attachments(assessment, settings, reader),
         fhir=report_server(settings),
         submit_report=TaskQueue(settings).submit_report,
         stopping=stopping,
@@ -156,6 +159,29 @@ def load_reader(settings: Settings) -> SmearReader:
     reader = open_reader(_package_folder(settings))
     _log.info("model package loaded", name=reader.identity.name, version=reader.identity.version)
     return reader
+
+
+def attachments(assessment: Assessment, settings: Settings, reader: Callable[[], SmearReader]) -> Attachments:
+    """Pictures and model card for a report. A package other than the one that read the smear has no card to give and
+    cannot say where that one looked: the pictures are then the cells alone."""
+    from models.gallery import cell_pictures  # OpenCV and the networks' runtime: for workers alone
+
+    finding = assessment.outcome
+    cells = finding.cells if isinstance(finding, Finding) else ()
+    card, explain = None, None
+    try:
+        loaded = reader()
+        if loaded.identity.digest == assessment.model.digest:
+            explain = getattr(loaded, "explain", None)
+            card = (_package_folder(settings) / CARD).read_bytes()
+    except (PackageError, OSError) as error:
+        _log.warning("report without activation maps or model card", reason=str(error))
+    try:
+        pictures = cell_pictures(cells, explain, at_most=settings.report_cells)
+    except (PackageError, ValueError) as error:
+        _log.warning("report without pictures of cells", reason=str(error))
+        pictures = ()
+    return Attachments(pictures=pictures, model_card=card)
 
 
 def archive_of(

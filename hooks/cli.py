@@ -14,6 +14,7 @@ from hooks.commands.feedback import feedback
 from hooks.commands.ingest import ingest
 from hooks.commands.keys import keys
 from hooks.commands.predict import predict
+from hooks.commands.profiles import profiles
 from hooks.commands.serve import serve, worker
 from hooks.commands.train import train
 
@@ -47,7 +48,20 @@ def cli(debug: bool) -> None:
     """
 
 
-for _command in (serve, worker, demo, assess, ingest, check, feedback, keys, train, evaluate, predict):
+for _command in (
+    serve,
+    worker,
+    demo,
+    assess,
+    ingest,
+    check,
+    feedback,
+    keys,
+    profiles,
+    train,
+    evaluate,
+    predict,
+):
     cli.add_command(_command)
 
 

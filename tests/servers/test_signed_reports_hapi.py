@@ -126,8 +126,14 @@ def test_a_corrected_impression_is_a_conclusion_and_an_untouched_one_is_none(sit
 
 def test_deleted_and_entered_in_error_are_withdrawn(site):
     deleted, wrong, kept = (site.written() for _ in range(3))
-    (provenance,) = site.fhir.search("Provenance", {"target": deleted})  # HAPI keeps what something refers to
-    for gone in (f"Provenance/{provenance['id']}", deleted):
+    # HAPI keeps what something refers to.
+    referring = [
+        f"{kind}/{found['id']}"
+        for kind, by in (("Provenance", "target"), ("AuditEvent", "entity"))
+        for found in site.fhir.search(kind, {by: deleted})
+    ]
+    assert len(referring) >= 2
+    for gone in (*referring, deleted):
         answer = requests.delete(f"{site.fhir.base_url}/{gone}", timeout=60)
         assert answer.status_code == 200, answer.text
     site.change(wrong, status="entered-in-error")

@@ -14,9 +14,10 @@ from cds.errors import (
     UpstreamUnavailable,
 )
 from cds.fhir_client import HttpFhirServer
+from cds.report_attachments import Attachments, CellPicture
 from cds.settings import Settings
 from cds.store import SqlAssessmentStore
-from cds.values import Finding, JobState, ReportState, StudyRef
+from cds.values import Cell, Finding, JobState, ReportState, StudyRef
 from hooks.stroke import WorkerParts, backoff, read_study, write_report
 from tests.fakes.assessments import MODEL, assessment, imaging_study_of
 from tests.fakes.fhir_server import FakeFhirServer, Fault
@@ -354,7 +355,7 @@ def test_a_report_that_is_refused_stays_pending_with_a_pause(bench, fhir, fault)
 
 def test_a_report_that_cannot_be_built_is_noted_not_lost(bench, monkeypatch):
     key = bench.read(bench.job()).assessment_key
-    monkeypatch.setattr("cds.pipeline.report_bundle", lambda assessment: {}["x"])
+    monkeypatch.setattr("cds.pipeline.report_bundle", lambda *_, **__: {}["x"])
     write_report(bench.parts, key)
     assert bench.store.report_state(key)[0] is ReportState.PENDING
 
@@ -416,3 +417,82 @@ def test_no_report_is_written_where_the_study_is_not_the_patients(tmp_path, held
         assert bench.store.report_state(job.assessment_key) == (ReportState.PENDING, None)
         assert not server.of_type("DiagnosticReport")
         bench.store.close()
+
+
+def only_task(fhir):
+    (task,) = fhir.of_type("Task")
+    return task
+
+
+def test_a_job_is_followed_by_its_task_to_the_report(bench, fhir):
+    seen = []
+    bench.archive.instances = _telling(
+        bench.archive.instances, lambda: seen.append(only_task(fhir)["status"])
+    )
+    job = bench.read(bench.job())
+    assert seen == ["in-progress"]
+    assert only_task(fhir)["status"] == "in-progress", "the report is still to be written"
+    write_report(bench.parts, job.assessment_key)
+    task, (report,) = only_task(fhir), fhir.of_type("DiagnosticReport")
+    assert task["status"] == "completed"
+    assert task["output"][0]["valueReference"]["reference"] == f"DiagnosticReport/{report['id']}"
+    assert task["identifier"] == [{"system": "urn:leukocds:job", "value": job.key}]
+
+
+def test_a_job_that_waits_or_failed_says_why_in_its_task(bench, fhir):
+    bench.archive.failures = [UpstreamUnavailable("The archive is out.")] * 3
+    key = bench.job()
+    bench.read(key)
+    task = only_task(fhir)
+    assert (task["status"], task["statusReason"]) == ("on-hold", {"text": "The archive is out."})
+    bench.read_after_pause(key)
+    bench.read_after_pause(key)
+    task = only_task(fhir)
+    assert (task["status"], task["statusReason"]["text"]) == (
+        "failed",
+        "The archive is out. (after 3 attempts)",
+    )
+
+
+def test_another_job_that_comes_to_a_known_result_completes_too(bench, fhir):
+    write_report(bench.parts, bench.read(bench.job()).assessment_key)
+    again = bench.read(bench.job(replace(STUDY, number_of_instances=3)))
+    assert bench.reader.studies_read == 1
+    task = next(t for t in fhir.of_type("Task") if t["identifier"][0]["value"] == again.key)
+    assert task["status"] == "completed"
+    assert task["output"][0]["valueReference"]["reference"] == "DiagnosticReport/diagnosticreport-1"
+
+
+def test_no_task_by_setting_and_none_about_another_servers_patient(bench, fhir, tmp_path):
+    bench.parts = replace(bench.parts, settings=replace(SETTINGS, write_tasks=False))
+    bench.read(bench.job())
+    assert fhir.of_type("Task") == []
+    with FakeFhirServer(imaging_study_of(replace(STUDY, patient="Patient/2"))) as other:
+        (tmp_path / "other").mkdir()
+        elsewhere = Bench(tmp_path / "other", other)
+        assert elsewhere.read(elsewhere.job()).state is JobState.DONE
+        assert other.of_type("Task") == []
+        elsewhere.store.close()
+
+
+@pytest.mark.parametrize("fault", [Fault.BROKEN, Fault.OUTCOME, Fault.HTML, Fault.UNAUTHORIZED])
+def test_a_server_that_takes_no_task_holds_up_no_study(bench, fhir, fault):
+    fhir.fault = fault
+    assert bench.read(bench.job()).state is JobState.DONE
+
+
+def test_pictures_and_card_go_with_the_report(bench, fhir):
+    cell = Cell(source="2.25.5000", row=1, column=2, cell_type="myeloblast", probability=0.9)
+    picture = CellPicture(cell=cell, jpeg=b"\xff\xd8\xff", activation_map=False)
+    attachments = Attachments(pictures=(picture,), model_card=b"{}")
+    bench.parts = replace(bench.parts, attachments=lambda assessment: attachments)
+    write_report(bench.parts, bench.read(bench.job()).assessment_key)
+    assert len(fhir.of_type("Media")) == len(fhir.of_type("DocumentReference")) == 1
+
+
+def _telling(call, tell):
+    def told(*arguments):
+        tell()
+        return call(*arguments)
+
+    return told
