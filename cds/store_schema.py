@@ -63,7 +63,7 @@ assessments = Table(
     Column("report_attempts", Integer, nullable=False),
     Column("report_due_at", UtcDateTime, nullable=False),
     Column("report_problem", Text),
-    # For the worklist; the document says the same. None in no row that `save` wrote.
+    # For the worklist; the document says the same.
     Column("patient", Text),
     Column("urgency", Integer),
     Column("analysed", Boolean),
