@@ -42,6 +42,18 @@ class Unauthenticated(LeukoError):
     """The client did not prove who it is. HTTP 401, empty body."""
 
 
+class SignInNeeded(LeukoError):
+    """Nobody has signed in, or the session is over. A person is led to the sign-in page, a program told 401."""
+
+
+class NotAllowed(LeukoError):
+    """Whoever signed in may not see or do this, or the request was forged. HTTP 403."""
+
+
+class SignInFailed(LeukoError):
+    """An EHR's answer to a sign-in cannot be relied on, or it vouches for nobody who may come in. HTTP 403."""
+
+
 class MissingFhirData(LeukoError):
     """Data that the service needs is neither in the prefetch nor to be had. HTTP 412 (CDS Hooks 2.0, Prefetch)."""
 

@@ -131,6 +131,14 @@ class _ImagingStudy:
         started = self.resource.get("started")
         return started if isinstance(started, str) and _DATE_TIME.fullmatch(started) else None
 
+    def accession(self) -> str | None:
+        """The identifier of type ACSN (FHIR R4, "ImagingStudy", notes on the mapping to DICOM (0008,0050))."""
+        for identifier in _dicts(self.resource.get("identifier")):
+            kind, value = identifier.get("type"), identifier.get("value")
+            if isinstance(kind, dict) and "ACSN" in _codes(kind.get("coding")) and isinstance(value, str):
+                return value.strip()[:64] or None
+        return None
+
     def endpoints(self, series: Resource | None, read: Callable[[str], Resource] | None) -> list[Resource]:
         """WADO-RS endpoints in service: the series' own, else the study's (FHIR R4, ImagingStudy.series.endpoint).
 
@@ -206,6 +214,7 @@ def _study_ref(
         instance_uids=uids,
         number_of_instances=_number_of_instances(study, series, uids),
         started=study.started(),
+        accession=study.accession(),
     )
 
 

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Protocol, runtime_checkable
 
+from cds.access import AuditEntry, PendingSignIn, Session
 from cds.agreement import AgreementLine, Looked, WrittenReport
 from cds.deadline import Deadline
 from cds.feedback import Action, Feedback, FeedbackSummary, Receipt, ShownCard
@@ -21,6 +22,7 @@ from cds.values import (
     StoredFrame,
     StudyRef,
 )
+from cds.worklist import WorklistPage, WorklistQuery
 
 #: A FHIR resource as JSON, straight off the wire; `cds.locate` and `cds.report` are the only ones to look inside.
 Resource = dict[str, Any]
@@ -158,8 +160,62 @@ class AssessmentStore(Protocol):
         ...
 
 
-class HookStore(AssessmentStore, Protocol):
-    """What the doors need besides: the cards that were sent, and the feedback on them."""
+class VisitorStore(Protocol):
+    """Who has signed in to the pages, known to all processes, and what they saw."""
+
+    def open_session(self, secret: str, session: Session) -> None: ...
+
+    def session(self, secret: str, idle_s: float, *, in_use: bool = True) -> Session | None:
+        """None when it is over; `in_use`: whether this look keeps it from being idle."""
+        ...
+
+    def close_session(self, secret: str) -> bool: ...
+
+    def begin_sign_in(self, secret: str, pending: PendingSignIn, expires_at: datetime) -> None: ...
+
+    def take_sign_in(self, secret: str, state: str) -> PendingSignIn | None:
+        """To the one caller that asks first with the secret and the state that it was begun with."""
+        ...
+
+    def record(self, entry: AuditEntry) -> None:
+        """Raises StoreError: then nothing may be shown."""
+        ...
+
+    def audit_counts(self) -> Mapping[str, int]:
+        """Entries that wait for the FHIR server (`waiting`) and that it refused for good (`set-aside`)."""
+        ...
+
+
+class AuditStore(Protocol):
+    """What of the record has yet to reach the FHIR server; and sessions that are over, which a worker deletes."""
+
+    def unsent_audit(self, limit: int) -> list[AuditEntry]: ...
+
+    def take_unsent(self, entry_id: str, pause_s: float) -> bool:
+        """True for the one worker that may send it now; due again after the pause unless it was sent."""
+        ...
+
+    def audit_sent(self, entry_id: str) -> None: ...
+
+    def audit_refused(self, entry_id: str, problem: str, pause_s: float | None) -> None:
+        """pause_s: None when it is not to be tried again; the row stays."""
+        ...
+
+    def purge_sessions(self, idle_s: float) -> int: ...
+
+
+class HookStore(AssessmentStore, VisitorStore, Protocol):
+    """What the doors need besides: the cards that were sent, the feedback on them, and the worklist."""
+
+    def worklist(self, query: WorklistQuery) -> WorklistPage: ...
+
+    def retry_job(self, key: str) -> bool:
+        """Queue a failed job again; the caller sends it. False when it is not failed (any more)."""
+        ...
+
+    def retry_report(self, key: str) -> bool:
+        """Make a pending report due now; False when it is not pending."""
+        ...
 
     def remember_cards(self, shown: Sequence[ShownCard]) -> None:
         """Store the cards of one answer, each once for its hookInstance; an EHR waits meanwhile."""

@@ -46,6 +46,20 @@ class Settings:
     jwks_max_age_s: float = _setting(
         86_400.0, "Age until which a fetched key set is used while its `jku` cannot be fetched."
     )
+    sign_in: str = _setting(
+        "",
+        "TOML file of the EHRs whose users may see the pages (SMART App Launch); empty: nobody signs in by an EHR.",
+    )
+    development_login: bool = _setting(
+        False, "Let whoever sits at this machine choose who they are on the sign-in page; loopback only."
+    )
+    session_idle_min: float = _setting(
+        20.0, "Minutes after which a session of the pages that nobody uses ends."
+    )
+    session_max_h: float = _setting(10.0, "Hours after which every session of the pages ends.")
+    frame_ancestors: tuple[str, ...] = _setting(
+        (), "Comma list of origins (https://host) of EHRs that show the pages inside their own; empty: no frame may."
+    )  # fmt: skip
     database_url: str = _setting("sqlite:///leukocds.db", "SQLAlchemy URL of the assessment store.")
     broker_url: str = _setting(
         "memory://", "Celery broker; memory:// runs the worker in a thread of `serve`."
@@ -250,6 +264,11 @@ class Settings:
             if origin != "*" and not re.fullmatch(r"https?://[^\s/?#@*]+", origin):
                 raise ConfigurationError(
                     f"{PREFIX}CORS_ORIGINS must list origins such as https://ehr.example"
+                )
+        for origin in self.frame_ancestors:
+            if not re.fullmatch(r"https?://[^\s/?#@*;,]+", origin):
+                raise ConfigurationError(
+                    f"{PREFIX}FRAME_ANCESTORS must list origins such as https://ehr.example"
                 )
         if "*" in self.cors_origins and len(self.cors_origins) > 1:
             raise ConfigurationError(f"{PREFIX}CORS_ORIGINS: * stands alone, it allows every origin")

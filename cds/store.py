@@ -15,6 +15,7 @@ from sqlalchemy import bindparam, insert, literal_column, select, update
 from cds.errors import UnknownService
 from cds.store_actions import ActionRows
 from cds.store_agreement import AgreementRows
+from cds.store_audit import AuditRows
 from cds.store_codec import cells_of, decode_assessment, encode_assessment
 from cds.store_engine import insert_or_ignore, migrating, open_engine, reading, writing
 from cds.store_feedback import FeedbackRows
@@ -22,15 +23,20 @@ from cds.store_jobs import JobRows
 from cds.store_jtis import JtiRows
 from cds.store_quick import Quick
 from cds.store_schema import assessments, jobs, thumbnails
-from cds.values import Assessment, JobState, ReportState, StoredAssessment, utc_now
+from cds.store_sessions import SessionRows
+from cds.store_worklist import WorklistRows
+from cds.urgency import urgency
+from cds.values import Assessment, JobState, NotAnalysed, ReportState, StoredAssessment, utc_now
 
 #: Assessments without cells that are kept decoded; they never change once stored.
 CACHE_SIZE = 512
 
 
-class SqlAssessmentStore(JobRows, FeedbackRows, JtiRows, AgreementRows, ActionRows):
-    """Fulfils `cds.ports.WorkerStore`, `HookStore` and `JtiStore`. Safe for threads; a process that forks makes one
-    after the fork.
+class SqlAssessmentStore(
+    JobRows, FeedbackRows, JtiRows, AgreementRows, ActionRows, SessionRows, AuditRows, WorklistRows
+):
+    """Fulfils `cds.ports.WorkerStore`, `HookStore`, `JtiStore` and `AuditStore`. Safe for threads; a process that
+    forks makes one after the fork.
 
     retry_failed_after_s: age from which `enqueue` revives a failed job, and a done one whose result rests on fewer
     instances than the study now names. report_grace_s: time that the worker who saved an assessment has to write its
@@ -124,6 +130,9 @@ class SqlAssessmentStore(JobRows, FeedbackRows, JtiRows, AgreementRows, ActionRo
             "report_state": report_state.value,
             "report_attempts": 0,
             "report_due_at": self._clock() + self._report_grace,
+            "patient": assessment.study.patient,
+            "urgency": urgency(assessment.outcome),
+            "analysed": not isinstance(assessment.outcome, NotAnalysed),
         }
         jpegs = [
             {"assessment_key": assessment.key, "position": position, "jpeg": cell.thumbnail}

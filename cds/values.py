@@ -76,6 +76,8 @@ class StudyRef:
     number_of_instances: int | None = None
     #: `ImagingStudy.started` as FHIR dateTime text (any precision), shown on cards.
     started: str | None = None
+    #: Accession number of the order, as people search for it.
+    accession: str | None = None
 
     def __post_init__(self) -> None:
         uids = (self.study_uid, *self.instance_uids)

@@ -19,7 +19,10 @@ from cds.errors import (
     LeukoError,
     MissingFhirData,
     NonconformantAnswer,
+    NotAllowed,
     RequestTooLarge,
+    SignInFailed,
+    SignInNeeded,
     StoreError,
     TooManyRequests,
     Unauthenticated,
@@ -34,7 +37,15 @@ from hooks.client_reports import hand_over
 from hooks.context import Context
 from hooks.ehr_profile import Profile
 from hooks.feedback import feedback_routes
-from hooks.headers import add_headers, correlate, end_correlation, is_api, preflight, start_correlation
+from hooks.headers import (
+    add_headers,
+    correlate,
+    end_correlation,
+    is_navigation,
+    preflight,
+    start_correlation,
+    wants_json,
+)
 from hooks.health import health_routes
 from hooks.hygiene import remember
 from hooks.limits import HeaderTooLarge, Limits, caller_profile, client
@@ -43,7 +54,10 @@ from hooks.outgoing import checked_discovery, checked_response
 from hooks.pages import error_page, page_routes
 from hooks.prefetch import adapted, spared
 from hooks.services import SERVICE_ID, answer, discovery
+from hooks.sign_in import sign_in_address, sign_in_routes
+from hooks.visitors import guard_pages
 from hooks.well_known import well_known_routes
+from hooks.worklist import worklist_routes
 
 _log = structlog.get_logger(__name__)
 
@@ -53,6 +67,8 @@ ERRORS: tuple[tuple[type[LeukoError], int, str], ...] = (
     (RequestTooLarge, 413, "too-costly"),
     (BadRequest, 400, "invalid"),
     (Unauthenticated, 401, "login"),
+    (NotAllowed, 403, "forbidden"),
+    (SignInFailed, 403, "login"),
     (UnknownService, 404, "not-found"),
     (MissingFhirData, 412, "incomplete"),
     (EndpointNotAllowed, 412, "security"),
@@ -99,7 +115,9 @@ def create_app(context: Context) -> Flask:
         return _json(cards)
 
     feedback_routes(app, context)
+    sign_in_routes(app, context)
     page_routes(app, context)
+    worklist_routes(app, context)
     health_routes(app, context)
     well_known_routes(app, context)
     _handle_errors(app, context.settings)
@@ -143,6 +161,7 @@ def _guard(app: Flask, context: Context) -> None:
     app.before_request(limits.share)
     app.before_request(correlate)
     app.before_request(limits.body)
+    guard_pages(app, context.settings, context.store)
     add_headers(app, context.settings)
 
     @app.after_request
@@ -153,6 +172,12 @@ def _guard(app: Flask, context: Context) -> None:
 
 
 def _handle_errors(app: Flask, settings: Settings) -> None:
+    @app.errorhandler(SignInNeeded)
+    def on_stranger(error: SignInNeeded) -> Response:
+        if is_navigation():
+            return Response(status=303, headers={"Location": sign_in_address()})
+        return _answer(401, "login", str(error))
+
     @app.errorhandler(LeukoError)
     def on_error(error: LeukoError) -> Response:
         known = next((row for row in ERRORS if isinstance(error, row[0])), None)
@@ -193,7 +218,7 @@ def _handle_errors(app: Flask, settings: Settings) -> None:
 
 
 def _answer(status: int, code: str, text: str) -> Response:
-    return _outcome(status, code, text) if is_api() else error_page(status, text)
+    return _outcome(status, code, text) if wants_json() else error_page(status, text)
 
 
 def _outcome(status: int, code: str, text: str) -> Response:

@@ -21,6 +21,7 @@ from cds.store import SqlAssessmentStore
 from cds.tls import Tls
 from cds.upstream import FixedCredentials
 from cds.values import Assessment, Cell, Finding, ModelIdentity, StudyRef
+from hooks.audit_delivery import AuditDelivery
 from hooks.authentication import Authenticator
 from hooks.context import Context
 from hooks.ehr_profile import open_profile
@@ -105,6 +106,16 @@ def sweeper(settings: Settings, store: SqlAssessmentStore) -> Sweeper:
         interval_s=settings.sweep_interval_s,
         # Fine enough for the shortest pause between two attempts.
         tick_s=max(0.05, min(settings.sweep_interval_s, settings.job_backoff_s / 2)),
+    )
+
+
+def audit_delivery(settings: Settings, store: SqlAssessmentStore) -> AuditDelivery:
+    return AuditDelivery(
+        store,
+        report_server(settings),
+        site=settings.base_url,
+        session_idle_s=60.0 * settings.session_idle_min,
+        tick_s=min(5.0, settings.sweep_interval_s),
     )
 
 

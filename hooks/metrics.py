@@ -18,12 +18,12 @@ from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
 
 from cds.agreement import AgreementLine
-from cds.allowlist import is_loopback
 from cds.errors import LeukoError, Unauthenticated, UnknownService
 from cds.ports import HookStore
 from cds.settings import Settings
 from cds.upstream import tell_failures_to
 from cds.values import utc_now
+from hooks.headers import from_this_machine
 
 REQUEST_SECONDS = Histogram(
     "leukocds_request_seconds",
@@ -110,6 +110,7 @@ class _Jobs(Collector):
         up = GaugeMetricFamily("leukocds_store_up", "Whether the assessment store answers.")
         try:
             counts, oldest = self._store.job_counts(), self._store.oldest_queued()
+            audit = self._store.audit_counts()
             agreement = self._store.agreement()
         except LeukoError:
             up.add_metric([], 0)
@@ -129,6 +130,14 @@ class _Jobs(Collector):
         yield GaugeMetricFamily(
             "leukocds_oldest_queued_seconds", "Age of the oldest job that waits; 0 when none does.", value=age
         )
+        entries = GaugeMetricFamily(
+            "leukocds_audit_entries",
+            "Audit entries that wait for the FHIR server, and those that it refused for good.",
+            labels=["state"],
+        )
+        for state, count in sorted(audit.items()):
+            entries.add_metric([state], count)
+        yield entries
         yield from _signed(agreement)
 
 
@@ -169,7 +178,5 @@ def _check_caller(settings: Settings) -> None:
         if not hmac.compare_digest(given, f"Bearer {settings.metrics_token}".encode()):
             raise Unauthenticated("/metrics asks for LEUKOCDS_METRICS_TOKEN")
         return
-    # A gateway on this machine calls from loopback too, for whoever called it.
-    forwarded = any(name in request.headers for name in ("Forwarded", "X-Forwarded-For", "X-Real-Ip", "Via"))
-    if forwarded or not is_loopback(request.remote_addr or ""):
+    if not from_this_machine():
         raise UnknownService("There is nothing at this address.")

@@ -19,6 +19,7 @@ from hooks import logs
 from hooks.bootstrap import context, model_identity, next_steps, open_store
 from hooks.clients import check_door
 from hooks.embedded import EmbeddedWorker
+from hooks.issuers import check_sign_in
 from hooks.outbound import check_outbound
 
 _log = structlog.get_logger(__name__)
@@ -36,6 +37,7 @@ def run(settings: Settings) -> None:
     Raises ConfigurationError, PackageError or StoreError when it cannot start.
     """
     check_door(settings)
+    check_sign_in(settings)
     check_address(settings.host, settings.port)
     check_outbound(settings)
     if settings.embedded and settings.web_processes > 1:
@@ -49,6 +51,12 @@ def run(settings: Settings) -> None:
             "OPEN MODE: CDS clients are not authenticated, whoever reaches this address may ask for any patient",
             address=settings.base_url,
             remedy="name the clients in LEUKOCDS_CLIENTS",
+        )
+    if settings.development_login:
+        _log.warning(
+            "DEVELOPMENT LOGIN: whoever sits at this machine may be anybody, and see every patient's smears",
+            address=settings.base_url,
+            remedy="unset LEUKOCDS_DEVELOPMENT_LOGIN; name the EHRs that vouch for people in LEUKOCDS_SIGN_IN",
         )
     model_identity(settings)
     next_steps(settings)

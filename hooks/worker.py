@@ -17,7 +17,14 @@ from cds.errors import ConfigurationError
 from cds.settings import Settings
 from cds.store import SqlAssessmentStore
 from hooks import logs
-from hooks.bootstrap import model_identity, open_store, sweeper, upkeep, worker_parts
+from hooks.bootstrap import (
+    audit_delivery,
+    model_identity,
+    open_store,
+    sweeper,
+    upkeep,
+    worker_parts,
+)
 from hooks.outbound import check_outbound
 from hooks.stroke import WorkerParts
 from hooks.tasks import create_celery
@@ -53,10 +60,12 @@ def run(settings: Settings) -> None:
 
     app = create_celery(settings, lambda: parts_of(os.getpid()))
     sweeping, keeping = sweeper(settings, store), upkeep(settings, store)
+    auditing = audit_delivery(settings, store)
 
     def on_ready(**_: object) -> None:
         sweeping.start()
         keeping.start()
+        auditing.start()
         if metrics is not None:
             metrics.start()
         _log.info("worker ready", concurrency=settings.worker_concurrency)
@@ -64,6 +73,7 @@ def run(settings: Settings) -> None:
     def on_shutdown(**_: object) -> None:
         stopping.set()
         threading.Thread(target=sweeping.stop, daemon=True).start()
+        threading.Thread(target=auditing.stop, daemon=True).start()
         threading.Thread(target=keeping.stop, daemon=True).start()
 
     signals.setup_logging.connect(_keep_logging, weak=False)

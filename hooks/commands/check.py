@@ -125,6 +125,7 @@ def parts(settings: Settings) -> Iterator[Part]:
             _gateway,
             f"check {PREFIX}GATEWAY_FOLDER, _TOKEN and _HOST; `leukocds gateway status` says what waits",
         ),
+        ("sign-in", _sign_in, f"correct the file that {PREFIX}SIGN_IN names; see docs/sign-in.md"),
     )
     for name, try_it, remedy in tries:
         try:
@@ -284,3 +285,22 @@ def _gateway(settings: Settings) -> str:
     if held_up:
         raise _Wrong(f"images of {held_up} accession numbers wait for a server")
     return f"{folders.root}: {', '.join(f'{count} {state}' for state, count in counts.items())}"
+
+
+def _sign_in(settings: Settings) -> str:
+    from cds.tls import Tls
+    from hooks.issuers import check_sign_in, load_issuers
+    from hooks.sign_in import CALLBACK
+    from hooks.smart import SmartClient
+
+    check_sign_in(settings)
+    if settings.development_login:
+        return "DEVELOPMENT LOGIN: whoever sits at this machine may be anybody"
+    issuers = load_issuers(settings).values()
+    if not issuers:
+        return NOT_CONFIGURED
+    client = SmartClient(f"{settings.base_url}{CALLBACK}", Tls.from_settings(settings))
+    for issuer in issuers:
+        client.check(issuer)
+    named = ", ".join(issuer.name for issuer in issuers)
+    return f"{named}: people sign in there and come back to {settings.base_url}{CALLBACK}"

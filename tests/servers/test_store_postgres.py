@@ -12,12 +12,14 @@ import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 
+from cds.access import AuditAction, AuditEntry, AuditOutcome, PendingSignIn, Session
 from cds.agreement import Fate, Looked
 from cds.errors import ClaimLost, StoreError
 from cds.store import SqlAssessmentStore
 from cds.store_engine import open_engine
 from cds.store_schema import metadata
 from cds.values import JobState, ReportState
+from cds.worklist import WorklistQuery, WorkState
 from tests.fakes.assessments import MODEL, assessment, study
 from tests.fakes.feedback import LATER, accepted, card_uuid, overridden, shown
 
@@ -168,6 +170,48 @@ def test_a_jti_is_used_once_however_many_ask(store):
     assert at_once(16, lambda _: store.use_jti("iss", "odd \x00 \ud800", later, now)).count(True) == 1
     assert store.use_jti("other", "odd \x00 \ud800", later, now)
     assert store.use_jti("iss", "x" * 100_000, later, now)
+
+
+def test_the_worklist_sessions_and_audit_are_the_same_there(store):
+    job, _ = store.enqueue(study(accession="A-17"), MODEL.digest)
+    store.claim(job.key, "worker", 60)
+    store.save(assessment(), ReportState.PENDING)
+    store.finish(job.key, "worker", assessment().key)
+    other, _ = store.enqueue(study(2, patient=None), MODEL.digest)
+    store.claim(other.key, "worker", 60)
+    store.fail(other.key, "worker", "broken")
+    page = store.worklist(WorklistQuery())
+    assert [(row.state, row.job.key) for row in page.rows] == [
+        (WorkState.READ, job.key),
+        (WorkState.FAILED, other.key),
+    ]
+    assert store.worklist(WorklistQuery(search="A-1")).total == 1
+    assert store.worklist(WorklistQuery(patient="Patient/p-1", state=WorkState.READ)).total == 1
+    assert store.retry_job(other.key)
+    assert not store.retry_job(other.key)
+
+    now = datetime.now(UTC)
+    session = Session(
+        user="Practitioner/1", name="Dr. Test", issuer="https://ehr.example", may_review=True, may_operate=False,
+        patient=None, started_at=now, ends_at=now + timedelta(hours=1),
+    )  # fmt: skip
+    store.open_session("secret", session)
+    assert store.session("secret", 60) == session
+    assert store.session("other", 60) is None
+    pending = PendingSignIn(issuer="i", state="s", nonce="n", code_verifier="v", target="/")
+    store.begin_sign_in("secret", pending, now + timedelta(minutes=5))
+    assert at_once(8, lambda _: store.take_sign_in("secret", "s")).count(pending) == 1
+    assert store.close_session("secret")
+    assert store.purge_sessions(60) == 0
+
+    entry = AuditEntry(
+        id="0" * 36, at=now, user=None, name=None, issuer=None, action=AuditAction.SIGN_IN, what="callback",
+        patient=None, outcome=AuditOutcome.DENIED,
+    )  # fmt: skip
+    store.record(entry)
+    store.record(entry)
+    assert store.audit() == [entry]
+    assert at_once(8, lambda _: store.take_unsent(entry.id, 60)).count(True) == 1
 
 
 def test_a_hook_instance_used_again_keeps_the_suggestions_of_both_answers(store):

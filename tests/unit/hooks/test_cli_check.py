@@ -17,6 +17,7 @@ from tests.fakes.authorization_server import AuthorizationServer, Guard
 from tests.fakes.dicomweb import FakeArchive
 from tests.fakes.fhir_server import FakeFhirServer
 from tests.fakes.jwks_server import JwksServer
+from tests.fakes.smart_server import AuthorizationServer as SmartServer
 from tests.fakes.tls import Authority
 
 
@@ -255,3 +256,25 @@ def test_the_gateway_is_looked_at_where_there_is_one(package: Path, tmp_path: Pa
     journal.hold_up("A-1", "the archive is out", lambda _: 1.0, 0.0)
     assert "1 accession numbers wait" in line(check(package, tmp_path, **environ), "gateway")
     journal.close()
+
+
+def test_the_ehrs_that_people_sign_in_by_are_asked_for_their_keys(package: Path, tmp_path: Path) -> None:
+    assert "not configured" in line(check(package, tmp_path), "sign-in")
+    path = tmp_path / "sign-in.toml"
+    with SmartServer() as ehr:
+        path.write_text(f'[[issuer]]\nname = "Example EHR"\niss = "{ehr.iss}"\nclient_id = "leukocds"\n')
+        good = line(check(package, tmp_path, LEUKOCDS_SIGN_IN=str(path)), "sign-in")
+        assert (
+            "Example EHR: people sign in there and come back to http://127.0.0.1:8702/sign-in/callback"
+            in good
+        )
+        ehr.configuration = {"code_challenge_methods_supported": ["plain"]}
+        weak = check(package, tmp_path, LEUKOCDS_SIGN_IN=str(path))
+        assert "does not offer PKCE" in line(weak, "sign-in")
+        assert weak.exit_code == 1
+    path.write_text("[[issuer]]")
+    assert "issuer 1: name: is missing" in line(
+        check(package, tmp_path, LEUKOCDS_SIGN_IN=str(path)), "sign-in"
+    )
+    free = line(check(package, tmp_path, LEUKOCDS_DEVELOPMENT_LOGIN="1"), "sign-in")
+    assert "DEVELOPMENT LOGIN" in free
