@@ -194,7 +194,7 @@ def test_a_token_is_fetched_and_what_is_wrong_with_it_is_said(
 
             authority.grants = {"system/Patient.r"}
             less = line(check(package, tmp_path, **environ), "our token")
-            assert "but without system/Device.crs" in less
+            assert "but without system/AuditEvent.crs, system/Device.crs" in less
             assert "granted: system/Patient.r" in less
 
             authority.jwks = []
