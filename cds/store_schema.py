@@ -65,6 +65,8 @@ assessments = Table(
     Column("report_attempts", Integer, nullable=False),
     Column("report_due_at", UtcDateTime, nullable=False),
     Column("report_problem", Text),
+    Column("patient", String(128)),
+    Index("ix_assessments_patient", "patient", "read_at"),
     Index("ix_assessments_latest", "study_uid", "model_digest", "read_at"),
     Index("ix_assessments_unwritten", "report_state", "report_due_at"),
 )
@@ -161,4 +163,36 @@ used_jtis = Table(
     Column("jti_sha256", String(64), primary_key=True),
     Column("expires_at", UtcDateTime, nullable=False),
     Index("ix_used_jtis_expires_at", "expires_at"),
+)
+
+review_changes = Table(
+    "review_changes",
+    metadata,
+    Column("assessment_key", String(36), ForeignKey("assessments.key"), primary_key=True),
+    # Counted from 1 for each assessment: whoever inserts a number first has it, so nobody overwrites another.
+    Column("number", Integer, primary_key=True, autoincrement=False),
+    Column("at", UtcDateTime, nullable=False),
+    Column("user_reference", Text, nullable=False),
+    Column("user_name", Text, nullable=False),
+    Column("kind", String(16), nullable=False),
+    # JSON: positions in the assessment's list of cells.
+    Column("cells", Text, nullable=False),
+    Column("value", Text, nullable=False),
+    Column("undoes", Integer),
+)
+
+signatures = Table(
+    "signatures",
+    metadata,
+    Column("assessment_key", String(36), ForeignKey("assessments.key"), primary_key=True),
+    # That of the change by which it was signed.
+    Column("number", Integer, primary_key=True, autoincrement=False),
+    Column("signed_at", UtcDateTime, nullable=False),
+    # JSON: all that was signed.
+    Column("document", Text, nullable=False),
+    Column("state", String(16), nullable=False),
+    Column("attempts", Integer, nullable=False),
+    Column("due_at", UtcDateTime, nullable=False),
+    Column("problem", Text),
+    Index("ix_signatures_state", "state", "due_at"),
 )
