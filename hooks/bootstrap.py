@@ -84,6 +84,7 @@ def sweeper(settings: Settings, store: SqlAssessmentStore) -> Sweeper:
         store,
         submit_study=queue.submit_study,
         submit_report=queue.submit_report,
+        submit_signature=queue.submit_signature,
         check=queue.check,
         interval_s=settings.sweep_interval_s,
         # Fine enough for the shortest pause between two attempts.
