@@ -15,10 +15,12 @@ from cds.errors import (
     BadRequest,
     DeadlineExceeded,
     EndpointNotAllowed,
+    Forbidden,
     LeukoError,
     MissingFhirData,
     NonconformantAnswer,
     RequestTooLarge,
+    ReviewChanged,
     StoreError,
     TooManyRequests,
     Unauthenticated,
@@ -31,14 +33,25 @@ from hooks.authentication import require_client
 from hooks.cds_requests import parse_request
 from hooks.context import Context
 from hooks.feedback import feedback_routes
-from hooks.headers import add_headers, correlate, end_correlation, is_api, preflight, start_correlation
+from hooks.headers import (
+    add_headers,
+    correlate,
+    end_correlation,
+    is_api,
+    is_data,
+    preflight,
+    start_correlation,
+)
 from hooks.health import health_routes
 from hooks.limits import HeaderTooLarge, Limits, client
 from hooks.metrics import count_cards, count_prefetch, metrics_routes
 from hooks.outgoing import checked_discovery, checked_response
 from hooks.pages import error_page, page_routes
+from hooks.picture_routes import picture_routes
 from hooks.prefetch import spared
+from hooks.review_routes import review_routes
 from hooks.services import SERVICE_ID, answer, discovery
+from hooks.study_page import study_routes
 
 _log = structlog.get_logger(__name__)
 
@@ -48,7 +61,9 @@ ERRORS: tuple[tuple[type[LeukoError], int, str], ...] = (
     (RequestTooLarge, 413, "too-costly"),
     (BadRequest, 400, "invalid"),
     (Unauthenticated, 401, "login"),
+    (Forbidden, 403, "forbidden"),
     (UnknownService, 404, "not-found"),
+    (ReviewChanged, 409, "conflict"),
     (MissingFhirData, 412, "incomplete"),
     (EndpointNotAllowed, 412, "security"),
     (UpstreamUnavailable, 503, "transient"),
@@ -96,6 +111,9 @@ def create_app(context: Context) -> Flask:
 
     feedback_routes(app, context)
     page_routes(app, context)
+    study_routes(app, context)
+    picture_routes(app, context)
+    review_routes(app, context)
     health_routes(app, context)
     _handle_errors(app, context.settings)
     return app
@@ -163,7 +181,7 @@ def _handle_errors(app: Flask, settings: Settings) -> None:
 
 
 def _answer(status: int, code: str, text: str) -> Response:
-    return _outcome(status, code, text) if is_api() else error_page(status, text)
+    return _outcome(status, code, text) if is_api() or is_data() else error_page(status, text)
 
 
 def _outcome(status: int, code: str, text: str) -> Response:

@@ -3,9 +3,14 @@
 Both functions are called in the process that will do the work, after any fork: connections do not survive one.
 """
 
+import atexit
+import functools
+import shutil
+import tempfile
 import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import structlog
 
@@ -13,18 +18,25 @@ from cds.allowlist import AllowList
 from cds.dicomweb import DicomWebArchive
 from cds.errors import ConfigurationError, LeukoError
 from cds.fhir_client import HttpFhirServer
+from cds.pixels import PixelLimits
 from cds.ports import FhirServer, ImageArchive, SmearReader
 from cds.settings import Settings
 from cds.store import SqlAssessmentStore
 from cds.values import ModelIdentity, StudyRef
 from hooks.authentication import Authenticator
-from hooks.context import Context
+from hooks.context import Context, PageParts
+from hooks.image_cache import ImageCache
 from hooks.lease import Flag
 from hooks.next_steps import NextSteps, bundled_next_steps, load_next_steps
+from hooks.pictures import StudyPictures
 from hooks.recovery import Sweeper
+from hooks.reference_ranges import bundled_ranges, load_ranges
 from hooks.stroke import WorkerParts
 from hooks.tasks import TaskQueue
-from models.package import bundled_package, load_identity
+from models.package import bundled_package, load_card, load_identity
+
+if TYPE_CHECKING:
+    from models.reader import PackageReader
 
 _log = structlog.get_logger(__name__)
 
@@ -59,6 +71,32 @@ def context(settings: Settings, worker_alive: Callable[[], bool] | None = None) 
         allow_list=allow_list,
         authenticator=Authenticator.from_settings(settings, store) if settings.clients else None,
         ready=ready,
+        pages=page_parts(settings, allow_list, queue),
+    )
+
+
+def page_parts(settings: Settings, allow_list: AllowList, queue: TaskQueue) -> PageParts:
+    """Collaborators of the clinician's pages. Raises ConfigurationError."""
+    card = functools.cache(lambda: load_card(_package_folder(settings)))
+    # The reader that makes activation maps: loaded when the first one is asked for.
+    reader = functools.cache(lambda: load_reader(settings))
+    pictures = StudyPictures(
+        archive=lambda study: archive_of(study, settings, allow_list),
+        limits=PixelLimits(
+            max_megapixels=settings.max_image_megapixels, max_frames=settings.max_frames_per_instance
+        ),
+        cache=ImageCache(_cache_folder(settings), settings.image_cache_mb * 1024 * 1024),
+        card=card,
+        reader=reader,
+        deadline_s=2 * settings.read_timeout_s,
+    )
+    path = Path(settings.reference_ranges) if settings.reference_ranges else bundled_ranges()
+    return PageParts(
+        pictures=pictures,
+        pattern_model=lambda: card().pattern_model,
+        ranges=load_ranges(path),
+        submit_signature=queue.submit_signature,
+        fhir=_own_fhir_server(settings),
     )
 
 
@@ -70,9 +108,7 @@ def worker_parts(settings: Settings, stopping: Flag) -> WorkerParts:
         store=open_store(settings),
         archive=lambda study: archive_of(study, settings, allow_list),
         reader=_once_a_thread(lambda: load_reader(settings)),
-        fhir=_fhir_server(settings, settings.fhir_url, settings.fhir_token or None)
-        if settings.fhir_url
-        else None,
+        fhir=_own_fhir_server(settings),
         submit_report=TaskQueue(settings).submit_report,
         stopping=stopping,
     )
@@ -110,7 +146,7 @@ def next_steps(settings: Settings) -> NextSteps:
     return load_next_steps(Path(settings.next_steps) if settings.next_steps else bundled_next_steps())
 
 
-def load_reader(settings: Settings) -> SmearReader:
+def load_reader(settings: Settings) -> "PackageReader":
     """The model package with its networks. Raises PackageError."""
     from models.reader import open_reader  # the networks' runtime: the request stroke never imports it
 
@@ -145,6 +181,21 @@ def _fhir_server(settings: Settings, url: str, token: str | None) -> FhirServer:
         connect_timeout_s=settings.connect_timeout_s,
         read_timeout_s=settings.read_timeout_s,
     )
+
+
+def _own_fhir_server(settings: Settings) -> FhirServer | None:
+    """Where reports go, with our own credentials; None: nowhere."""
+    if not settings.fhir_url:
+        return None
+    return _fhir_server(settings, settings.fhir_url, settings.fhir_token or None)
+
+
+def _cache_folder(settings: Settings) -> Path:
+    if settings.image_cache_dir:
+        return Path(settings.image_cache_dir)
+    folder = tempfile.mkdtemp(prefix="leukocds-images-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return Path(folder)
 
 
 def _package_folder(settings: Settings) -> Path:

@@ -20,7 +20,8 @@ _SECURITY = {
     # Pages and answers are about patients: no cache keeps them, not even the browser's.
     "Cache-Control": "no-store",
     "Content-Security-Policy": (
-        "default-src 'none'; style-src 'self'; img-src 'self' data:; base-uri 'none'; form-action 'none'; "
+        "default-src 'none'; script-src 'self'; connect-src 'self'; style-src 'self'; img-src 'self' data:; "
+        "base-uri 'none'; form-action 'none'; "
         "frame-ancestors 'none'"
     ),
     "Permissions-Policy": "camera=(), geolocation=(), microphone=()",
@@ -37,6 +38,11 @@ _CORS = {
 def is_api() -> bool:
     """Whether the request is for the CDS service: programs call it, also those in browsers of another origin."""
     return request.path == "/cds-services" or request.path.startswith("/cds-services/")
+
+
+def is_data() -> bool:
+    """Whether the request is one of our own pages' for data: its errors are OperationOutcomes too."""
+    return request.path.startswith("/api/")
 
 
 def preflight() -> Response | None:

@@ -23,6 +23,8 @@ from cds.settings import PREFIX, Settings
 MAX_CLIENTS = 10_000
 #: Operators' paths, which a limit must not hide: they are answered without work for anyone.
 _UNLIMITED = ("/health", "/ready", "/metrics")
+#: What one page asks for by the hundred as it is scrolled; each is small, kept by the browser, and for signed-in users.
+_PICTURES = ("static", "thumbnail", "closeup", "activation", "tile")
 
 _ESCAPED = re.compile(rb"\\.", re.DOTALL)
 _LEVELS = bytes.maketrans(b"[{]}", b"\x01\x01\xff\xff")
@@ -100,7 +102,7 @@ class Limits:
                 pass  # it learns so at its next call
 
     def _counts(self) -> bool:
-        return request.path.rstrip("/") not in _UNLIMITED
+        return request.path.rstrip("/") not in _UNLIMITED and request.endpoint not in _PICTURES
 
 
 def client() -> str | None:
