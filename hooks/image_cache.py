@@ -30,14 +30,17 @@ class ImageCache:
         self._guard = threading.Lock()
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
 
+    def held(self, name: str) -> Sequence[Rgb] | None:
+        """The levels of that image where it is here already."""
+        return _open(self._place(name))
+
     def pyramid(self, name: str, decode: Callable[[], Rgb]) -> Sequence[Rgb]:
         """The levels of that image, uint8 ``(r, c, 3)``, the smallest first; they are read from the disk as needed.
 
         decode: called where the image is not held; whatever it raises is raised here.
         """
-        key = hashlib.sha256(name.encode("utf-8", "surrogatepass")).hexdigest()[:40]
-        place = self._folder / key
-        with self._lock(key):
+        place = self._place(name)
+        with self._lock(place.name):
             levels = _open(place)
             if levels is None:
                 self._put(place, decode())
@@ -45,6 +48,9 @@ class ImageCache:
                 if levels is None:
                     raise FileNotFoundError(f"{place} went away at once: the image cache is too small")
         return levels
+
+    def _place(self, name: str) -> Path:
+        return self._folder / hashlib.sha256(name.encode("utf-8", "surrogatepass")).hexdigest()[:40]
 
     def _lock(self, key: str) -> threading.Lock:
         with self._guard:

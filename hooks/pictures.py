@@ -144,6 +144,8 @@ class StudyPictures:
         if _reading(assessment, source) is None:
             raise UnknownService("This study has no such image.")
         name = f"{assessment.study.archive_url}\n{assessment.study.study_uid}\n{source}"
+        if (levels := self._cache.held(name)) is not None:
+            return list(levels)
         if not self._seats.acquire(blocking=False):
             raise UpstreamUnavailable("too many images are being retrieved; try again in a moment")
         try:

@@ -11,7 +11,7 @@ import structlog
 from flask import Flask, Response, jsonify, render_template, request
 from pydantic import BaseModel, ConfigDict, StrictInt, StrictStr, ValidationError
 
-from cds.errors import BadRequest, Forbidden, LeukoError, MissingFhirData, UnknownService
+from cds.errors import BadRequest, Forbidden, LeukoError
 from cds.report_text import cell_name
 from cds.review import (
     MAX_TEXT,
@@ -112,10 +112,9 @@ def review_routes(app: Flask, context: Context) -> None:
         """Whose smear it is, in words, as the FHIR server has it."""
         assessment = seen(context, str(key))
         reference, fhir = assessment.study.patient, context.pages.fhir
-        if reference is None or fhir is None:
-            raise UnknownService("The patient's name is not known here.")
-        if store.report_state(assessment.key)[1] is None:
-            raise MissingFhirData("The FHIR server has not confirmed yet whose study this is.")
+        # Once the report is written, that server has confirmed whose study this is.
+        if reference is None or fhir is None or store.report_state(assessment.key)[1] is None:
+            return jsonify(name="")
         resource = fhir.read(reference)
         return jsonify(name=_name(resource), birth_date=str(resource.get("birthDate", "")))
 

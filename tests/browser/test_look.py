@@ -11,7 +11,7 @@ def test_the_page_fits_and_is_kept_as_a_picture(site, visit, shoot, size, scheme
     drawn = site.add()
     width, height = SIZES[size]
     page = visit(site, drawn, viewport={"width": width, "height": height}, color_scheme=scheme)
-    page.wait_for_load_state("networkidle")
+    page.wait_for_timeout(1500)
     assert page.evaluate("document.documentElement.scrollWidth") <= width
     shoot(page, f"study-{size}-{scheme}")
     shoot(page, f"study-{size}-{scheme}-whole", full_page=True)

@@ -73,7 +73,7 @@ function clicked(event) {
 
 const acts = {
   clear,
-  undo: () => mayReview && send("undo", {}),
+  undo: () => mayReview && !find('[data-act="undo"]').disabled && send("undo", {}),
   menu: () => openMenu(),
   exclude: () => retype("excluded"),
   confirm: () => confirmTypes(),
@@ -181,6 +181,8 @@ function after(stored, next) {
 function arrange(state) {
   labels = state.cells;
   comments = state.comments;
+  const undo = find('[data-act="undo"]');
+  if (undo) undo.disabled = !state.undoable;
   for (const [cell, tile] of tiles) {
     const label = labels[cell];
     const original = machine.get(cell);
@@ -254,7 +256,7 @@ function clear() {
 
 function summary() {
   const many = selected.size;
-  find(".selection").hidden = many === 0;
+  all(".selection [data-act]").forEach((button) => (button.disabled = many === 0 && button.dataset.act !== "undo"));
   find("#selected").textContent = say(many === 0 ? "selected_none" : many === 1 ? "selected_one" : "selected_many", { count: many });
 }
 

@@ -71,6 +71,8 @@ async function open(index) {
     visibilityRatio: 0.4,
     animationTime: matchMedia("(prefers-reduced-motion: reduce)").matches ? 0 : 0.6,
     crossOriginPolicy: false,
+    tileRetryMax: 4,
+    tileRetryDelay: 1500,
     drawer: "canvas",
   });
   viewer.removeAllHandlers("open");
@@ -113,8 +115,9 @@ function label() {
     ring.classList.toggle("out", Boolean(out));
     ring.classList.toggle("human", Boolean(made));
     ring.title = tileOf(cell)?.getAttribute("aria-label") ?? "";
-    ring.setAttribute("aria-label", ring.title);
-    find("span", ring).textContent = out ? "×" : (shown.short[type] ?? type ?? "");
+    const short = out ? "×" : (shown.short[type] ?? type ?? "");
+    find("span", ring).textContent = short;
+    ring.setAttribute("aria-label", `${short}: ${ring.title}`);
   }
 }
 
@@ -139,6 +142,10 @@ function scale() {
 let loading = null;
 function library() {
   loading ??= new Promise((resolve, reject) => {
+    // The library adds a style element, which our content security policy forbids, unless it finds its mark.
+    const marker = element("style", { type: "text/plain" });
+    marker.dataset.openseadragonMobileCss = "true";
+    document.head.append(marker);
     const script = element("script", { src: new URL("../vendor/openseadragon/openseadragon.min.js", import.meta.url).href });
     script.addEventListener("load", () => resolve({ OpenSeadragon: window.OpenSeadragon }));
     script.addEventListener("error", reject);
