@@ -12,6 +12,7 @@ from cds.values import Assessment
 from hooks import visitors
 from hooks.context import Context
 from hooks.study_view import SHORT, cells_of
+from hooks.visitors import Visitor
 
 #: Kept by the browser of the one who may see it, and by nobody in between.
 _FOR_GOOD = {"Cache-Control": "private, max-age=31536000, immutable"}
@@ -67,12 +68,20 @@ def picture_routes(app: Flask, context: Context) -> None:
 
 
 def seen(context: Context, key: str) -> Assessment:
-    """The assessment under that key, if the visitor may see its patient. Raises UnknownService where there is none."""
+    """As `opened`, for who need not know who looks."""
+    return opened(context, key)[0]
+
+
+def opened(context: Context, key: str) -> tuple[Assessment, Visitor]:
+    """The assessment under that key, and who looks at it and may see its patient; the look is recorded.
+
+    Raises UnknownService where there is none, SignInNeeded, NotAllowed, StoreError.
+    """
     assessment = context.store.with_cells(key)
     if assessment is None:
+        visitors.any_visitor(look=False)  # whether there is one is told to nobody else
         raise UnknownService("There is no reading under this address.")
-    visitors.visitor_for(assessment.study.patient)
-    return assessment
+    return assessment, visitors.visitor_for(assessment.study.patient)
 
 
 def _source(assessment: Assessment, index: int) -> str:

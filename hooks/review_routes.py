@@ -24,10 +24,9 @@ from cds.review import (
     retyped,
 )
 from cds.values import Assessment, Finding, utc_now
-from hooks import visitors
 from hooks.context import Context
 from hooks.page_wording import TEXTS
-from hooks.picture_routes import seen
+from hooks.picture_routes import opened, seen
 from hooks.study_page import parts
 from hooks.study_view import UNSURE_BELOW, assignable, cells_of, reviewed, told
 from hooks.visitors import Visitor
@@ -57,8 +56,7 @@ def review_routes(app: Flask, context: Context) -> None:
 
     @app.get("/api/studies/<uuid:key>/review")
     def review(key: Any) -> Response:
-        assessment = seen(context, str(key))
-        visitor = visitors.visitor_for(assessment.study.patient)
+        assessment, visitor = opened(context, str(key))
         since = request.args.get("since", type=int)
         held = store.review(assessment.key)
         signed = store.signed(assessment.key)
@@ -148,8 +146,7 @@ def review_routes(app: Flask, context: Context) -> None:
 
 def _reviewer(context: Context, key: str) -> tuple[Assessment, Visitor]:
     """Raises NotAllowed unless the visitor may review and the request comes from a page of ours."""
-    assessment = seen(context, key)
-    visitor = visitors.visitor_for(assessment.study.patient)
+    assessment, visitor = opened(context, key)
     if not visitor.may_review:
         raise NotAllowed(TEXTS["may_not_review"])
     sent = request.headers.get("X-CSRF-Token", "")

@@ -8,7 +8,6 @@ from flask import Flask, render_template, url_for
 from cds.report_text import percent
 from cds.review import Review
 from cds.values import Assessment, Differential, Finding, NotAnalysed, Pattern
-from hooks import visitors
 from hooks.cards import WHAT_TO_DO, indicator
 from hooks.context import Context
 from hooks.page_wording import (
@@ -19,7 +18,7 @@ from hooks.page_wording import (
     VERDICT_NOTES,
     VERDICTS,
 )
-from hooks.picture_routes import seen
+from hooks.picture_routes import opened
 from hooks.study_view import (
     KEYS,
     UNSURE_BELOW,
@@ -70,8 +69,7 @@ class Point:
 def study_routes(app: Flask, context: Context) -> None:
     @app.get("/studies/<uuid:key>")
     def study(key: Any) -> str:
-        assessment = seen(context, str(key))
-        visitor = visitors.visitor_for(assessment.study.patient)
+        assessment, visitor = opened(context, str(key))
         review = context.store.review(assessment.key)
         return render_template("study.html", **page(assessment, review, visitor, context))
 
