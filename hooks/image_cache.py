@@ -62,7 +62,8 @@ class ImageCache:
         work = Path(tempfile.mkdtemp(prefix="making-", dir=self._folder))
         try:
             for number, level in enumerate(_levels(pixels)):
-                np.save(work / f"{number:02d}.npy", level)
+                rows, columns = level.shape[:2]
+                (work / f"{number:02d}-{rows}-{columns}.rgb").write_bytes(np.ascontiguousarray(level).data)
             self._make_room(sum(f.stat().st_size for f in work.iterdir()))
             work.rename(place)
         except OSError:
@@ -91,12 +92,17 @@ class ImageCache:
 
 def _open(place: Path) -> Sequence[Rgb] | None:
     try:
-        files = sorted(place.glob("*.npy"))
-        levels = [np.load(file, mmap_mode="r", allow_pickle=False) for file in files]
+        levels = [_mapped(file) for file in sorted(place.glob("*.rgb"))]
         os.utime(place)
     except FileNotFoundError:
         return None
     return levels or None
+
+
+def _mapped(file: Path) -> Rgb:
+    # The size stands in the name: NumPy's own header is parsed as Python, which is slow and not safe for threads.
+    _, rows, columns = file.stem.split("-")
+    return np.memmap(file, np.uint8, "r", shape=(int(rows), int(columns), 3))
 
 
 def _levels(pixels: Rgb) -> list[Rgb]:

@@ -142,9 +142,10 @@ function scale() {
 let loading = null;
 function library() {
   loading ??= new Promise((resolve, reject) => {
-    // The library adds a style element, which our content security policy forbids, unless it finds its mark.
-    const marker = element("style", { type: "text/plain" });
-    marker.dataset.openseadragonMobileCss = "true";
+    // The library adds a style element, which our content security policy forbids, unless it finds one with its mark.
+    // One of another namespace is no style to the browser.
+    const marker = document.createElementNS("urn:leukocds:marker", "style");
+    marker.setAttribute("data-openseadragon-mobile-css", "true");
     document.head.append(marker);
     const script = element("script", { src: new URL("../vendor/openseadragon/openseadragon.min.js", import.meta.url).href });
     script.addEventListener("load", () => resolve({ OpenSeadragon: window.OpenSeadragon }));
