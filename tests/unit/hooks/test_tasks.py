@@ -7,7 +7,7 @@ import pytest
 
 from cds.errors import ConfigurationError, UpstreamUnavailable
 from cds.settings import Settings
-from hooks.tasks import READ_STUDY, REPORTS, STUDIES, WRITE_REPORT, TaskQueue, create_celery
+from hooks.tasks import READ_STUDY, REPORTS, STUDIES, WRITE_REPORT, WRITE_SIGNATURE, TaskQueue, create_celery
 
 REFUSING = "redis://127.0.0.1:1/0"
 
@@ -36,7 +36,11 @@ def silent_server():
 
 def test_the_tasks_have_names_of_their_own():
     app = create_celery(Settings(), no_parts)
-    assert {name for name in app.tasks if not name.startswith("celery.")} == {READ_STUDY, WRITE_REPORT}
+    assert {name for name in app.tasks if not name.startswith("celery.")} == {
+        READ_STUDY,
+        WRITE_REPORT,
+        WRITE_SIGNATURE,
+    }
 
 
 @pytest.mark.parametrize("broker_url", ["memory://", "redis://127.0.0.1:6379/0"])
