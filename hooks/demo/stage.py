@@ -27,7 +27,7 @@ class Stage:
     serving: Serving
     ehr: Ehr
     signer: Signer
-    charts: dict[str, Admitted] = field(default_factory=dict)
+    charts: dict[str, Admitted] = field(default_factory=dict, repr=False)
 
 
 @contextmanager
