@@ -120,4 +120,3 @@ def _said(reports: Sequence[Resource]) -> str:
     if not reports:
         return "No smear report yet"
     return str(reports[-1].get("conclusion", "Report without a conclusion")).partition(". ")[0]
-

@@ -77,7 +77,7 @@ def add_desk(app: Flask, hospital: Hospital, desk: Desk) -> None:
         guarded()
         return jsonify(
             access_token=desk.fhir_token,
-            token_type="Bearer",  # noqa: S106 - RFC 6750's name of the kind
+            token_type="Bearer",
             expires_in=_ACCESS_S,
             scope="patient/*.read patient/ServiceRequest.write",
             subject="leukocds-demo",

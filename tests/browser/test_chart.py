@@ -69,7 +69,11 @@ def visit(chromium: Browser, stage: Stage) -> Iterator[Callable[..., Page]]:
             problems.append(request.url)
 
     def open_page(
-        path: str, *, user: str = "demo-ward", before: Callable[[Page], Any] = lambda page: None, **options: Any
+        path: str,
+        *,
+        user: str = "demo-ward",
+        before: Callable[[Page], Any] = lambda page: None,
+        **options: Any,
     ) -> Page:
         context = chromium.new_context(**{"viewport": {"width": 1366, "height": 800}, **options})
         contexts.append(context)
@@ -326,7 +330,10 @@ def test_a_wrong_key_is_told_in_words(visit, stage) -> None:
 
 @pytest.mark.parametrize(
     ("status", "words"),
-    [(412, "lacks data that it needs (412). It says: no studies"), (500, "It failed (500). It says: no studies")],
+    [
+        (412, "lacks data that it needs (412). It says: no studies"),
+        (500, "It failed (500). It says: no studies"),
+    ],
 )
 def test_an_operation_outcome_is_told_in_its_words(visit, stage, status, words) -> None:
     page = visit(f"/chart/{HEALTHY.id}", before=answering(stage, outcome("no studies"), status=status))
@@ -382,7 +389,9 @@ def test_system_actions_are_carried_out_only_by_agreement(visit, stage, agreed) 
             page.route("**/static/chart/ehr.js", _with_agreement)
 
     page = visit(f"/chart/{HEALTHY.id}", before=before)
-    expect(page.locator("#done")).to_contain_text("as agreed: File an order" if agreed else "nothing was done")
+    expect(page.locator("#done")).to_contain_text(
+        "as agreed: File an order" if agreed else "nothing was done"
+    )
     assert len(service_requests(stage, code=code)) == int(agreed)
 
 
@@ -437,7 +446,11 @@ def test_axe_finds_nothing_serious_and_nothing_scrolls_sideways(
 ) -> None:
     # The page's own policy would keep axe out, too.
     page = visit(
-        where, viewport={"width": width, "height": height}, color_scheme=scheme, bypass_csp=True, user="demo-ward"
+        where,
+        viewport={"width": width, "height": height},
+        color_scheme=scheme,
+        bypass_csp=True,
+        user="demo-ward",
     )
     if where.endswith("orders"):
         page.get_by_role("button", name="Add draft").click()

@@ -33,7 +33,10 @@ def cors(stage: Stage) -> dict[str, str]:
 
 
 def answering(
-    stage: Stage, *answers: Sequence[Answer] | Answer, status: int = 200, headers: Mapping[str, str] | None = None
+    stage: Stage,
+    *answers: Sequence[Answer] | Answer,
+    status: int = 200,
+    headers: Mapping[str, str] | None = None,
 ) -> Callable[[Page], None]:
     """Each hook of the page is answered with the next of these, the last one for ever.
 
