@@ -7,7 +7,7 @@ request must come from the chart's own pages, by its Origin and by the token tha
 import hmac
 import secrets
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NoReturn
 
 from flask import Flask, Response, abort, jsonify, make_response, request
 from markdown_it import MarkdownIt
@@ -61,7 +61,9 @@ def add_desk(app: Flask, hospital: Hospital, desk: Desk) -> None:
         ):
             _refuse(403, "this is for the chart's own pages")
         content = request.get_json(silent=True)
-        return content if isinstance(content, dict) else _refuse(400, "a JSON object was expected")
+        if not isinstance(content, dict):
+            _refuse(400, "a JSON object was expected")
+        return content
 
     @app.post("/ehr/jwt")
     def sign() -> Response:
@@ -117,5 +119,5 @@ def to_html(text: str) -> str:
     return str(_MARKDOWN.renderer.render(tokens, _MARKDOWN.options, {}))
 
 
-def _refuse(status: int, why: str) -> Any:
+def _refuse(status: int, why: str) -> NoReturn:
     abort(make_response(jsonify(error=why), status))

@@ -41,7 +41,10 @@ export class Guidance {
     clearTimeout(this.#timer);
     const number = ++this.#asked;
     const isLate = () => number !== this.#asked; // a newer hook is on its way
-    if (this.#pause === FIRST_PAUSE_MS) place("guidance-status").textContent = `Asking (${hook})…`;
+    if (this.#pause === FIRST_PAUSE_MS) {
+      place("guidance-status").textContent = "Asking…";
+      place("guidance-time").textContent = "";
+    }
     const problems = [];
     const cards = [];
     try {
@@ -161,14 +164,14 @@ export class Guidance {
         ),
       ),
     );
-    if (problems.length) {
-      place("guidance-status").textContent = `Not answered at ${at} (${hook}).`;
-    } else if (left) {
-      place("guidance-status").textContent = `${left === 1 ? "1 card" : `${left} cards`} · answered at ${at} (${hook})`;
-    } else {
-      place("guidance-status").textContent =
-        `No cards: answered at ${at} (${hook}), and there is nothing more to say. What you have dealt with is not shown again.`;
-    }
+    const status = problems.length
+      ? "Not answered."
+      : left
+        ? `${left === 1 ? "1 card" : `${left} cards`}.`
+        : "No cards: the service has answered, and has nothing more to say. What you have dealt with is not shown again.";
+    // Read out only where it says something else than before; the time is for who looks.
+    if (place("guidance-status").textContent !== status) place("guidance-status").textContent = status;
+    place("guidance-time").textContent = `${at} (${hook})`;
   }
 
   /** While a smear is being read, and after an outage that may pass, the same hook is sent again; ever more seldom. */
