@@ -12,6 +12,7 @@ from typing import Any, NoReturn
 from flask import Flask, Response, abort, jsonify, make_response, request
 from markdown_it import MarkdownIt
 
+from hooks.demo.authorization import AuthorizationDouble, Launch
 from hooks.demo.hospital import Hospital
 from hooks.demo.patients import STAFF
 from hooks.signing import Signer
@@ -30,13 +31,14 @@ class Desk:
     """The EHR as the chart's pages know it.
 
     fhir_token: what the EHR lends to its pages and to the services that they call. system_actions: whether this EHR
-    has agreed to systemActions (CDS Hooks 2.0, "System Action").
+    has agreed to systemActions (CDS Hooks 2.0, "System Action"). authorization: for SMART launches; None: there are none.
     """
 
     service_url: str
     signer: Signer
     fhir_token: str = field(repr=False)
     system_actions: bool = False
+    authorization: AuthorizationDouble | None = None
     csrf: str = field(default_factory=lambda: secrets.token_urlsafe(24), repr=False)
 
     def configuration(self, hospital: Hospital, patient_id: str) -> dict[str, Any]:
@@ -48,10 +50,13 @@ class Desk:
             "people": dict(STAFF),
             "csrf": self.csrf,
             "systemActions": self.system_actions,
+            "smart": self.authorization is not None,
         }
 
 
 def add_desk(app: Flask, hospital: Hospital, desk: Desk) -> None:
+    if desk.authorization is not None:
+        desk.authorization.add_to(app)
     surface = f"{desk.service_url}/cds-services"
 
     def guarded() -> dict[str, Any]:
@@ -84,6 +89,18 @@ def add_desk(app: Flask, hospital: Hospital, desk: Desk) -> None:
             scope="patient/*.read patient/ServiceRequest.write",
             subject="leukocds-demo",
         )
+
+    @app.post("/ehr/launch")
+    def launch() -> Response:
+        """A handle with which the app of a smart link is launched (SMART App Launch 2.2, "EHR Launch")."""
+        asked = guarded()
+        person, patient, app_context = (asked.get(name) for name in ("person", "patient", "appContext"))
+        if desk.authorization is None:
+            _refuse(404, "this hospital offers no SMART launch")
+        if person not in STAFF or not isinstance(patient, str) or not isinstance(app_context, str | None):
+            _refuse(400, "person, patient, appContext: must be somebody of the staff, and texts")
+        handle = desk.authorization.launch(Launch(person=person, patient=patient, app_context=app_context))
+        return jsonify(launch=handle)
 
     @app.post("/ehr/markdown")
     def markdown() -> Response:

@@ -22,8 +22,9 @@ NOT_ANALYSED = "not analysed"
 #: Single-cell images drawn for each patient; few for the unreadable smear, which takes longer to spoil than to refuse.
 CELLS = 30
 SPOILT = 10
+HEMATOLOGIST = "demo-hematology"
 #: Who works at this hospital: Practitioner id to name.
-STAFF: Mapping[str, str] = {"demo-ward": "Dr. Gale Ward", "demo-hematology": "Dr. Hana Marrow"}
+STAFF: Mapping[str, str] = {"demo-ward": "Dr. Gale Ward", HEMATOLOGIST: "Dr. Hana Marrow"}
 _HTEST = {
     "system": "http://terminology.hl7.org/CodeSystem/v3-ActReason",
     "code": "HTEST",

@@ -5,12 +5,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from hooks.demo.authorization import CLIENT_ID, AuthorizationDouble
 from hooks.demo.charts import add_pages
 from hooks.demo.desk import Desk
 from hooks.demo.ehr import Ehr
 from hooks.demo.hospital import Hospital
-from hooks.demo.patients import Admitted
+from hooks.demo.patients import HEMATOLOGIST, Admitted
 from hooks.demo.serving import Serving
+from hooks.sign_in import CALLBACK
 from hooks.signing import Signer, clients_toml
 
 _EHR_ISS = "https://ehr.leukocds-demo.example/"
@@ -31,15 +33,17 @@ class Stage:
 
 
 @contextmanager
-def staged(folder: Path, *, port: int = 0) -> Iterator[Stage]:
+def staged(folder: Path, *, port: int = 0, smart: bool = False) -> Iterator[Stage]:
     """Hospital and service until the block ends; the service may not be ready yet.
 
-    folder: for the service's files. port: of the hospital, 0: a free one.
+    folder: for the service's files. port: of the hospital, 0: a free one. smart: people come to the service's pages by
+    SMART App Launch from the chart; otherwise by the development login.
     """
     hospital = Hospital(port=port, tokens=(_EHR_TOKEN, _SERVICE_TOKEN))
     signer = Signer.new(_EHR_ISS)
-    clients = folder / "clients.toml"
-    clients.write_text(clients_toml(signer, name="The demo's EHR"))
+    clients, sign_in = folder / "clients.toml", folder / "sign-in.toml"
+    # Its patients are invented: who opens a card's link says who they are today.
+    people = {"sign_in": str(sign_in)} if smart else {"development_login": "true"}
     serving = Serving(
         folder,
         {
@@ -50,9 +54,17 @@ def staged(folder: Path, *, port: int = 0) -> Iterator[Stage]:
             "clients": str(clients),
             # The chart's pages call the service from the browser, so from another origin.
             "cors_origins": hospital.url,
-            # Its patients are invented: who opens a card's link says who they are today.
-            "development_login": "true",
+            **people,
         },
+    )
+    profile = f'\n[client.profile]\nlinks = "smart"\nlaunch_url = "{serving.url}/launch"\n' if smart else ""
+    clients.write_text(clients_toml(signer, name="The demo's EHR") + profile)
+    sign_in.write_text(_sign_in_toml(hospital))
+    desk = Desk(
+        service_url=serving.url,
+        signer=signer,
+        fhir_token=_EHR_TOKEN,
+        authorization=AuthorizationDouble(hospital.url, f"{serving.url}{CALLBACK}") if smart else None,
     )
     stage = Stage(
         hospital=hospital,
@@ -60,7 +72,16 @@ def staged(folder: Path, *, port: int = 0) -> Iterator[Stage]:
         ehr=Ehr(hospital, serving.url, token=_EHR_TOKEN, signer=signer),
         signer=signer,
     )
-    desk = Desk(service_url=serving.url, signer=signer, fhir_token=_EHR_TOKEN)
     add_pages(hospital.app, hospital, desk, stage.charts)
     with hospital, serving:
         yield stage
+
+
+def _sign_in_toml(hospital: Hospital) -> str:
+    """The hospital as LEUKOCDS_SIGN_IN wants it: one of its staff reviews and sees every patient, the other sees the
+    patient whose chart is open."""
+    everyone = f'["Practitioner/{HEMATOLOGIST}"]'
+    return (
+        f'[[issuer]]\nname = "The simulated hospital"\niss = "{hospital.fhir_url}"\nclient_id = "{CLIENT_ID}"\n'
+        f"reviewers = {everyone}\nall_patients = {everyone}\n"
+    )

@@ -26,8 +26,8 @@ ANSWER_TIMEOUT_S = 180.0
 _ENDS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
-def tell(*, once: bool, port: int) -> int:
-    """Run it. Without `once` it then serves the hospital's pages until Ctrl-C.
+def tell(*, once: bool, port: int, smart: bool = False) -> int:
+    """Run it. Without `once` it then serves the hospital's pages until Ctrl-C. smart: see `hooks.demo.stage`.
 
     Returns the exit status: 0 when every expected card and report came back. Raises ClickException when the service
     does not start or does not answer.
@@ -36,7 +36,7 @@ def tell(*, once: bool, port: int) -> int:
         signal.signal(number, _end)
     with (
         tempfile.TemporaryDirectory(prefix="leukocds-demo-") as folder,
-        staged(Path(folder), port=port) as stage,
+        staged(Path(folder), port=port, smart=smart) as stage,
     ):
         try:
             trips = _round_trips(stage)

@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from playwright.sync_api import Browser, Page, Request, Route, expect
@@ -177,7 +176,9 @@ def test_an_accepted_suggestion_becomes_a_draft_and_feedback(visit, stage) -> No
     expect(page.locator("#feedback-status")).to_have_text("Feedback sent: 1 card.")
     # Dealt with: the service does not send this user the card again, and the page does not call that an outage.
     page.reload()
-    expect(page.locator("#guidance-status")).to_contain_text("No cards: the service has answered", timeout=15_000)
+    expect(page.locator("#guidance-status")).to_contain_text(
+        "No cards: the service has answered", timeout=15_000
+    )
     expect(page.locator(".outage")).to_have_count(0)
 
 
@@ -357,7 +358,9 @@ def test_an_outage_leaves_the_earlier_cards_and_says_that_they_may_be_stale(visi
     page.unroute_all()
     answering(stage, [])(page)
     # It asks again by itself; an answer without cards is told as what it is.
-    expect(page.locator("#guidance-status")).to_contain_text("No cards: the service has answered", timeout=15_000)
+    expect(page.locator("#guidance-status")).to_contain_text(
+        "No cards: the service has answered", timeout=15_000
+    )
     expect(page.locator(".outage, .card")).to_have_count(0)
 
 
@@ -421,17 +424,14 @@ def test_scripts_stay_text_in_a_name_and_in_every_part_of_a_card(visit, stage) -
     expect(page.get_by_role("main")).to_contain_text(NASTY)
 
 
-def test_links_lead_out_and_smart_links_launch(visit, stage) -> None:
+def test_links_lead_out_in_a_tab_of_their_own(visit, stage) -> None:
     links = [
         {"label": "Study", "url": f"{stage.serving.url}/worklist", "type": "absolute"},
-        {"label": "App", "url": f"{stage.serving.url}/launch?a=1", "type": "smart"},
+        {"label": "App", "url": f"{stage.serving.url}/launch", "type": "smart"},
     ]
     page = visit(f"/chart/{HEALTHY.id}", before=answering(stage, [card(links=links)]))
-    app = page.get_by_role("link", name="App").get_attribute("href")
-    assert app is not None
-    asked = parse_qs(urlsplit(app).query)
-    assert (asked["iss"], asked["a"]) == ([stage.hospital.fhir_url], ["1"])
-    assert asked["launch"]
+    expect(page.locator(".links")).to_contain_text("App (a SMART app; this hospital offers no launch)")
+    expect(page.get_by_role("link", name="App")).to_have_count(0)
     with page.context.expect_page() as opened:
         page.get_by_role("link", name="Study").click()
     expect(opened.value.locator("body")).to_contain_text("DEVELOPMENT LOGIN")

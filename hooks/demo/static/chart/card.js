@@ -1,6 +1,6 @@
 // One card as this chart shows it (CDS Hooks 2.0, "Card Attributes").
 
-import { ehr, Trouble } from "./ehr.js";
+import { ehr, launchHandle, Trouble } from "./ehr.js";
 import { carryOut } from "./fhir.js";
 import { accepted, overridden } from "./feedback.js";
 import { element, icon, webAddress } from "./dom.js";
@@ -13,18 +13,16 @@ const WORDS = { info: "Information", warning: "Warning", critical: "Critical" };
  */
 export function cardElement(serviceId, card, html, { changed, dealtWith }) {
   const indicator = card.indicator in WORDS ? card.indicator : "info";
-  const title = element("h3", { tabindex: "-1" }, card.summary);
-  const shown = element(
+  return element(
     "article",
     { class: `card ${indicator}` },
     element("p", { class: "indicator" }, icon(indicator), WORDS[indicator]),
-    title,
+    element("h3", {}, card.summary),
     detail(card, html, indicator),
     suggestions(serviceId, card, changed),
     links(card),
     element("div", { class: "foot" }, source(card), dismissal(serviceId, card, dealtWith)),
   );
-  return shown;
 }
 
 function detail(card, html, indicator) {
@@ -62,17 +60,34 @@ function links(card) {
   const shown = (card.links ?? []).map((link) => {
     const address = webAddress(link.url);
     if (!address) return element("span", {}, `${link.label} (its address is not one that a page may open)`);
-    if (link.type === "smart") {
-      // SMART App Launch, EHR launch: the app asks this FHIR server what the launch was about.
-      address.searchParams.set("iss", ehr.fhir);
-      address.searchParams.set("launch", ehr.patient);
-    }
-    const anchor = element("a", { href: address.href }, link.label);
+    const anchor = element("a", {}, link.label);
+    const told = element("span", { class: "faint" });
     outward(anchor);
-    const kind = link.type === "smart" ? "SMART app, opens in a new tab" : "opens in a new tab";
-    return element("span", {}, anchor, element("span", { class: "faint" }, ` (${kind})`));
+    if (link.type === "smart") launched(link, address, anchor, told);
+    else {
+      anchor.href = address.href;
+      told.textContent = " (opens in a new tab)";
+    }
+    return element("span", {}, anchor, told);
   });
   return shown.length ? element("p", { class: "links" }, ...shown) : null;
+}
+
+/** SMART App Launch, EHR launch: the app asks the FHIR server `iss` what the launch was about. */
+async function launched(link, address, anchor, told) {
+  if (!ehr.smart) {
+    told.textContent = " (a SMART app; this hospital offers no launch)";
+    return;
+  }
+  try {
+    address.searchParams.set("launch", await launchHandle(link.appContext));
+    address.searchParams.set("iss", ehr.fhir);
+    anchor.href = address.href;
+    told.textContent = " (SMART app, opens in a new tab)";
+  } catch (error) {
+    if (!(error instanceof Trouble)) throw error;
+    told.textContent = ` (cannot be launched: ${error.message})`;
+  }
 }
 
 let made = 0;

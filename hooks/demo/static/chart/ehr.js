@@ -45,6 +45,12 @@ export async function fhirAccess() {
   return lent.access;
 }
 
+/** Handle with which the app of a smart link is launched, for whoever sits here and for this patient. */
+export async function launchHandle(appContext) {
+  const [, person] = user().split("/");
+  return (await ask("/ehr/launch", { person, patient: ehr.patient, appContext })).launch;
+}
+
 /** HTML of Markdown texts, in which every HTML that they held is text. */
 export async function markdown(texts) {
   return texts.length ? (await ask("/ehr/markdown", { texts })).html : [];

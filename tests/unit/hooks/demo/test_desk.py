@@ -1,5 +1,6 @@
 """What the EHR's own server does for its pages, and for nobody else."""
 
+from dataclasses import replace
 from typing import Any
 
 import jwt
@@ -7,6 +8,7 @@ import pytest
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
+from hooks.demo.authorization import AuthorizationDouble
 from hooks.demo.desk import CSRF_HEADER, Desk, add_desk, to_html
 from hooks.demo.hospital import Hospital
 from hooks.signing import Signer
@@ -77,6 +79,22 @@ def test_the_pages_are_lent_what_a_hook_lends(client: FlaskClient, hospital: Hos
     access = ask(client, hospital, desk, "/ehr/access", {}).json
     assert (access["access_token"], access["token_type"]) == ("t0ken", "Bearer")
     assert access["expires_in"] > 0
+
+
+def test_apps_are_launched_only_where_there_is_an_authorization_server(
+    client: FlaskClient, hospital: Hospital, desk: Desk
+) -> None:
+    asked = {"person": "demo-ward", "patient": "demo-1"}
+    assert ask(client, hospital, desk, "/ehr/launch", asked).status_code == 404
+    able = Hospital()
+    able.stop()
+    offering = replace(desk, authorization=AuthorizationDouble(able.url, "http://127.0.0.1:1/back"))
+    add_desk(able.app, able, offering)
+    there = able.app.test_client()
+    assert ask(there, able, offering, "/ehr/launch", asked).json["launch"]
+    for wrong in ({"person": "nobody"}, {"patient": 7}, {"appContext": 7}):
+        assert ask(there, able, offering, "/ehr/launch", asked | wrong).status_code == 400
+    assert there.post("/ehr/launch", json=asked).status_code == 403
 
 
 def test_markdown_becomes_html_in_order(client: FlaskClient, hospital: Hospital, desk: Desk) -> None:
