@@ -31,7 +31,7 @@ class Desk:
     """The EHR as the chart's pages know it.
 
     fhir_token: what the EHR lends to its pages and to the services that they call. system_actions: whether this EHR
-    has agreed to systemActions (CDS Hooks 2.0, "System Action"). authorization: for SMART launches; None: there are none.
+    has agreed to systemActions (CDS Hooks 2.0, "System Action"). authorization: for SMART launches, where it has any.
     """
 
     service_url: str
@@ -97,8 +97,10 @@ def add_desk(app: Flask, hospital: Hospital, desk: Desk) -> None:
         person, patient, app_context = (asked.get(name) for name in ("person", "patient", "appContext"))
         if desk.authorization is None:
             _refuse(404, "this hospital offers no SMART launch")
-        if person not in STAFF or not isinstance(patient, str) or not isinstance(app_context, str | None):
-            _refuse(400, "person, patient, appContext: must be somebody of the staff, and texts")
+        if not isinstance(person, str) or person not in STAFF:
+            _refuse(400, "person: must be somebody of the staff")
+        if not isinstance(patient, str) or not isinstance(app_context, str | None):
+            _refuse(400, "patient, appContext: must be texts")
         handle = desk.authorization.launch(Launch(person=person, patient=patient, app_context=app_context))
         return jsonify(launch=handle)
 
