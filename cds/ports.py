@@ -1,6 +1,6 @@
 """What the decision support needs from the outside, as Protocols. `hooks/bootstrap.py` chooses who fulfils them."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Protocol
 
@@ -47,6 +47,28 @@ class FhirServer(Protocol):
         ...
 
     def capabilities(self, deadline: Deadline | None = None) -> Resource: ...
+
+
+class FhirWriter(FhirServer, Protocol):
+    """A FHIR R4 server, one resource at a time."""
+
+    def pages(
+        self, resource_type: str, params: Mapping[str, str], deadline: Deadline | None = None
+    ) -> Iterator[list[Resource]]:
+        """As `search`, page by page, each asked for when it is wanted."""
+        ...
+
+    def create(
+        self, resource: Resource, if_none_exist: str | None = None, deadline: Deadline | None = None
+    ) -> str | None:
+        """`Type/id`, None where the server does not say; raises UpstreamConflict where others write the same."""
+        ...
+
+    def update(self, resource: Resource, if_match: str | None = None, deadline: Deadline | None = None) -> None:
+        """Under the resource's id; raises UpstreamConflict where it no longer is the version `if_match`."""
+        ...
+
+    def delete(self, reference: str, deadline: Deadline | None = None) -> None: ...
 
 
 class ImageArchive(Protocol):
