@@ -45,7 +45,9 @@ class Capabilities:
         said = {_text(i.get("code")) for r in servers for i in _dicts(r.get("interaction"))}
         resources = {
             kind: Ability(
-                interactions=frozenset(filter(None, (_text(i.get("code")) for i in _dicts(entry["interaction"]))))
+                interactions=frozenset(
+                    filter(None, (_text(i.get("code")) for i in _dicts(entry["interaction"])))
+                )
                 if "interaction" in entry
                 else frozenset(),
                 conditional_create=_bool(entry.get("conditionalCreate")),

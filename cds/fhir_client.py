@@ -147,7 +147,9 @@ class HttpFhirServer:
             return None
         return f"{kind}/{made['id']}" if isinstance(made, dict) and made.get("resourceType") == kind else None
 
-    def update(self, resource: Resource, if_match: str | None = None, deadline: Deadline | None = None) -> None:
+    def update(
+        self, resource: Resource, if_match: str | None = None, deadline: Deadline | None = None
+    ) -> None:
         """PUT a resource under its id. if_match: the version that it must still have; else raises UpstreamConflict."""
         condition = {"If-Match": if_match} if if_match is not None else {}
         self._write("PUT", f"{resource['resourceType']}/{resource['id']}", resource, deadline, condition)
@@ -261,7 +263,8 @@ def location_reference(location: Any, resource_type: str) -> str | None:
     if not isinstance(location, str):
         return None
     match = re.search(
-        rf"(?:^|/)({resource_type}/[A-Za-z0-9\-.]{{1,64}})(?:/_history(?:/[^/?#]*)?)?/?(?:[?#].*)?$", location.strip()
+        rf"(?:^|/)({resource_type}/[A-Za-z0-9\-.]{{1,64}})(?:/_history(?:/[^/?#]*)?)?/?(?:[?#].*)?$",
+        location.strip(),
     )
     return match[1] if match else None
 

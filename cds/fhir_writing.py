@@ -58,7 +58,9 @@ class AdaptingFhirServer:
     ) -> str | None:
         return self._server.create(resource, if_none_exist, deadline)
 
-    def update(self, resource: Resource, if_match: str | None = None, deadline: Deadline | None = None) -> None:
+    def update(
+        self, resource: Resource, if_match: str | None = None, deadline: Deadline | None = None
+    ) -> None:
         self._server.update(resource, if_match, deadline)
 
     def delete(self, reference: str, deadline: Deadline | None = None) -> None:
@@ -89,7 +91,9 @@ class AdaptingFhirServer:
         way, said = self.way(deadline), self.said(deadline)
         if way is Way.NONE:
             forced = f" ({PREFIX}FHIR_WRITE is none)" if self._forced else ", as its CapabilityStatement says"
-            raise UpstreamRefused(f"nothing is written to the FHIR server {self.base_url}: it is read only{forced}")
+            raise UpstreamRefused(
+                f"nothing is written to the FHIR server {self.base_url}: it is read only{forced}"
+            )
         if way is Way.SINGLE:
             return self._one_by_one(bundle["entry"], said, deadline)
         kinds = {entry["resource"]["resourceType"] for entry in bundle["entry"]}

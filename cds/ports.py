@@ -64,7 +64,9 @@ class FhirWriter(FhirServer, Protocol):
         """`Type/id`, None where the server does not say; raises UpstreamConflict where others write the same."""
         ...
 
-    def update(self, resource: Resource, if_match: str | None = None, deadline: Deadline | None = None) -> None:
+    def update(
+        self, resource: Resource, if_match: str | None = None, deadline: Deadline | None = None
+    ) -> None:
         """Under the resource's id; raises UpstreamConflict where it no longer is the version `if_match`."""
         ...
 

@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 from cds.errors import ConfigurationError
 
 PREFIX = "LEUKOCDS_"
+FHIR_WRITES = ("auto", "transaction", "single", "none")
 
 
 def _setting(default: Any, help_text: str) -> Any:
@@ -53,6 +54,10 @@ class Settings:
     model_package: str = _setting("", "Folder of the model package; empty: the bundled one.")
 
     fhir_url: str = _setting("", "FHIR R4 server that reports are written to; empty: none are written.")
+    fhir_write: str = _setting(
+        "auto", "How fhir_url is written to: `transaction`; `single`, one resource after the other; `none`, cards only; "
+        "`auto`, as its CapabilityStatement says."
+    )  # fmt: skip
     fhir_token: str = _setting("", "Bearer token for fhir_url (ours, not the EHR's).")
     fhir_client_id: str = _setting(
         "", "Our client id at fhir_url's authorization server (SMART Backend Services); empty: LEUKOCDS_FHIR_TOKEN, or "
@@ -198,6 +203,7 @@ class Settings:
             raise ConfigurationError(f"{PREFIX}JWKS_MAX_AGE_S is below {PREFIX}JWKS_TTL_S")
         if self.log_level.upper() not in ("DEBUG", "INFO", "WARNING", "ERROR"):
             raise ConfigurationError(f"{PREFIX}LOG_LEVEL is not a level: {self.log_level!r}")
+        _one_of(PREFIX + "FHIR_WRITE", self.fhir_write, FHIR_WRITES)
         self._check_backend_services()
         _hours_or_never(PREFIX + "REPEAT_CRITICAL_H", self.repeat_critical_h)
         if self.worker_metrics:
@@ -271,6 +277,11 @@ def _host_and_port(variable: str, text: str) -> tuple[str, int]:
     if not host or not port.isascii() or not port.isdecimal() or not 0 < int(port) < 65_536:
         raise ConfigurationError(f"{variable} must be a port or HOST:PORT, got {text!r}")
     return host, int(port)
+
+
+def _one_of(variable: str, text: str, known: tuple[str, ...]) -> None:
+    if text not in known:
+        raise ConfigurationError(f"{variable} must be one of {', '.join(known)}, got {text!r}")
 
 
 def _hours_or_never(variable: str, text: str) -> timedelta | None:

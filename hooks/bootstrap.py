@@ -12,7 +12,10 @@ import structlog
 
 from cds.allowlist import AllowList
 from cds.archives import Archive
+from cds.deadline import Deadline
 from cds.errors import ConfigurationError, LeukoError, PackageError
+from cds.fhir_capabilities import Way
+from cds.fhir_writing import AdaptingFhirServer
 from cds.ports import FhirServer, ImageArchive, SmearReader
 from cds.report_attachments import Attachments
 from cds.settings import Settings
@@ -82,13 +85,15 @@ def worker_parts(settings: Settings, stopping: Flag) -> WorkerParts:
     known, tls = archives(settings), Tls.from_settings(settings)
     allow_list = _allow_list(settings, known)
     reader = _once_a_thread(lambda: load_reader(settings))
+    fhir = report_server(settings)
     return WorkerParts(
         settings=settings,
         store=open_store(settings),
         archive=lambda study: archive_of(study, settings, allow_list, known, tls),
         reader=reader,
         attachments=lambda assessment: attachments(assessment, settings, reader),
-        fhir=report_server(settings),
+        fhir=fhir,
+        takes_reports=lambda: takes_reports(fhir, settings),
         submit_report=TaskQueue(settings).submit_report,
         stopping=stopping,
     )
@@ -118,9 +123,29 @@ def upkeep(settings: Settings, store: SqlAssessmentStore) -> Upkeep:
     )
 
 
-def report_server(settings: Settings) -> FhirServer | None:
+def report_server(settings: Settings) -> AdaptingFhirServer | None:
     """Where reports go, with our own credentials; None: nowhere."""
     return own_fhir_server(settings) if settings.fhir_url else None
+
+
+def takes_reports(fhir: AdaptingFhirServer | None, settings: Settings) -> bool:
+    """Whether reports are due: not on a server that is read only, by setting or by what it says of itself."""
+    return fhir is not None and fhir.way(Deadline(settings.read_timeout_s)) is not Way.NONE
+
+
+def say_how_reports_are_written(settings: Settings) -> None:
+    """One line at the start of a worker, once the FHIR server has answered; nobody waits for it."""
+
+    def say() -> None:
+        fhir = report_server(settings)
+        if fhir is None:
+            _log.info("no reports are written: no FHIR server is configured")
+        elif takes_reports(fhir, settings):
+            _log.info("reports are written", way=fhir.way().value, forced=settings.fhir_write != "auto")
+        else:
+            _log.warning("no reports are written: the FHIR server is read only; cards show what was found")
+
+    threading.Thread(target=say, name="fhir-capabilities", daemon=True).start()
 
 
 def open_store(settings: Settings) -> SqlAssessmentStore:

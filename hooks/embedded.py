@@ -9,7 +9,7 @@ from celery import Celery, signals
 from celery.worker import WorkController, state
 
 from cds.settings import Settings
-from hooks.bootstrap import open_store, sweeper, upkeep, worker_parts
+from hooks.bootstrap import open_store, say_how_reports_are_written, sweeper, upkeep, worker_parts
 from hooks.lease import Flag
 from hooks.stroke import WorkerParts
 from hooks.tasks import TaskQueue, create_celery
@@ -41,6 +41,7 @@ class EmbeddedWorker:
         self._thread.start()
         self._sweeper.start()
         self._upkeep.start()
+        say_how_reports_are_written(self._settings)
 
     def alive(self) -> bool:
         return self._thread.is_alive()

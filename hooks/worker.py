@@ -17,7 +17,14 @@ from cds.errors import ConfigurationError
 from cds.settings import Settings
 from cds.store import SqlAssessmentStore
 from hooks import logs
-from hooks.bootstrap import model_identity, open_store, sweeper, upkeep, worker_parts
+from hooks.bootstrap import (
+    model_identity,
+    open_store,
+    say_how_reports_are_written,
+    sweeper,
+    upkeep,
+    worker_parts,
+)
 from hooks.outbound import check_outbound
 from hooks.stroke import WorkerParts
 from hooks.tasks import create_celery
@@ -57,6 +64,7 @@ def run(settings: Settings) -> None:
     def on_ready(**_: object) -> None:
         sweeping.start()
         keeping.start()
+        say_how_reports_are_written(settings)
         if metrics is not None:
             metrics.start()
         _log.info("worker ready", concurrency=settings.worker_concurrency)

@@ -10,12 +10,18 @@ from urllib.parse import urlsplit
 import click
 
 from cds.errors import LeukoError
+from cds.fhir_capabilities import Capabilities, Way
 from cds.settings import PREFIX, Settings
 
 SECRETS = ("fhir_token", "archive_password", "metrics_token")
 NOT_CONFIGURED = "not configured"
 #: A UID that no archive holds: an archive that answers with no instances works.
 _UNKNOWN_STUDY = "2.25.1"
+_WAYS = {
+    Way.TRANSACTION: "reports are written by transaction",
+    Way.SINGLE: "reports are written one resource after the other",
+    Way.NONE: "it is read only, so that no reports are written",
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -217,16 +223,20 @@ def _fhir(settings: Settings) -> str:
     from hooks.commands.upstreams import fhir_of
 
     fhir = fhir_of(settings)
-    statement = fhir.capabilities()
-    version = str(statement.get("fhirVersion", ""))
+    said = Capabilities.of(fhir.capabilities())
+    version = said.version or ""
     if not version.startswith("4.0"):
         raise _Wrong(
             f"{settings.fhir_url} speaks FHIR {version or 'of no stated version'}; R4 (4.0) is needed"
         )
-    software = statement.get("software", {}).get("name", "a server that does not name itself")
+    software = said.software or "a server that does not name itself"
     # Everybody may read a CapabilityStatement; whether our credentials are good shows here.
     find_imaging_study(fhir, _UNKNOWN_STUDY)
-    return f"{settings.fhir_url} answers: {software}, FHIR {version}"
+    forced = settings.fhir_write != "auto"
+    way = Way(settings.fhir_write) if forced else said.way
+    return f"{settings.fhir_url} answers: {software}, FHIR {version}; {_WAYS[way]}" + (
+        f" ({PREFIX}FHIR_WRITE)" if forced else ""
+    )
 
 
 def _archive(settings: Settings) -> str:

@@ -14,7 +14,12 @@ def statement(system=(), **resources):
             for kind, codes in resources.items()
         ],
     }
-    return {"resourceType": "CapabilityStatement", "fhirVersion": "4.0.1", "software": {"name": "S"}, "rest": [rest]}
+    return {
+        "resourceType": "CapabilityStatement",
+        "fhirVersion": "4.0.1",
+        "software": {"name": "S"},
+        "rest": [rest],
+    }
 
 
 @pytest.mark.parametrize(
@@ -39,7 +44,11 @@ def test_nonsense_counts_as_absent(value):
     for broken in (
         {"rest": value},
         {"rest": [{"resource": value, "interaction": value}]},
-        {"rest": [{"resource": [{"type": "DiagnosticReport", "interaction": value, "conditionalCreate": value}]}]},
+        {
+            "rest": [
+                {"resource": [{"type": "DiagnosticReport", "interaction": value, "conditionalCreate": value}]}
+            ]
+        },
         {"software": value, "fhirVersion": value},
     ):
         assert Capabilities.of(broken).way in Way

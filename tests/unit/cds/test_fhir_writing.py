@@ -24,7 +24,14 @@ KINDS = {
     "single": {"conditional", "write"},
     "single without conditional create": {"write"},
 }
-ONCE = {"Device": 1, "DocumentReference": 1, "Observation": 2, "DiagnosticReport": 1, "Provenance": 1, "AuditEvent": 2}
+ONCE = {
+    "Device": 1,
+    "DocumentReference": 1,
+    "Observation": 2,
+    "DiagnosticReport": 1,
+    "Provenance": 1,
+    "AuditEvent": 2,
+}
 CARD = Attachments(pictures=(), model_card=b"{}")
 
 
@@ -65,7 +72,11 @@ def dangling(server):
         value = stack.pop()
         if isinstance(value, dict):
             reference = value.get("reference")
-            if isinstance(reference, str) and reference.partition("/")[0] not in ("Patient", "Encounter", "ImagingStudy"):
+            if isinstance(reference, str) and reference.partition("/")[0] not in (
+                "Patient",
+                "Encounter",
+                "ImagingStudy",
+            ):
                 found += [reference] if reference not in server.resources else []
             stack += value.values()
         elif isinstance(value, list):
@@ -115,7 +126,10 @@ def test_a_crash_while_an_older_report_is_cancelled_is_completed(server):
         assert counts(server) == twice
         reports = {r["identifier"][0]["value"]: r["status"] for r in server.of_type("DiagnosticReport")}
         assert reports == {reading(1).key: "cancelled", reading(2).key: "preliminary"}
-        assert Counter(o["status"] for o in server.of_type("Observation")) == {"cancelled": 2, "preliminary": 2}
+        assert Counter(o["status"] for o in server.of_type("Observation")) == {
+            "cancelled": 2,
+            "preliminary": 2,
+        }
         assert dangling(server) == []
 
 
@@ -170,7 +184,10 @@ def test_a_task_follows_its_job_on_every_kind_of_server(server):
     )  # fmt: skip
     with HttpFhirServer(server.url) as client:
         fhir = AdaptingFhirServer(client)
-        for stage in (Stage(progress=Progress.RUNNING), Stage(progress=Progress.DONE, report="DiagnosticReport/1")):
+        for stage in (
+            Stage(progress=Progress.RUNNING),
+            Stage(progress=Progress.DONE, report="DiagnosticReport/1"),
+        ):
             show_stage(job, stage, fhir, confirm=lambda: None)
     (task,) = server.of_type("Task")
     assert task["status"] == "completed"
@@ -191,7 +208,9 @@ def test_a_setting_overrules_what_the_server_says(way, posts):
     with FakeFhirServer(imaging_study_of(STUDY)) as server, HttpFhirServer(server.url) as client:
         write_back(reading(1), AdaptingFhirServer(client, way))
         assert posts <= {r.path for r in server.received if r.method == "POST"}
-        assert len({"/fhir"} & {r.path for r in server.received if r.method == "POST"}) == (way is Way.TRANSACTION)
+        assert len({"/fhir"} & {r.path for r in server.received if r.method == "POST"}) == (
+            way is Way.TRANSACTION
+        )
 
 
 def test_a_statement_that_cannot_be_had_is_asked_for_again(monkeypatch):

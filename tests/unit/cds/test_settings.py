@@ -111,3 +111,10 @@ def test_a_token_endpoint_keeps_its_slash_for_it_is_compared_letter_by_letter():
     values = {"fhir_client_id": "x", "fhir_url": "http://a/fhir/", "signing_key": "k"}
     settings = Settings(**values, fhir_token_url="https://a/token/")
     assert (settings.fhir_url, settings.fhir_token_url) == ("http://a/fhir", "https://a/token/")
+
+
+def test_a_way_of_writing_that_there_is_not():
+    with pytest.raises(
+        ConfigurationError, match="LEUKOCDS_FHIR_WRITE must be one of auto, transaction, single, none"
+    ):
+        Settings(fhir_write="batch")

@@ -130,6 +130,24 @@ def test_a_fhir_server_of_another_release_is_wrong(
     assert "speaks FHIR 5.0.0" in line(result, "FHIR server")
 
 
+@pytest.mark.parametrize(
+    ("abilities", "forced", "says"),
+    [
+        ({"transaction", "write"}, "auto", "reports are written by transaction"),
+        ({"write"}, "auto", "reports are written one resource after the other"),
+        (set(), "auto", "it is read only, so that no reports are written"),
+        ({"transaction", "write"}, "none", "no reports are written (LEUKOCDS_FHIR_WRITE)"),
+    ],
+)
+def test_how_reports_are_written_is_said(
+    package: Path, tmp_path: Path, abilities: set[str], forced: str, says: str
+) -> None:
+    with FakeFhirServer() as server:
+        server.abilities, server.statement = abilities, None
+        result = check(package, tmp_path, LEUKOCDS_FHIR_URL=server.url, LEUKOCDS_FHIR_WRITE=forced)
+    assert says in line(result, "FHIR server")
+
+
 def test_secrets_are_not_printed(package: Path, tmp_path: Path) -> None:
     result = check(
         package,
