@@ -1,4 +1,4 @@
-"""A FHIR R4 server over HTTP: read, search, create, update, delete, transaction, capabilities (FHIR R4, RESTful API)."""
+"""A FHIR R4 server over HTTP: every interaction that we need (FHIR R4, RESTful API)."""
 
 import json
 import re

@@ -1,7 +1,7 @@
 """What the decision support needs from the outside, as Protocols. `hooks/bootstrap.py` chooses who fulfils them."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Protocol
 
 from cds.agreement import AgreementLine, Looked, WrittenReport
@@ -20,6 +20,7 @@ from cds.values import (
     StoredAssessment,
     StudyRef,
 )
+from cds.watch import Change, Watch
 
 #: A FHIR resource as JSON, straight off the wire; `cds.locate` and `cds.report` are the only ones to look inside.
 Resource = dict[str, Any]
@@ -228,6 +229,32 @@ class WorkerStore(AssessmentStore, Protocol):
     def report_failed(self, key: str, problem: str, pause: Callable[[int], float]) -> None:
         """Note why a report could not be written; tried again after `pause(number of failures so far)` seconds."""
         ...
+
+
+class WatchStore(AssessmentStore, Protocol):
+    """What the early stroke remembers of a FHIR server's ImagingStudies. server: its base address."""
+
+    def watch(self, server: str) -> Watch:
+        """What is remembered; made where nothing is."""
+        ...
+
+    def take_look(self, server: str, pause_s: float) -> bool:
+        """True for the one worker that is to look now; due again after the pause."""
+        ...
+
+    def look_now(self, server: str, *, notified: bool = False) -> None: ...
+
+    def seen(self, server: str, versions: Sequence[str]) -> frozenset[str]:
+        """Those of the versions that were looked at."""
+        ...
+
+    def passed(
+        self, server: str, changes: Sequence[Change], until: datetime | None, forget_before: timedelta
+    ) -> None:
+        """Note what was looked at, and the cursor unless it is None; it never goes back."""
+        ...
+
+    def note_subscription(self, server: str, says: str | None) -> None: ...
 
 
 class UpkeepStore(Protocol):

@@ -13,6 +13,7 @@ from cds.errors import ConfigurationError
 
 PREFIX = "LEUKOCDS_"
 FHIR_WRITES = ("auto", "transaction", "single", "none")
+EARLY_READINGS = ("off", "poll", "subscribe")
 
 
 def _setting(default: Any, help_text: str) -> Any:
@@ -55,8 +56,8 @@ class Settings:
 
     fhir_url: str = _setting("", "FHIR R4 server that reports are written to; empty: none are written.")
     fhir_write: str = _setting(
-        "auto", "How fhir_url is written to: `transaction`; `single`, one resource after the other; `none`, cards only; "
-        "`auto`, as its CapabilityStatement says."
+        "auto", "How fhir_url is written to: `transaction`; `single`, one resource after the other; `none`, cards "
+        "only; `auto`, as its CapabilityStatement says."
     )  # fmt: skip
     fhir_token: str = _setting("", "Bearer token for fhir_url (ours, not the EHR's).")
     fhir_client_id: str = _setting(
@@ -90,6 +91,15 @@ class Settings:
         8, "Pictures of cells that a report carries at most, each with its class-activation map; 0: none."
     )
     write_tasks: bool = _setting(True, "Show each job as a Task on fhir_url, so that an EHR can follow it.")
+    early_reading: str = _setting(
+        "off", "Read new microscopy studies of fhir_url before a hook asks: `off`; `poll`; `subscribe`, by a "
+        "Subscription there, and by polling as well."
+    )  # fmt: skip
+    early_poll_s: float = _setting(60.0, "How often fhir_url is asked for new studies.")
+    early_days: float = _setting(1.0, "How far back new studies are looked for the first time.")
+    notification_url: str = _setting(
+        "", "Our /fhir-notifications as fhir_url reaches it; empty: below our public address."
+    )
     archive_url: str = _setting("", "DICOMweb service root for studies that name no endpoint.")
     archive_user: str = _setting("", "User name at the archive (HTTP basic).")
     archive_password: str = _setting("", "Password at the archive (HTTP basic).")
@@ -181,7 +191,7 @@ class Settings:
     )
 
     def __post_init__(self) -> None:
-        for name in ("fhir_url", "fhir_token_url", "archive_url", "public_url"):
+        for name in ("fhir_url", "fhir_token_url", "archive_url", "public_url", "notification_url"):
             url = getattr(self, name)
             if url:
                 _check_address(PREFIX + name.upper(), url)
@@ -204,6 +214,11 @@ class Settings:
         if self.log_level.upper() not in ("DEBUG", "INFO", "WARNING", "ERROR"):
             raise ConfigurationError(f"{PREFIX}LOG_LEVEL is not a level: {self.log_level!r}")
         _one_of(PREFIX + "FHIR_WRITE", self.fhir_write, FHIR_WRITES)
+        _one_of(PREFIX + "EARLY_READING", self.early_reading, EARLY_READINGS)
+        if self.early_reading != "off" and not self.fhir_url:
+            raise ConfigurationError(
+                f"{PREFIX}EARLY_READING needs {PREFIX}FHIR_URL, where new studies are found"
+            )
         self._check_backend_services()
         _hours_or_never(PREFIX + "REPEAT_CRITICAL_H", self.repeat_critical_h)
         if self.worker_metrics:
@@ -254,6 +269,11 @@ class Settings:
     def base_url(self) -> str:
         """Our public address without trailing slash."""
         return self.public_url or f"http://{self.host}:{self.port}"
+
+    @property
+    def notification_endpoint(self) -> str:
+        """Where the FHIR server sends the notifications of our Subscription."""
+        return self.notification_url or f"{self.base_url}/fhir-notifications"
 
     @property
     def repeat_critical(self) -> timedelta | None:

@@ -22,15 +22,16 @@ from cds.store_jobs import JobRows
 from cds.store_jtis import JtiRows
 from cds.store_quick import Quick
 from cds.store_schema import assessments, jobs, thumbnails
+from cds.store_watch import WatchRows
 from cds.values import Assessment, JobState, ReportState, StoredAssessment, utc_now
 
 #: Assessments without cells that are kept decoded; they never change once stored.
 CACHE_SIZE = 512
 
 
-class SqlAssessmentStore(JobRows, FeedbackRows, JtiRows, AgreementRows, ActionRows):
-    """Fulfils `cds.ports.WorkerStore`, `HookStore` and `JtiStore`. Safe for threads; a process that forks makes one
-    after the fork.
+class SqlAssessmentStore(JobRows, FeedbackRows, JtiRows, AgreementRows, ActionRows, WatchRows):
+    """Fulfils `cds.ports.WorkerStore`, `HookStore`, `WatchStore` and `JtiStore`. Safe for threads; a process
+    that forks makes one after the fork.
 
     retry_failed_after_s: age from which `enqueue` revives a failed job, and a done one whose result rests on fewer
     instances than the study now names. report_grace_s: time that the worker who saved an assessment has to write its

@@ -16,10 +16,12 @@ from cds.deadline import Deadline
 from cds.errors import ConfigurationError, LeukoError, PackageError
 from cds.fhir_capabilities import Way
 from cds.fhir_writing import AdaptingFhirServer
+from cds.new_studies import NewStudies
 from cds.ports import FhirServer, ImageArchive, SmearReader
 from cds.report_attachments import Attachments
 from cds.settings import Settings
 from cds.store import SqlAssessmentStore
+from cds.subscription import criteria
 from cds.tls import Tls
 from cds.upstream import FixedCredentials
 from cds.values import Assessment, Finding, ModelIdentity, StudyRef
@@ -28,6 +30,7 @@ from hooks.context import Context
 from hooks.ehr_profile import open_profile
 from hooks.lease import Flag
 from hooks.next_steps import NextSteps, bundled_next_steps, load_next_steps
+from hooks.notifications import taker
 from hooks.outbound import (
     archives,
     fhir_server,
@@ -40,6 +43,7 @@ from hooks.recovery import Sweeper
 from hooks.stroke import WorkerParts
 from hooks.tasks import TaskQueue
 from hooks.upkeep import Upkeep
+from hooks.watch import StudyWatch, subscribing
 from models.package import CARD, bundled_package, load_identity
 
 _log = structlog.get_logger(__name__)
@@ -76,6 +80,7 @@ def context(settings: Settings, worker_alive: Callable[[], bool] | None = None) 
         authenticator=Authenticator.from_settings(settings, store) if settings.clients else None,
         ready=ready,
         open_profile=open_profile(settings),
+        notified=taker(store, settings.fhir_url) if settings.early_reading == "subscribe" else None,
         signing_keys=signing_keys(settings),
     )
 
@@ -121,6 +126,48 @@ def upkeep(settings: Settings, store: SqlAssessmentStore) -> Upkeep:
         follow_for=timedelta(days=settings.follow_reports_days),
         keep_cards=timedelta(days=settings.keep_cards_days),
     )
+
+
+def study_watch(settings: Settings, store: SqlAssessmentStore) -> StudyWatch | None:
+    """Finds new studies before a hook asks; None: that is not wanted."""
+    fhir = report_server(settings)
+    if settings.early_reading == "off" or fhir is None:
+        return None
+    patience_s = 6 * settings.read_timeout_s
+    new_studies = NewStudies(
+        fhir=fhir,
+        store=store,
+        model_digest=model_identity(settings).digest,
+        modalities=settings.modalities,
+        allow_list=_allow_list(settings, archives(settings)),
+        submit=_submitter(TaskQueue(settings)),
+        first=timedelta(days=settings.early_days),
+    )
+    keeper = subscribing(
+        fhir,
+        store,
+        criteria=criteria(settings.modalities),
+        endpoint=settings.notification_endpoint,
+        supported=lambda: fhir.said(Deadline(settings.read_timeout_s)).has("Subscription"),
+        timeout_s=patience_s,
+    )
+    return StudyWatch(
+        new_studies,
+        store,
+        poll_s=settings.early_poll_s,
+        look_timeout_s=patience_s,
+        subscribing=keeper if settings.early_reading == "subscribe" else None,
+    )
+
+
+def _submitter(queue: TaskQueue) -> Callable[[str], None]:
+    def submit(job_key: str) -> None:
+        try:
+            queue.submit_study(job_key)
+        except LeukoError as error:
+            _log.warning("job not sent to the queue; the sweeper will", job=job_key, reason=str(error))
+
+    return submit
 
 
 def report_server(settings: Settings) -> AdaptingFhirServer | None:

@@ -16,6 +16,7 @@ from hooks.commands.keys import keys
 from hooks.commands.predict import predict
 from hooks.commands.profiles import profiles
 from hooks.commands.serve import serve, worker
+from hooks.commands.subscription import subscription
 from hooks.commands.train import train
 
 
@@ -58,6 +59,7 @@ for _command in (
     feedback,
     keys,
     profiles,
+    subscription,
     train,
     evaluate,
     predict,

@@ -9,7 +9,14 @@ from celery import Celery, signals
 from celery.worker import WorkController, state
 
 from cds.settings import Settings
-from hooks.bootstrap import open_store, say_how_reports_are_written, sweeper, upkeep, worker_parts
+from hooks.bootstrap import (
+    open_store,
+    say_how_reports_are_written,
+    study_watch,
+    sweeper,
+    upkeep,
+    worker_parts,
+)
 from hooks.lease import Flag
 from hooks.stroke import WorkerParts
 from hooks.tasks import TaskQueue, create_celery
@@ -33,6 +40,7 @@ class EmbeddedWorker:
         self._queue = TaskQueue(settings)
         self._sweeper = sweeper(settings, self._store)
         self._upkeep = upkeep(settings, self._store)
+        self._watch = study_watch(settings, self._store)
         self._thread = threading.Thread(target=self._run, name="worker", daemon=True)
 
     def start(self) -> None:
@@ -41,6 +49,8 @@ class EmbeddedWorker:
         self._thread.start()
         self._sweeper.start()
         self._upkeep.start()
+        if self._watch is not None:
+            self._watch.start()
         say_how_reports_are_written(self._settings)
 
     def alive(self) -> bool:
@@ -53,6 +63,8 @@ class EmbeddedWorker:
         self._wake()
         self._sweeper.stop()
         self._upkeep.stop(1.0)  # what it reads may be read again
+        if self._watch is not None:
+            self._watch.stop(1.0)
         self._thread.join(timeout_s)
         self._store.close()
 

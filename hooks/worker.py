@@ -21,6 +21,7 @@ from hooks.bootstrap import (
     model_identity,
     open_store,
     say_how_reports_are_written,
+    study_watch,
     sweeper,
     upkeep,
     worker_parts,
@@ -60,10 +61,13 @@ def run(settings: Settings) -> None:
 
     app = create_celery(settings, lambda: parts_of(os.getpid()))
     sweeping, keeping = sweeper(settings, store), upkeep(settings, store)
+    watching = study_watch(settings, store)
 
     def on_ready(**_: object) -> None:
         sweeping.start()
         keeping.start()
+        if watching is not None:
+            watching.start()
         say_how_reports_are_written(settings)
         if metrics is not None:
             metrics.start()
@@ -73,6 +77,8 @@ def run(settings: Settings) -> None:
         stopping.set()
         threading.Thread(target=sweeping.stop, daemon=True).start()
         threading.Thread(target=keeping.stop, daemon=True).start()
+        if watching is not None:
+            threading.Thread(target=watching.stop, daemon=True).start()
 
     signals.setup_logging.connect(_keep_logging, weak=False)
     signals.worker_ready.connect(on_ready, weak=False)

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -59,10 +60,10 @@ def check() -> None:
             if part.says == NOT_CONFIGURED
             else "[green] ok  [/green]"
         )
-        console.print(f"{mark} {part.name:<12}", Text(part.says), soft_wrap=True)
+        console.print(f"{mark} {part.name:<13}", Text(part.says), soft_wrap=True)
         if part.remedy:
             wrong += 1
-            console.print(" " * 18, Text(f"To do: {part.remedy}"), soft_wrap=True)
+            console.print(" " * 19, Text(f"To do: {part.remedy}"), soft_wrap=True)
     if wrong:
         raise click.ClickException(f"{wrong} of the parts above {'is' if wrong == 1 else 'are'} wrong")
 
@@ -115,6 +116,11 @@ def parts(settings: Settings) -> Iterator[Part]:
             "FHIR server",
             _fhir,
             f"check {PREFIX}FHIR_URL and our login (_FHIR_TOKEN or _FHIR_CLIENT_ID), and that the server runs",
+        ),
+        (
+            "early reading",
+            _early,
+            f"check {PREFIX}NOTIFICATION_URL, and that the FHIR server can reach it; or set {PREFIX}EARLY_READING=poll",
         ),
         (
             "archive",
@@ -237,6 +243,49 @@ def _fhir(settings: Settings) -> str:
     return f"{settings.fhir_url} answers: {software}, FHIR {version}; {_WAYS[way]}" + (
         f" ({PREFIX}FHIR_WRITE)" if forced else ""
     )
+
+
+def _early(settings: Settings) -> str:
+    """How new studies are found before a hook asks, as far as the store and the FHIR server tell."""
+    if settings.early_reading == "off":
+        return NOT_CONFIGURED
+    from cds.store import SqlAssessmentStore
+    from cds.store_engine import require_database
+    from cds.subscription import find
+    from hooks.commands.upstreams import fhir_of
+
+    polling = f"polling every {settings.early_poll_s:g} s"
+    try:
+        require_database(settings.database_url)
+    except LeukoError:
+        return f"{polling}, once `leukocds serve` or `worker` runs"
+    store = SqlAssessmentStore(settings.database_url)
+    try:
+        watch = store.watch(settings.fhir_url)
+    finally:
+        store.close()
+    looked = f"last looked {_when(watch.looked_at)}"
+    if settings.early_reading == "poll":
+        return f"{polling}; {looked}"
+    fhir = fhir_of(settings)
+    if Capabilities.of(fhir.capabilities()).has("Subscription") is False:
+        return f"{polling}, since the FHIR server knows no Subscriptions; {looked}"
+    found = find(fhir, watch.installation)
+    if not found:
+        return f"{polling}; the Subscription is made when `leukocds serve` or `worker` runs; {looked}"
+    status = found[0].get("status")
+    if status not in ("requested", "active"):
+        raise _Wrong(
+            f"{polling}; the FHIR server has switched our Subscription off (status {status}); {looked}"
+        )
+    return (
+        f"Subscription/{found[0]['id']} ({status}) to {settings.notification_endpoint}, last notified "
+        f"{_when(watch.notified_at)}, and {polling}; {looked}"
+    )
+
+
+def _when(moment: datetime | None) -> str:
+    return "never" if moment is None else moment.isoformat(timespec="seconds")
 
 
 def _archive(settings: Settings) -> str:

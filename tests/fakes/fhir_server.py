@@ -13,6 +13,7 @@ import threading
 import time
 from collections import Counter
 from dataclasses import dataclass
+from datetime import datetime
 from enum import Enum, auto
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
@@ -68,6 +69,7 @@ class FakeFhirServer:
             "resourceType": "CapabilityStatement", "status": "active", "fhirVersion": "4.0.1"
         }  # fmt: skip
         self.location = "relative"
+        self.sorts = True
         self.crash_after: int | None = None
         self.redirect_to = "http://elsewhere.invalid/fhir"
         self._numbers: Counter[str] = Counter()
@@ -118,6 +120,8 @@ class FakeFhirServer:
 
     def search(self, resource_type: str, query: dict[str, list[str]]) -> dict[str, Any]:
         hits = [r for r in self.of_type(resource_type) if _all_match(r, query)]
+        if query.get("_sort") == ["_lastUpdated"] and self.sorts:
+            hits.sort(key=lambda r: str(r.get("meta", {}).get("lastUpdated")))
         start = int(query.get("_offset", ["0"])[0])
         page = hits[start : start + self.page_size] if self.page_size else hits
         bundle: dict[str, Any] = {"resourceType": "Bundle", "type": "searchset", "total": len(hits)}
@@ -150,8 +154,8 @@ class FakeFhirServer:
         """What it is told to say, or what it can do."""
         if self.statement is not None:
             return self.statement
-        kinds = ("AuditEvent", "Device", "DiagnosticReport", "DocumentReference", "ImagingStudy", "Media", "Observation",
-                 "Provenance", "Subscription", "Task")  # fmt: skip
+        kinds = ("AuditEvent", "Device", "DiagnosticReport", "DocumentReference", "ImagingStudy", "Media",
+                 "Observation", "Provenance", "Subscription", "Task")  # fmt: skip
         codes = ["read", "search-type", *(["create", "update"] if "write" in self.abilities else [])]
         resources = [
             {
@@ -250,6 +254,11 @@ def _matches(resource: dict[str, Any], name: str, value: str) -> bool:
         found = resource.get("identifier", [])
         pairs = [(i.get("system", ""), i["value"]) for i in (found if isinstance(found, list) else [found])]
         return any(value in (f"{system}|{text}", text) for system, text in pairs)
+    if name == "_lastUpdated":
+        changed = resource.get("meta", {}).get("lastUpdated")
+        return changed is None or datetime.fromisoformat(changed) >= datetime.fromisoformat(value[2:])
+    if name == "_tag" and value.endswith("|"):
+        return any(value == f"{t['system']}|" for t in resource.get("meta", {}).get("tag", []))
     if name == "_tag":
         return any(value == f"{t['system']}|{t['code']}" for t in resource.get("meta", {}).get("tag", []))
     return True

@@ -1,4 +1,4 @@
-"""Writing to servers that differ: whatever kind it is and wherever we are interrupted, one of each resource in the end."""
+"""Writing to servers that differ: of whatever kind, interrupted anywhere, one of each resource in the end."""
 
 from collections import Counter
 from dataclasses import replace
