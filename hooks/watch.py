@@ -78,8 +78,9 @@ class StudyWatch:
             found = self._new_studies.look(Deadline(self._look_timeout_s))
             if found.queued or found.unusable:
                 _log.info("new studies on the FHIR server", queued=found.queued, unusable=found.unusable)
-            if found.more:
-                self._store.look_now(self._server)
+            if not found.more:
+                return
+            self._store.look_now(self._server)
 
     def _keep_subscription(self) -> None:
         watch = self._store.watch(self._server)

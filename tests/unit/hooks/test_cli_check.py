@@ -6,8 +6,11 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
+from cds.fhir_client import HttpFhirServer
+from cds.fhir_writing import AdaptingFhirServer
 from cds.signing_key import SigningKey
 from cds.store import SqlAssessmentStore
+from cds.subscription import Wanted, ensure
 from hooks.cli import cli
 from hooks.commands.check import masked
 from hooks.demo.hospital import Hospital
@@ -148,6 +151,38 @@ def test_how_reports_are_written_is_said(
     assert says in line(result, "FHIR server")
 
 
+def test_how_new_studies_are_found_is_said(package: Path, tmp_path: Path) -> None:
+    def early(server: FakeFhirServer, mode: str) -> str:
+        environ = {"LEUKOCDS_FHIR_URL": server.url, "LEUKOCDS_EARLY_READING": mode}
+        return line(check(package, tmp_path, **environ), "early reading")
+
+    with FakeFhirServer() as server, HttpFhirServer(server.url) as client:
+        assert "not configured" in early(server, "off")
+        assert "once `leukocds serve` or `worker` runs" in early(server, "subscribe")
+        store = SqlAssessmentStore(f"sqlite:///{tmp_path / 'store.db'}")
+        store.migrate()
+        watch = store.watch(server.url)
+        store.close()
+        assert "polling every 60 s; last looked never" in early(server, "poll")
+        assert "the Subscription is made when" in early(server, "subscribe")
+        wanted = Wanted(
+            installation=watch.installation,
+            criteria="ImagingStudy?modality=GM,SM",
+            endpoint="https://leuko.example/n",
+            secret=watch.secret,
+        )
+        ensure(wanted, AdaptingFhirServer(client))
+        assert "Subscription/subscription-1 (requested) to" in early(server, "subscribe")
+        server.of_type("Subscription")[0]["status"] = "error"
+        assert early(server, "subscribe").startswith("wrong")
+        server.statement = {
+            "resourceType": "CapabilityStatement",
+            "fhirVersion": "4.0.1",
+            "rest": [{"mode": "server", "resource": [{"type": "ImagingStudy"}]}],
+        }
+        assert "knows no Subscriptions" in early(server, "subscribe")
+
+
 def test_secrets_are_not_printed(package: Path, tmp_path: Path) -> None:
     result = check(
         package,
@@ -210,7 +245,7 @@ def test_a_token_is_fetched_and_what_is_wrong_with_it_is_said(
 
             authority.grants = {"system/Patient.r"}
             less = line(check(package, tmp_path, **environ), "our token")
-            assert "but without system/Device.crs" in less
+            assert "but without system/AuditEvent.crs, system/Device.crs" in less
             assert "granted: system/Patient.r" in less
 
             authority.jwks = []
