@@ -10,10 +10,11 @@ from cds.errors import UpstreamError, UpstreamInvalid, UpstreamRefused, Upstream
 from cds.fhir_capabilities import Way
 from cds.fhir_client import HttpFhirServer
 from cds.fhir_writing import AdaptingFhirServer
+from cds.imaging_study import register_study
 from cds.pipeline import write_back
 from cds.reading_task import Progress, Stage, show_stage
 from cds.report_attachments import Attachments
-from cds.values import Job, JobState, ModelIdentity
+from cds.values import ImageRef, Job, JobState, ModelIdentity
 from tests.fakes.assessments import imaging_study_of
 from tests.fakes.fhir_server import FakeFhirServer
 from tests.fakes.results import READ_AT, STUDY, result
@@ -250,3 +251,23 @@ def test_a_server_that_takes_a_report_and_does_not_find_it(monkeypatch):
         with pytest.raises(UpstreamInvalid, match="does not find it") as caught:
             write(server, reading(1))
     assert isinstance(caught.value, UpstreamError)
+
+
+def test_an_imaging_study_that_we_make_is_made_once_with_its_endpoint(server):
+    images = [
+        ImageRef(study_uid="1.2.9", series_uid="1.2.9.1", sop_instance_uid="1.2.9.1.1", sop_class_uid="")
+    ]
+    values = {
+        "study_uid": "1.2.9", "patient": "Patient/p-1", "instances": images, "started": None,
+        "archive_url": "https://archive.example/dicom-web",
+    }  # fmt: skip
+
+    def register():
+        with HttpFhirServer(server.url) as client:
+            return register_study(AdaptingFhirServer(client), None, **values)
+
+    for _ in interrupted_everywhere(server, register):
+        found = Counter(r["resourceType"] for r in server.resources.values())
+        assert found == {"ImagingStudy": 2, "Endpoint": 1}
+    (endpoint,) = server.of_type("Endpoint")
+    assert server.resources[register()]["endpoint"] == [{"reference": f"Endpoint/{endpoint['id']}"}]

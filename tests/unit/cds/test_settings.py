@@ -123,7 +123,9 @@ def test_a_way_of_writing_that_there_is_not():
 def test_early_reading_needs_a_fhir_server_and_a_way_that_there_is():
     with pytest.raises(ConfigurationError, match="LEUKOCDS_EARLY_READING needs LEUKOCDS_FHIR_URL"):
         Settings(early_reading="poll")
-    with pytest.raises(ConfigurationError, match="LEUKOCDS_EARLY_READING must be one of off, poll, subscribe"):
+    with pytest.raises(
+        ConfigurationError, match="LEUKOCDS_EARLY_READING must be one of off, poll, subscribe"
+    ):
         Settings(early_reading="on", fhir_url="https://fhir.example")
 
 

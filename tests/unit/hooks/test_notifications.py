@@ -45,7 +45,9 @@ def test_without_it_nothing_happens_and_nothing_is_said(client, context, secret)
 def test_what_is_sent_besides_is_not_read(client, context):
     secret = context.store.watch(SERVER).secret
     for body in (b"{", b'{"resourceType": "ImagingStudy", "id": "evil"}', b"\xff" * 1000):
-        response = client.post(PATH, headers={HEADER: secret}, data=body, content_type="application/fhir+json")
+        response = client.post(
+            PATH, headers={HEADER: secret}, data=body, content_type="application/fhir+json"
+        )
         assert response.status_code == 200
 
 

@@ -50,7 +50,12 @@ class Bench:
             supported=lambda: self.fhir.said().has("Subscription"),
             timeout_s=5.0,
         )
-        values = {"poll_s": 60.0, "look_timeout_s": 5.0, "subscribing": keeper if subscribe else None, "check_s": 0.0}
+        values = {
+            "poll_s": 60.0,
+            "look_timeout_s": 5.0,
+            "subscribing": keeper if subscribe else None,
+            "check_s": 0.0,
+        }
         return StudyWatch(new_studies, self.store, **{**values, **changes})
 
     def put(self, number):
@@ -102,7 +107,9 @@ def test_a_backlog_is_looked_through_in_one_tick(bench):
 def test_without_subscriptions_it_polls_and_says_so_once(bench, abilities):
     bench.server.abilities = abilities
     statement = bench.server.capability_statement()
-    statement["rest"][0]["resource"] = [r for r in statement["rest"][0]["resource"] if r["type"] != "Subscription"]
+    statement["rest"][0]["resource"] = [
+        r for r in statement["rest"][0]["resource"] if r["type"] != "Subscription"
+    ]
     bench.server.statement = statement
     bench.put(1)
     watch = bench.watch()
