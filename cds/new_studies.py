@@ -1,8 +1,8 @@
 """The early stroke: microscopy studies that are new or changed on the FHIR server are queued before anyone asks.
 
 They are found by `_lastUpdated`, by the server's own clock. Each look begins a little before the last one's end, since
-what a slow transaction writes may become visible after what was written later; what was seen is remembered, and a study that
-is met again meets the same job (docs/decisions/0037).
+what a slow transaction writes may become visible after what was written later. What was seen is remembered, and a study
+that is met again meets the same job (docs/decisions/0037).
 """
 
 import hashlib

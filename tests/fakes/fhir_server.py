@@ -222,7 +222,7 @@ class FakeFhirServer:
         if request["method"] == "PUT":
             reference = request["url"]
         else:
-            criterion = parse_qs(request.get("ifNoneExist", ""))
+            criterion = parse_qs(request.get("ifNoneExist", "").rpartition("?")[2])
             for reference, known in self.resources.items():
                 if criterion and known["resourceType"] == kind and _all_match(known, criterion):
                     return "200 OK", reference
