@@ -14,6 +14,7 @@ from cds.contention import meeting_others
 from cds.deadline import Deadline
 from cds.errors import UpstreamError, UpstreamInvalid, UpstreamRefused
 from cds.fhir_capabilities import Capabilities, Way
+from cds.fhir_optional import not_taken, without
 from cds.ports import FhirWriter, Resource
 from cds.settings import PREFIX
 
@@ -85,6 +86,7 @@ class AdaptingFhirServer:
     def transaction(self, bundle: Resource, deadline: Deadline | None = None) -> Resource:
         """Write the bundle's entries, in whatever way the server takes them.
 
+        Types of resources that a report can do without are left out where the server takes none (`cds.fhir_optional`).
         One by one, what a crash or a refusal leaves half done is completed by doing it again. Raises UpstreamRefused
         where the server takes nothing, and what the requests raise.
         """
@@ -94,6 +96,7 @@ class AdaptingFhirServer:
             raise UpstreamRefused(
                 f"nothing is written to the FHIR server {self.base_url}: it is read only{forced}"
             )
+        bundle = {**bundle, "entry": without(bundle["entry"], not_taken(said))}
         if way is Way.SINGLE:
             return self._one_by_one(bundle["entry"], said, deadline)
         kinds = {entry["resource"]["resourceType"] for entry in bundle["entry"]}

@@ -99,6 +99,9 @@ class NewStudies:
         return LookedFor(queued=queued, unusable=unusable)
 
     def _queue(self, resource: Resource, deadline: Deadline | None) -> LookedFor:
+        if resource.get("status") == "registered":
+            # FHIR R4, ImagingStudy.status: nothing is available yet. It changes, and is met again, once something is.
+            return LookedFor()
         outage: list[UpstreamError] = []
 
         def endpoint(reference: str) -> Resource:
@@ -125,6 +128,8 @@ class NewStudies:
         """Whether a job was made or revived; None where it is not settled whose smear it is."""
         if study.patient is None:
             return None
+        if study.number_of_instances == 0:
+            return False  # to read it now would make a report of no images
         latest = self.store.latest(study.study_uid, self.model_digest)
         if latest is not None:
             if latest.assessment.study.patient not in (None, study.patient):

@@ -11,7 +11,7 @@ from typing import Any
 
 from cds.contention import meeting_others
 from cds.deadline import Deadline
-from cds.errors import UpstreamNotFound
+from cds.errors import UpstreamError, UpstreamNotFound
 from cds.ports import FhirServer, Resource
 from cds.report import device_entry, tagged_entry, transaction
 from cds.report_audit import report_superseded
@@ -64,7 +64,12 @@ def _half_cancelled(old: Resource, new: Resource, fhir: FhirServer, deadline: De
     if old["status"] != "cancelled" or _reference(new) not in by:
         return False
     tag = f"{ASSESSMENT_SYSTEM}|{_tag(old, new)}.written"
-    found = fhir.search("AuditEvent", {"_tag": tag}, deadline)
+    try:
+        found = fhir.search("AuditEvent", {"_tag": tag}, deadline)
+    except UpstreamError as error:
+        if error.retryable:
+            raise
+        return False  # a server without AuditEvents does not tell
     return not any(r.get("resourceType") == "AuditEvent" for r in found)
 
 

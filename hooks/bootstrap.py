@@ -15,6 +15,7 @@ from cds.archives import Archive
 from cds.deadline import Deadline
 from cds.errors import ConfigurationError, LeukoError, PackageError
 from cds.fhir_capabilities import Way
+from cds.fhir_optional import not_taken
 from cds.fhir_writing import AdaptingFhirServer
 from cds.new_studies import NewStudies
 from cds.ports import FhirServer, ImageArchive, SmearReader
@@ -188,7 +189,12 @@ def say_how_reports_are_written(settings: Settings) -> None:
         if fhir is None:
             _log.info("no reports are written: no FHIR server is configured")
         elif takes_reports(fhir, settings):
-            _log.info("reports are written", way=fhir.way().value, forced=settings.fhir_write != "auto")
+            _log.info(
+                "reports are written",
+                way=fhir.way().value,
+                forced=settings.fhir_write != "auto",
+                left_out=not_taken(fhir.said()),
+            )
         else:
             _log.warning("no reports are written: the FHIR server is read only; cards show what was found")
 

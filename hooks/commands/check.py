@@ -12,6 +12,7 @@ import click
 
 from cds.errors import LeukoError
 from cds.fhir_capabilities import Capabilities, Way
+from cds.fhir_optional import not_taken
 from cds.settings import PREFIX, Settings
 
 SECRETS = ("fhir_token", "archive_password", "metrics_token")
@@ -240,9 +241,11 @@ def _fhir(settings: Settings) -> str:
     find_imaging_study(fhir, _UNKNOWN_STUDY)
     forced = settings.fhir_write != "auto"
     way = Way(settings.fhir_write) if forced else said.way
-    return f"{settings.fhir_url} answers: {software}, FHIR {version}; {_WAYS[way]}" + (
-        f" ({PREFIX}FHIR_WRITE)" if forced else ""
-    )
+    says = f"{settings.fhir_url} answers: {software}, FHIR {version}; {_WAYS[way]}"
+    if forced:
+        says += f" ({PREFIX}FHIR_WRITE)"
+    lacking = not_taken(said) if way is not Way.NONE else ()
+    return f"{says}, without {', '.join(lacking)}, which it does not take" if lacking else says
 
 
 def _early(settings: Settings) -> str:

@@ -50,10 +50,11 @@ class Received:
 class FakeFhirServer:
     """url: service base. received: requests so far. resources: `Type/id` to resource.
 
-    page_size: entries of a page. next_base: address that `next` links begin with. collisions: writes still to be
-    refused with 409. abilities: what it can do, and says so where `statement` is not another CapabilityStatement.
-    location: form of Location after a create: "relative", "absolute", "other-name", "body" or "none". crash_after:
-    number of writes and searches that are still answered; the one after is done, its answer is lost, and so on.
+    page_size: entries of a page. next_base: address that `next` links begin with. sorts: whether it heeds `_sort`.
+    collisions: writes still to be refused with 409. abilities: what it can do ("transaction", "conditional", "write");
+    it says so where `statement`, another CapabilityStatement, is None. unknown_kinds: resource types that it does not
+    have. location: form of Location after a create: "relative", "absolute", "other-name", "body" or "none".
+    crash_after: number of requests that are still answered; those after it are done, and their answers lost.
     """
 
     def __init__(self, *resources: dict[str, Any]) -> None:
@@ -70,6 +71,7 @@ class FakeFhirServer:
         }  # fmt: skip
         self.location = "relative"
         self.sorts = True
+        self.unknown_kinds: set[str] = set()
         self.crash_after: int | None = None
         self.redirect_to = "http://elsewhere.invalid/fhir"
         self._numbers: Counter[str] = Counter()
@@ -164,6 +166,7 @@ class FakeFhirServer:
                 "conditionalCreate": "conditional" in self.abilities,
             }
             for kind in kinds
+            if kind not in self.unknown_kinds
         ]
         system = [{"code": "transaction"}] if "transaction" in self.abilities else []
         rest = {"mode": "server", "resource": resources, "interaction": system}
@@ -309,6 +312,9 @@ class _Handler(BaseHTTPRequestHandler):
         location = None
         if self.command != "GET" and path:
             resource = json.loads(body) if body else None
+            if path in fake.unknown_kinds:
+                self._send(404, outcome("not-supported", "no such type"))
+                return
             status, content, location = fake.write_one(self.command, path, self.headers, resource)
         else:
             status, content = self._answer(path, query, body)
@@ -323,12 +329,16 @@ class _Handler(BaseHTTPRequestHandler):
             if not {"transaction", "write"} <= fake.abilities:
                 return 405, outcome("not-supported", "this server takes no transactions")
             bundle = json.loads(body)
+            if fake.unknown_kinds & {entry["resource"]["resourceType"] for entry in bundle["entry"]}:
+                return 400, outcome("not-supported", "no such type")
             if "conditional" not in fake.abilities:
                 for entry in bundle["entry"]:
                     entry["request"].pop("ifNoneExist", None)
             return fake.transact(bundle)
         if path == "metadata":
             return 200, fake.capability_statement()
+        if path in fake.unknown_kinds:
+            return 404, outcome("not-supported", "no such type")
         if "/" not in path:
             return 200, fake.search(path, query)
         if path in fake.resources:

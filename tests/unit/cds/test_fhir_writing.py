@@ -9,13 +9,14 @@ import pytest
 from cds.errors import UpstreamError, UpstreamInvalid, UpstreamRefused, UpstreamUnavailable
 from cds.fhir_capabilities import Way
 from cds.fhir_client import HttpFhirServer
+from cds.fhir_optional import OPTIONAL
 from cds.fhir_writing import AdaptingFhirServer
 from cds.imaging_study import register_study
 from cds.pipeline import write_back
 from cds.reading_task import Progress, Stage, show_stage
-from cds.report_attachments import Attachments
+from cds.report_attachments import Attachments, CellPicture
 from cds.values import ImageRef, Job, JobState, ModelIdentity
-from tests.fakes.assessments import imaging_study_of
+from tests.fakes.assessments import finding, imaging_study_of
 from tests.fakes.fhir_server import FakeFhirServer
 from tests.fakes.results import READ_AT, STUDY, result
 
@@ -175,6 +176,22 @@ def test_a_server_that_ignores_what_it_is_asked_for_does_not_mislead_us(monkeypa
         monkeypatch.setattr("tests.fakes.fhir_server._all_match", lambda resource, query: True)
         write(server, reading(1))
         assert counts(server) == ONCE
+
+
+@pytest.mark.parametrize("unknown", [{"AuditEvent"}, {"Media", "DocumentReference"}, set(OPTIONAL)])
+def test_what_a_server_does_not_take_is_left_out_with_what_refers_to_it(server, unknown):
+    server.unknown_kinds = unknown
+    picture = CellPicture(cell=finding(1).cells[0], jpeg=b"\xff\xd8\xff", activation_map=False)
+    write(server, reading(1), Attachments(pictures=(picture,), model_card=b"{}"))
+    write(server, reading(2), Attachments(pictures=(picture,), model_card=b"{}"))
+    assert not unknown & set(counts(server))
+    assert {"Device", "Observation", "DiagnosticReport"} <= set(counts(server))
+    assert dangling(server) == []
+    assert "urn:uuid" not in str(server.resources)
+    old, new = server.of_type("DiagnosticReport")
+    assert (old["status"], new["status"]) == ("cancelled", "preliminary")
+    assert ("media" in new) == ("Media" not in unknown)
+    assert len(new["result"]) == 2
 
 
 def test_a_task_follows_its_job_on_every_kind_of_server(server):

@@ -238,6 +238,14 @@ def test_a_study_that_cannot_be_read_is_left_to_the_hook(bench, changes):
     assert bench.look() == LookedFor()
 
 
+@pytest.mark.parametrize("early", [{"status": "registered"}, {"instances": 0}])
+def test_a_study_whose_images_are_still_to_come_is_read_once_they_are_there(bench, early):
+    bench.put(1, **early)
+    assert bench.look() == LookedFor()
+    bench.put(1, NOW + MINUTE, version=2)
+    assert bench.look() == LookedFor(queued=1)
+
+
 @pytest.mark.parametrize(
     "changes", [{"status": "entered-in-error"}, {"series": [{"uid": "1.2", "modality": {"code": "CT"}}]}]
 )

@@ -151,6 +151,13 @@ def test_how_reports_are_written_is_said(
     assert says in line(result, "FHIR server")
 
 
+def test_what_a_server_does_not_take_is_said(package: Path, tmp_path: Path) -> None:
+    with FakeFhirServer() as server:
+        server.statement, server.unknown_kinds = None, {"AuditEvent", "Media"}
+        result = check(package, tmp_path, LEUKOCDS_FHIR_URL=server.url)
+    assert "by transaction, without AuditEvent, Media, which it does not take" in line(result, "FHIR server")
+
+
 def test_how_new_studies_are_found_is_said(package: Path, tmp_path: Path) -> None:
     def early(server: FakeFhirServer, mode: str) -> str:
         environ = {"LEUKOCDS_FHIR_URL": server.url, "LEUKOCDS_EARLY_READING": mode}
