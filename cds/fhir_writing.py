@@ -164,16 +164,41 @@ class AdaptingFhirServer:
                 if reference is None:
                     reference = self._found(entry, deadline)
                 if reference is not None:
+                    if not conditional:
+                        reference = self._without_double(entry, reference, deadline)
                     return "201 Created", reference
         raise UpstreamInvalid(
             f"the FHIR server {self.base_url} took a {resource['resourceType']} and does not say where it keeps it"
         )
 
+    def _without_double(self, entry: Resource, made: str, deadline: Deadline | None) -> str:
+        """What is to be used: `made` or, where another writer was there first, the other's, and ours is deleted.
+
+        Both search after they have created, so that at least the second sees both. A server that does not date its
+        resources does not tell who was first, and one that deletes nothing keeps the double.
+        """
+        found = self._matches(entry, deadline)
+        references = [f"{r['resourceType']}/{r['id']}" for r in found]
+        dated = all(isinstance(r.get("meta", {}).get("lastUpdated"), str) for r in found)
+        if not dated or made not in references or references[0] == made:
+            return made
+        try:
+            self._server.delete(made, deadline)
+        except UpstreamError as error:
+            if error.retryable:
+                raise
+        return references[0]
+
     def _found(self, entry: Resource, deadline: Deadline | None) -> str | None:
-        """What the entry's criterion finds; of several, which only parallel writers can have made, always the same."""
+        """What the entry's criterion finds; of several, which only parallel writers can have made, the first."""
+        found = self._matches(entry, deadline)
+        return f"{found[0]['resourceType']}/{found[0]['id']}" if found else None
+
+    def _matches(self, entry: Resource, deadline: Deadline | None) -> list[Resource]:
+        """What the entry's criterion finds, in an order that is the same for everybody."""
         criterion = _criterion(entry)
         if criterion is None:
-            return None
+            return []
         kind = entry["resource"]["resourceType"]
         wanted = dict(parse_qsl(criterion))
         # A server that ignores what it does not know would answer with everything.
@@ -182,8 +207,7 @@ class AdaptingFhirServer:
             for r in self._server.search(kind, wanted, deadline)
             if r.get("resourceType") == kind and isinstance(r.get("id"), str) and _fits(r, wanted)
         ]
-        first = min(found, key=lambda r: (str(r.get("meta", {}).get("lastUpdated")), r["id"]), default=None)
-        return None if first is None else f"{kind}/{first['id']}"
+        return sorted(found, key=lambda r: (str(r.get("meta", {}).get("lastUpdated")), r["id"]))
 
 
 def _criterion(entry: Resource) -> str | None:

@@ -13,7 +13,7 @@ import threading
 import time
 from collections import Counter
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from enum import Enum, auto
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
@@ -233,6 +233,8 @@ class FakeFhirServer:
             reference = f"{kind}/{kind.lower()}-{self._numbers[kind]}"
         held = self.resources.get(reference, {}).get("meta", {}).get("versionId", "0")
         meta = {**resource.get("meta", {}), "versionId": str(int(held) + 1)}
+        if "lastUpdated" not in meta:
+            meta["lastUpdated"] = datetime.now(UTC).isoformat(timespec="microseconds")
         self.resources[reference] = {**resource, "id": reference.partition("/")[2], "meta": meta}
         return "201 Created", reference
 

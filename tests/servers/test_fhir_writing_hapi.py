@@ -114,11 +114,12 @@ def test_a_report_is_written_once_and_a_newer_one_takes_its_place(client, study,
     assert client.read(newer)["status"] == "preliminary"
 
 
-def test_writers_at_the_same_moment_write_one_of_each(client, study, hapi_url):
+@pytest.mark.parametrize("kind", [HttpFhirServer, WithoutConditionalCreate])
+def test_writers_at_the_same_moment_write_one_of_each(client, study, hapi_url, kind):
     assessment = reading(study, 1)
 
     def write(_number: int) -> str:
-        with HttpFhirServer(hapi_url, read_timeout_s=120) as server:
+        with kind(hapi_url, read_timeout_s=120) as server:
             return write_back(assessment, AdaptingFhirServer(server, Way.SINGLE), attachments=CARD)
 
     with ThreadPoolExecutor(WRITERS) as pool:

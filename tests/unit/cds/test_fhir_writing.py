@@ -1,6 +1,8 @@
 """Writing to servers that differ: of whatever kind, interrupted anywhere, one of each resource in the end."""
 
+import threading
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import timedelta
 
@@ -16,6 +18,7 @@ from cds.pipeline import write_back
 from cds.reading_task import Progress, Stage, show_stage
 from cds.report_attachments import Attachments, CellPicture
 from cds.values import ImageRef, Job, JobState, ModelIdentity
+from fhir_profiles.codes import MODEL_SYSTEM
 from tests.fakes.assessments import finding, imaging_study_of
 from tests.fakes.fhir_server import FakeFhirServer
 from tests.fakes.results import READ_AT, STUDY, result
@@ -34,6 +37,7 @@ ONCE = {
     "Provenance": 1,
     "AuditEvent": 2,
 }
+WRITERS = 4
 CARD = Attachments(pictures=(), model_card=b"{}")
 
 
@@ -150,6 +154,53 @@ def test_others_who_write_at_the_same_moment_are_met_by_trying_again(server, no_
     assert counts(server) == ONCE
 
 
+def test_writers_at_the_same_moment_leave_one_of_each_without_conditional_create(monkeypatch):
+    with FakeFhirServer(imaging_study_of(STUDY)) as server:
+        server.abilities, server.statement = {"write"}, None
+        # Everybody has searched in vain before anybody creates: as bad as it can come.
+        barrier, create, first = threading.Barrier(WRITERS), HttpFhirServer.create, threading.local()
+
+        def create_together(self, resource, if_none_exist=None, deadline=None):
+            if not hasattr(first, "over"):
+                first.over = True
+                barrier.wait(10)
+            return create(self, resource, if_none_exist, deadline)
+
+        monkeypatch.setattr(HttpFhirServer, "create", create_together)
+        with ThreadPoolExecutor(WRITERS) as pool:
+            references = set(pool.map(lambda _: write(server, reading(1)), range(WRITERS)))
+        assert counts(server) == ONCE
+        assert dangling(server) == []
+        assert references <= server.resources.keys()
+
+
+def test_a_double_that_may_not_be_deleted_stays_and_is_not_used(monkeypatch):
+    with FakeFhirServer(imaging_study_of(STUDY)) as server:
+        server.abilities, server.statement = {"write"}, None
+        device = {"identifier": [{"system": MODEL_SYSTEM, "value": reading(1).model.digest}]}
+        earlier = {
+            "resourceType": "Device",
+            "id": "other",
+            "meta": {"lastUpdated": "2020-01-01T00:00:00Z"},
+            **device,
+        }
+        create = HttpFhirServer.create
+
+        def create_second(self, resource, if_none_exist=None, deadline=None):
+            made = create(self, resource, if_none_exist, deadline)
+            server.resources.setdefault("Device/other", earlier)
+            return made
+
+        def refuse(self, reference, deadline=None):
+            raise UpstreamRefused("nothing is deleted here")
+
+        monkeypatch.setattr(HttpFhirServer, "create", create_second)
+        monkeypatch.setattr(HttpFhirServer, "delete", refuse)
+        write(server, reading(1))
+        assert len(server.of_type("Device")) == 2
+        assert server.of_type("Observation")[0]["device"]["reference"] == "Device/other"
+
+
 @pytest.mark.parametrize("form", ["relative", "absolute", "other-name", "body", "none"])
 def test_every_form_of_location(form):
     with FakeFhirServer(imaging_study_of(STUDY)) as server:
@@ -163,7 +214,8 @@ def test_of_what_parallel_writers_made_twice_always_the_same_is_taken():
     with FakeFhirServer(imaging_study_of(STUDY)) as server:
         server.abilities, server.statement = {"write"}, None
         write(server, reading(1))
-        twin = {**server.of_type("Device")[0], "id": "device-0"}
+        (device,) = server.of_type("Device")
+        twin = {**device, "id": "device-0", "meta": {**device["meta"], "lastUpdated": "2020-01-01T00:00:00Z"}}
         server.resources["Device/device-0"] = twin
         write(server, reading(1))
         assert counts(server) == {**ONCE, "Device": 2}
