@@ -137,15 +137,11 @@ class HttpFhirServer:
         """
         kind = str(resource["resourceType"])
         condition = {"If-None-Exist": if_none_exist} if if_none_exist is not None else {}
-        response = self._write("POST", kind, resource, deadline, condition)
+        response, made = self._write("POST", kind, resource, deadline, condition)
         for header in ("Location", "Content-Location"):
             if reference := location_reference(response.headers.get(header), kind):
                 return reference
-        try:
-            made = json.loads(response.content)
-        except (ValueError, RecursionError):
-            return None
-        return f"{kind}/{made['id']}" if isinstance(made, dict) and made.get("resourceType") == kind else None
+        return f"{kind}/{made['id']}" if made.get("resourceType") == kind and "id" in made else None
 
     def update(
         self, resource: Resource, if_match: str | None = None, deadline: Deadline | None = None
@@ -201,7 +197,8 @@ class HttpFhirServer:
         resource: Resource | None,
         deadline: Deadline | None,
         condition: Mapping[str, str],
-    ) -> requests.Response:
+    ) -> tuple[requests.Response, Resource]:
+        """The answer and what is in it, if anything is."""
         headers = {"Accept": FHIR_JSON, "Prefer": "return=minimal", **condition}
         body = None
         if resource is not None:
@@ -215,7 +212,8 @@ class HttpFhirServer:
                     f"the {SERVER} could not keep parallel writes apart: {detail or response.status_code}"
                 )
             raise status_error(response, server=SERVER, detail=detail)
-        return response
+        # A login page in between answers 200 as well.
+        return response, json_object(response, server=SERVER) if response.content.strip() else {}
 
     def _send(self, method: str, url: str, deadline: Deadline | None, **kwargs: Any) -> requests.Response:
         limits: dict[str, Any] = {**self._limits, "deadline": deadline, "accept_statuses": _ERRORS}
