@@ -29,6 +29,7 @@ from cds.values import (
     assessment_key,
     utc_now,
 )
+from fhir_profiles.codes import ASSESSMENT_SYSTEM
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,7 +112,11 @@ def write_back(
     """
     confirm_patient(assessment.study, fhir, deadline)
     bundle = report_bundle(assessment, attachments, server=fhir.base_url, written_at=utc_now())
-    reference = report_reference(fhir.transaction(bundle, deadline))
+    answer = fhir.transaction(bundle, deadline)
+    try:
+        reference = report_reference(answer)
+    except UpstreamInvalid:
+        reference = _find_report(assessment, fhir, deadline)
     try:
         supersede_older(assessment, fhir, deadline)
     except UpstreamError as error:
@@ -119,6 +124,15 @@ def write_back(
             raise
         older_stand(error)
     return reference
+
+
+def _find_report(assessment: Assessment, fhir: FhirServer, deadline: Deadline | None) -> str:
+    """The report's reference by its identifier, from a server whose answer to writing it does not say."""
+    found = fhir.search("DiagnosticReport", {"identifier": f"{ASSESSMENT_SYSTEM}|{assessment.key}"}, deadline)
+    for resource in found:
+        if resource.get("resourceType") == "DiagnosticReport" and isinstance(resource.get("id"), str):
+            return f"DiagnosticReport/{resource['id']}"
+    raise UpstreamInvalid("the FHIR server took the report and does not find it")
 
 
 def confirm_patient(study: StudyRef, fhir: FhirServer, deadline: Deadline | None = None) -> None:

@@ -1,7 +1,7 @@
 """What the decision support needs from the outside, as Protocols. `hooks/bootstrap.py` chooses who fulfils them."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Protocol, runtime_checkable
 
 from cds.access import AuditEntry, PendingSignIn, Session
@@ -23,6 +23,7 @@ from cds.values import (
     StoredFrame,
     StudyRef,
 )
+from cds.watch import StudyChange, Watch
 from cds.worklist import WorklistPage, WorklistQuery
 
 #: A FHIR resource as JSON, straight off the wire; `cds.locate` and `cds.report` are the only ones to look inside.
@@ -51,6 +52,30 @@ class FhirServer(Protocol):
         ...
 
     def capabilities(self, deadline: Deadline | None = None) -> Resource: ...
+
+
+class FhirWriter(FhirServer, Protocol):
+    """A FHIR R4 server, one resource at a time."""
+
+    def pages(
+        self, resource_type: str, params: Mapping[str, str], deadline: Deadline | None = None
+    ) -> Iterator[list[Resource]]:
+        """As `search`, page by page, each asked for when it is wanted."""
+        ...
+
+    def create(
+        self, resource: Resource, if_none_exist: str | None = None, deadline: Deadline | None = None
+    ) -> str | None:
+        """`Type/id`, None where the server does not say; raises UpstreamConflict where others write the same."""
+        ...
+
+    def update(
+        self, resource: Resource, if_match: str | None = None, deadline: Deadline | None = None
+    ) -> None:
+        """Under the resource's id; raises UpstreamConflict where it no longer is the version `if_match`."""
+        ...
+
+    def delete(self, reference: str, deadline: Deadline | None = None) -> None: ...
 
 
 class ImageArchive(Protocol):
@@ -327,6 +352,32 @@ class WorkerStore(AssessmentStore, Protocol):
     ) -> None: ...
 
     def signature_written(self, key: str, number: int) -> None: ...
+
+
+class WatchStore(AssessmentStore, Protocol):
+    """What the early stroke remembers of a FHIR server's ImagingStudies. server: its base address."""
+
+    def watch(self, server: str) -> Watch:
+        """What is remembered; made where nothing is."""
+        ...
+
+    def take_look(self, server: str, pause_s: float) -> bool:
+        """True for the one worker that is to look now; due again after the pause."""
+        ...
+
+    def look_now(self, server: str, *, notified: bool = False) -> None: ...
+
+    def seen(self, server: str, versions: Sequence[str]) -> frozenset[str]:
+        """Those of the versions that were looked at."""
+        ...
+
+    def passed(
+        self, server: str, changes: Sequence[StudyChange], until: datetime | None, forget_before: timedelta
+    ) -> None:
+        """Note what was looked at, and the cursor unless it is None; it never goes back."""
+        ...
+
+    def note_subscription(self, server: str, says: str | None) -> None: ...
 
 
 class UpkeepStore(Protocol):

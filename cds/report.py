@@ -24,6 +24,7 @@ from fhir.resources.R4B.provenance import Provenance
 from fhir.resources.R4B.task import Task
 
 from cds.errors import UpstreamInvalid
+from cds.fhir_client import location_reference
 from cds.ports import Resource
 from cds.report_attachments import (
     NO_ATTACHMENTS,
@@ -69,7 +70,6 @@ _MODELS: dict[str, Any] = {
 _FOR_CLIENTS = ("Observation", "DiagnosticReport")
 # FHIR R4 dateTime: a time of day needs seconds and a zone.
 _DATE_TIME = re.compile(r"\d{4}(-\d\d(-\d\d(T\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d))?)?)?")
-_LOCATION = re.compile(r"(?:^|/)(DiagnosticReport/[A-Za-z0-9\-.]{1,64})(?:/_history/[^/]+)?$")
 
 
 def report_bundle(
@@ -178,8 +178,8 @@ def report_reference(response: Resource) -> str:
     for entry in entries if isinstance(entries, list) else []:
         answer = entry.get("response") if isinstance(entry, dict) else None
         location = answer.get("location") if isinstance(answer, dict) else None
-        if isinstance(location, str) and (match := _LOCATION.search(location)):
-            return match[1]
+        if reference := location_reference(location, "DiagnosticReport"):
+            return reference
         resource = entry.get("resource") if isinstance(entry, dict) else None
         if (
             isinstance(resource, dict)

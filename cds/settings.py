@@ -12,6 +12,8 @@ from urllib.parse import urlsplit
 from cds.errors import ConfigurationError
 
 PREFIX = "LEUKOCDS_"
+FHIR_WRITES = ("auto", "transaction", "single", "none")
+EARLY_READINGS = ("off", "poll", "subscribe")
 
 
 def _setting(default: Any, help_text: str) -> Any:
@@ -67,6 +69,10 @@ class Settings:
     model_package: str = _setting("", "Folder of the model package; empty: the bundled one.")
 
     fhir_url: str = _setting("", "FHIR R4 server that reports are written to; empty: none are written.")
+    fhir_write: str = _setting(
+        "auto", "How fhir_url is written to: `transaction`; `single`, one resource after the other; `none`, cards "
+        "only; `auto`, as its CapabilityStatement says."
+    )  # fmt: skip
     fhir_token: str = _setting("", "Bearer token for fhir_url (ours, not the EHR's).")
     fhir_client_id: str = _setting(
         "", "Our client id at fhir_url's authorization server (SMART Backend Services); empty: LEUKOCDS_FHIR_TOKEN, or "
@@ -99,6 +105,15 @@ class Settings:
         8, "Pictures of cells that a report carries at most, each with its class-activation map; 0: none."
     )
     write_tasks: bool = _setting(True, "Show each job as a Task on fhir_url, so that an EHR can follow it.")
+    early_reading: str = _setting(
+        "off", "Read new microscopy studies of fhir_url before a hook asks: `off`; `poll`; `subscribe`, by a "
+        "Subscription there, and by polling as well."
+    )  # fmt: skip
+    early_poll_s: float = _setting(60.0, "How often fhir_url is asked for new studies.")
+    early_days: float = _setting(1.0, "How far back new studies are looked for the first time.")
+    notification_url: str = _setting(
+        "", "Our /fhir-notifications as fhir_url reaches it; empty: below our public address."
+    )
     archive_url: str = _setting("", "DICOMweb service root for studies that name no endpoint.")
     archive_user: str = _setting("", "User name at the archive (HTTP basic).")
     archive_password: str = _setting("", "Password at the archive (HTTP basic).")
@@ -237,7 +252,7 @@ class Settings:
     )
 
     def __post_init__(self) -> None:
-        for name in ("fhir_url", "fhir_token_url", "archive_url", "public_url"):
+        for name in ("fhir_url", "fhir_token_url", "archive_url", "public_url", "notification_url"):
             url = getattr(self, name)
             if url:
                 _check_address(PREFIX + name.upper(), url)
@@ -259,6 +274,12 @@ class Settings:
             raise ConfigurationError(f"{PREFIX}JWKS_MAX_AGE_S is below {PREFIX}JWKS_TTL_S")
         if self.log_level.upper() not in ("DEBUG", "INFO", "WARNING", "ERROR"):
             raise ConfigurationError(f"{PREFIX}LOG_LEVEL is not a level: {self.log_level!r}")
+        _one_of(PREFIX + "FHIR_WRITE", self.fhir_write, FHIR_WRITES)
+        _one_of(PREFIX + "EARLY_READING", self.early_reading, EARLY_READINGS)
+        if self.early_reading != "off" and not self.fhir_url:
+            raise ConfigurationError(
+                f"{PREFIX}EARLY_READING needs {PREFIX}FHIR_URL, where new studies are found"
+            )
         self._check_backend_services()
         _hours_or_never(PREFIX + "REPEAT_CRITICAL_H", self.repeat_critical_h)
         if self.worker_metrics:
@@ -316,6 +337,11 @@ class Settings:
         return self.public_url or f"http://{self.host}:{self.port}"
 
     @property
+    def notification_endpoint(self) -> str:
+        """Where the FHIR server sends the notifications of our Subscription."""
+        return self.notification_url or f"{self.base_url}/fhir-notifications"
+
+    @property
     def repeat_critical(self) -> timedelta | None:
         """`repeat_critical_h` as a duration; None for never."""
         return _hours_or_never(PREFIX + "REPEAT_CRITICAL_H", self.repeat_critical_h)
@@ -337,6 +363,11 @@ def _host_and_port(variable: str, text: str) -> tuple[str, int]:
     if not host or not port.isascii() or not port.isdecimal() or not 0 < int(port) < 65_536:
         raise ConfigurationError(f"{variable} must be a port or HOST:PORT, got {text!r}")
     return host, int(port)
+
+
+def _one_of(variable: str, text: str, known: tuple[str, ...]) -> None:
+    if text not in known:
+        raise ConfigurationError(f"{variable} must be one of {', '.join(known)}, got {text!r}")
 
 
 def _hours_or_never(variable: str, text: str) -> timedelta | None:

@@ -25,6 +25,7 @@ from cds.store_quick import Quick
 from cds.store_reviews import ReviewRows
 from cds.store_schema import assessments, jobs, thumbnails
 from cds.store_sessions import SessionRows
+from cds.store_watch import WatchRows
 from cds.store_worklist import WorklistRows
 from cds.urgency import urgency
 from cds.values import Assessment, JobState, NotAnalysed, ReportState, StoredAssessment, utc_now
@@ -45,9 +46,10 @@ class SqlAssessmentStore(
     AuditRows,
     WorklistRows,
     ReviewRows,
+    WatchRows,
 ):
-    """Fulfils `cds.ports.WorkerStore`, `HookStore`, `JtiStore` and `AuditStore`. Safe for threads; a process that
-    forks makes one after the fork.
+    """Fulfils `cds.ports.WorkerStore`, `HookStore`, `JtiStore`, `AuditStore` and `WatchStore`. Safe for threads;
+    a process that forks makes one after the fork.
 
     retry_failed_after_s: age from which `enqueue` revives a failed job, and a done one whose result rests on fewer
     instances than the study now names. report_grace_s: time that the worker who saved an assessment has to write its

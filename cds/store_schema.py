@@ -292,3 +292,29 @@ signatures = Table(
     Column("problem", Text),
     Index("ix_signatures_state", "state", "due_at"),
 )
+
+study_watch = Table(
+    "study_watch",
+    metadata,
+    # Base address of the FHIR server whose ImagingStudies are looked at.
+    Column("server", Text, primary_key=True),
+    Column("installation", String(36), nullable=False),
+    # What a notification has to say. It lets its holder make us look, and nothing more.
+    Column("secret", Text, nullable=False),
+    # By the server's clock: all that changed until then was looked at.
+    Column("cursor", UtcDateTime),
+    Column("due_at", UtcDateTime, nullable=False),
+    Column("looked_at", UtcDateTime),
+    Column("notified_at", UtcDateTime),
+    Column("subscription", Text),
+)
+
+seen_studies = Table(
+    "seen_studies",
+    metadata,
+    Column("server", Text, primary_key=True),
+    # sha256 of the ImagingStudy's id and version.
+    Column("version", String(64), primary_key=True),
+    Column("changed_at", UtcDateTime, nullable=False),
+    Index("ix_seen_studies_changed_at", "changed_at"),
+)

@@ -330,6 +330,15 @@ class Assessment:
         """UUID that names this result: the same study, instances and package give the same key, always."""
         return assessment_key(self.study.study_uid, self.instance_uids, self.model.digest)
 
+    def covers(self, study: StudyRef) -> bool:
+        """Whether it rests on the instances that the ImagingStudy names now. One that rests on none covers nothing:
+        they may have come since, and the job knows when to look again."""
+        if not self.instance_uids:
+            return False
+        if study.instance_uids:
+            return set(study.instance_uids) == set(self.instance_uids)
+        return study.number_of_instances in (None, len(self.instance_uids))
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoredAssessment:

@@ -36,6 +36,8 @@ ASSESSMENT_SYSTEM = "urn:leukocds:assessment"
 SIGNATURE_SYSTEM = "urn:leukocds:signature"
 MODEL_SYSTEM = "urn:leukocds:model-package"
 JOB_SYSTEM = "urn:leukocds:job"
+#: Tags of a Subscription: which installation's it is.
+SUBSCRIPTION_SYSTEM = "urn:leukocds:subscription"
 #: Identifier system of DICOM UIDs, written `urn:oid:…` (FHIR R4, ImagingStudy.identifier).
 DICOM_UID_SYSTEM = "urn:dicom:uid"
 

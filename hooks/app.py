@@ -51,6 +51,7 @@ from hooks.health import health_routes
 from hooks.hygiene import remember
 from hooks.limits import HeaderTooLarge, Limits, caller_profile, client
 from hooks.metrics import count_cards, count_prefetch, metrics_routes
+from hooks.notifications import notification_routes
 from hooks.outgoing import checked_discovery, checked_response
 from hooks.pages import error_page, page_routes
 from hooks.picture_routes import picture_routes
@@ -128,6 +129,7 @@ def create_app(context: Context) -> Flask:
     review_routes(app, context)
     health_routes(app, context)
     well_known_routes(app, context)
+    notification_routes(app, context)
     _handle_errors(app, context.settings)
     return app
 

@@ -86,5 +86,7 @@ class Context:
     pages: PageParts
     #: Of whoever calls in open mode.
     open_profile: Profile = STANDARD
+    #: Takes the secret of a FHIR notification and makes a look due; raises Unauthenticated. None: none are taken.
+    notified: Callable[[str], None] | None = None
     #: Ours, as a client of authorization servers; their public halves are served.
     signing_keys: tuple[SigningKey, ...] = ()

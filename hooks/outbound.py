@@ -10,9 +10,11 @@ from cds.archives import Archive, load_archives
 from cds.deadline import Deadline
 from cds.dicomweb import DicomWebArchive
 from cds.errors import ConfigurationError
+from cds.fhir_capabilities import Way
 from cds.fhir_client import HttpFhirServer
+from cds.fhir_writing import AdaptingFhirServer
 from cds.oauth import ClientCredentials, PrivateKeyJwt, SmartDiscovery
-from cds.ports import FhirServer, ImageArchive
+from cds.ports import ImageArchive
 from cds.settings import PREFIX, Settings
 from cds.signing_key import SigningKey, load_signing_keys
 from cds.tls import Tls
@@ -53,12 +55,14 @@ def fhir_credentials(settings: Settings) -> Credentials:
     )
 
 
-def own_fhir_server(settings: Settings) -> FhirServer:
-    """The configured FHIR server, with our own credentials. Raises ConfigurationError."""
-    return fhir_server(settings, settings.fhir_url, fhir_credentials(settings), Tls.from_settings(settings))
+def own_fhir_server(settings: Settings) -> AdaptingFhirServer:
+    """The configured FHIR server, with our own credentials, written to in the way that it takes. Raises
+    ConfigurationError."""
+    server = fhir_server(settings, settings.fhir_url, fhir_credentials(settings), Tls.from_settings(settings))
+    return AdaptingFhirServer(server, None if settings.fhir_write == "auto" else Way(settings.fhir_write))
 
 
-def fhir_server(settings: Settings, url: str, credentials: Credentials, tls: Tls) -> FhirServer:
+def fhir_server(settings: Settings, url: str, credentials: Credentials, tls: Tls) -> HttpFhirServer:
     """Any FHIR server. The address has been checked, and `credentials` are meant for it."""
     return HttpFhirServer(
         url,

@@ -41,6 +41,8 @@ class WorkerParts:
     reader: Callable[[], SmearReader]
     #: Where reports go; None: nowhere.
     fhir: FhirServer | None
+    #: Whether it takes any: a server that is read only gets none, and none are due.
+    takes_reports: Callable[[], bool] = field(default=lambda: True)
     #: Pictures and model card that go with a report.
     attachments: Callable[[Assessment], Attachments] = field(default=lambda assessment: NO_ATTACHMENTS)
     #: Sends an assessment's key to the queue of reports; raises when the broker cannot be reached.
@@ -51,7 +53,12 @@ class WorkerParts:
     @property
     def progress(self) -> JobProgress:
         settings = self.settings
-        return JobProgress(self.fhir if settings.write_tasks else None, settings.read_timeout_s)
+        shown = settings.write_tasks and self.reports_are_due
+        return JobProgress(self.fhir if shown else None, settings.read_timeout_s)
+
+    @property
+    def reports_are_due(self) -> bool:
+        return self.fhir is not None and self.takes_reports()
 
 
 class _OtherPackage(LeukoError):
@@ -96,6 +103,9 @@ def write_report(parts: WorkerParts, assessment_key: str) -> None:
             return
         if parts.fhir is None:
             _log.warning("a report is pending but no FHIR server is configured")
+            return
+        if not parts.takes_reports():
+            _log.warning("a report is pending but the FHIR server is read only")
             return
         deadline = Deadline(3 * settings.read_timeout_s)
         try:
@@ -165,7 +175,7 @@ def _read(parts: WorkerParts, job: Job, owner: str) -> None:
             store.fail(job.key, owner, why)
             parts.progress.failed(job, why)
             return
-        pending = parts.fhir is not None and assessment.study.patient is not None
+        pending = parts.reports_are_due and assessment.study.patient is not None
         if assessment.study.patient is not None:
             _keep_resources(store, assessment)
         saved = store.save(assessment, ReportState.PENDING if pending else ReportState.NOT_CONFIGURED)

@@ -21,6 +21,8 @@ from hooks.bootstrap import (
     audit_delivery,
     model_identity,
     open_store,
+    say_how_reports_are_written,
+    study_watch,
     sweeper,
     upkeep,
     worker_parts,
@@ -61,11 +63,15 @@ def run(settings: Settings) -> None:
     app = create_celery(settings, lambda: parts_of(os.getpid()))
     sweeping, keeping = sweeper(settings, store), upkeep(settings, store)
     auditing = audit_delivery(settings, store)
+    watching = study_watch(settings, store)
 
     def on_ready(**_: object) -> None:
         sweeping.start()
         keeping.start()
         auditing.start()
+        if watching is not None:
+            watching.start()
+        say_how_reports_are_written(settings)
         if metrics is not None:
             metrics.start()
         _log.info("worker ready", concurrency=settings.worker_concurrency)
@@ -75,6 +81,8 @@ def run(settings: Settings) -> None:
         threading.Thread(target=sweeping.stop, daemon=True).start()
         threading.Thread(target=auditing.stop, daemon=True).start()
         threading.Thread(target=keeping.stop, daemon=True).start()
+        if watching is not None:
+            threading.Thread(target=watching.stop, daemon=True).start()
 
     signals.setup_logging.connect(_keep_logging, weak=False)
     signals.worker_ready.connect(on_ready, weak=False)

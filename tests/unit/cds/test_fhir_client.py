@@ -13,7 +13,7 @@ from cds.errors import (
     UpstreamTimeout,
     UpstreamUnavailable,
 )
-from cds.fhir_client import MAX_PAGES, HttpFhirServer, _page_under, relative_reference
+from cds.fhir_client import MAX_PAGES, HttpFhirServer, _page_under, location_reference, relative_reference
 from tests.fakes.fhir_server import FakeFhirServer, Fault, outcome
 
 PATIENT = {"resourceType": "Patient", "id": "p1"}
@@ -167,6 +167,70 @@ def test_every_fault_is_an_error_of_its_kind(fhir, client, call, fault, error, m
     assert type(caught.value) is error
     for word in ("secret", "Doe", "12345678", "t0ken"):
         assert word not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("fault", "error"),
+    [
+        (Fault.CUT_OFF, UpstreamUnavailable),
+        (Fault.UNAUTHORIZED, UpstreamRefused),
+        (Fault.BROKEN, UpstreamUnavailable),
+        (Fault.OUTCOME, UpstreamRefused),
+        (Fault.HTML, UpstreamInvalid),
+        (Fault.NOT_JSON, UpstreamInvalid),
+        (Fault.REDIRECT, UpstreamInvalid),
+    ],
+)
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda client: client.create({"resourceType": "Device"}, "identifier=a|b"),
+        lambda client: client.update({"resourceType": "Device", "id": "d1"}, 'W/"1"'),
+        lambda client: client.delete("Device/d1"),
+    ],
+    ids=["create", "update", "delete"],
+)
+def test_every_fault_of_a_single_write_is_an_error_of_its_kind(fhir, client, call, fault, error):
+    fhir.fault = fault
+    with pytest.raises(UpstreamError) as caught:
+        call(client)
+    assert type(caught.value) is error
+    for word in ("secret", "Doe", "12345678", "t0ken"):
+        assert word not in str(caught.value)
+
+
+def test_one_resource_made_changed_and_deleted(fhir, client):
+    device = {"resourceType": "Device", "identifier": [{"system": "a", "value": "b"}]}
+    reference = client.create(device, "identifier=a|b")
+    assert client.create(device, "identifier=a|b") == reference == "Device/device-1"
+    held = client.read(reference)
+    client.update({**held, "status": "inactive"}, 'W/"1"')
+    with pytest.raises(UpstreamConflict, match="HAPI-0974"):
+        client.update({**held, "status": "active"}, 'W/"1"')
+    assert client.read(reference)["status"] == "inactive"
+    client.delete(reference)
+    with pytest.raises(UpstreamNotFound):
+        client.delete(reference)
+
+
+@pytest.mark.parametrize(
+    ("location", "reference"),
+    [
+        ("Device/7", "Device/7"),
+        ("Device/7/_history/3", "Device/7"),
+        ("/fhir/Device/a-7.b/_history/1?_format=json", "Device/a-7.b"),
+        ("https://inner.example:8080/r4/Device/7/", "Device/7"),
+        (" http://h/Device/7/_history/ ", "Device/7"),
+        ("http://h/Patient/7", None),
+        ("http://h/Device", None),
+        ("http://h/Device/7/extra", None),
+        ("", None),
+        (None, None),
+        (7, None),
+    ],
+)
+def test_the_forms_of_a_location(location, reference):
+    assert location_reference(location, "Device") == reference
 
 
 def test_a_server_that_is_down(fhir, client):

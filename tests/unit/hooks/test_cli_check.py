@@ -6,8 +6,11 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
+from cds.fhir_client import HttpFhirServer
+from cds.fhir_writing import AdaptingFhirServer
 from cds.signing_key import SigningKey
 from cds.store import SqlAssessmentStore
+from cds.subscription import Wanted, ensure
 from hooks.cli import cli
 from hooks.commands.check import masked
 from hooks.demo.hospital import Hospital
@@ -130,6 +133,63 @@ def test_a_fhir_server_of_another_release_is_wrong(
         result = check(package, tmp_path, LEUKOCDS_FHIR_URL=hospital.fhir_url)
     assert result.exit_code == 1
     assert "speaks FHIR 5.0.0" in line(result, "FHIR server")
+
+
+@pytest.mark.parametrize(
+    ("abilities", "forced", "says"),
+    [
+        ({"transaction", "write"}, "auto", "reports are written by transaction"),
+        ({"write"}, "auto", "reports are written one resource after the other"),
+        (set(), "auto", "it is read only, so that no reports are written"),
+        ({"transaction", "write"}, "none", "no reports are written (LEUKOCDS_FHIR_WRITE)"),
+    ],
+)
+def test_how_reports_are_written_is_said(
+    package: Path, tmp_path: Path, abilities: set[str], forced: str, says: str
+) -> None:
+    with FakeFhirServer() as server:
+        server.abilities, server.statement = abilities, None
+        result = check(package, tmp_path, LEUKOCDS_FHIR_URL=server.url, LEUKOCDS_FHIR_WRITE=forced)
+    assert says in line(result, "FHIR server")
+
+
+def test_what_a_server_does_not_take_is_said(package: Path, tmp_path: Path) -> None:
+    with FakeFhirServer() as server:
+        server.statement, server.unknown_kinds = None, {"AuditEvent", "Media"}
+        result = check(package, tmp_path, LEUKOCDS_FHIR_URL=server.url)
+    assert "by transaction, without AuditEvent, Media, which it does not take" in line(result, "FHIR server")
+
+
+def test_how_new_studies_are_found_is_said(package: Path, tmp_path: Path) -> None:
+    def early(server: FakeFhirServer, mode: str) -> str:
+        environ = {"LEUKOCDS_FHIR_URL": server.url, "LEUKOCDS_EARLY_READING": mode}
+        return line(check(package, tmp_path, **environ), "early reading")
+
+    with FakeFhirServer() as server, HttpFhirServer(server.url) as client:
+        assert "not configured" in early(server, "off")
+        assert "once `leukocds serve` or `worker` runs" in early(server, "subscribe")
+        store = SqlAssessmentStore(f"sqlite:///{tmp_path / 'store.db'}")
+        store.migrate()
+        watch = store.watch(server.url)
+        store.close()
+        assert "polling every 60 s; last looked never" in early(server, "poll")
+        assert "the Subscription is made when" in early(server, "subscribe")
+        wanted = Wanted(
+            installation=watch.installation,
+            criteria="ImagingStudy?modality=GM,SM",
+            endpoint="https://leuko.example/n",
+            secret=watch.secret,
+        )
+        ensure(wanted, AdaptingFhirServer(client))
+        assert "Subscription/subscription-1 (requested) to" in early(server, "subscribe")
+        server.of_type("Subscription")[0]["status"] = "error"
+        assert early(server, "subscribe").startswith("wrong")
+        server.statement = {
+            "resourceType": "CapabilityStatement",
+            "fhirVersion": "4.0.1",
+            "rest": [{"mode": "server", "resource": [{"type": "ImagingStudy"}]}],
+        }
+        assert "knows no Subscriptions" in early(server, "subscribe")
 
 
 def test_secrets_are_not_printed(package: Path, tmp_path: Path) -> None:
