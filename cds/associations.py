@@ -14,14 +14,14 @@ from typing import Any
 
 from pydicom import Dataset
 from pydicom.uid import (
+    HTJ2K,
+    JPEG2000,
     DeflatedExplicitVRLittleEndian,
     ExplicitVRBigEndian,
     ExplicitVRLittleEndian,
-    HTJ2K,
     HTJ2KLossless,
     HTJ2KLosslessRPCL,
     ImplicitVRLittleEndian,
-    JPEG2000,
     JPEG2000Lossless,
     JPEGBaseline8Bit,
     JPEGExtended12Bit,
@@ -99,7 +99,7 @@ class Bound:
 
     def attach(self, event: Event) -> None:
         """Handler of EVT_CONN_OPEN: nothing has been read yet."""
-        transport = event.assoc.dul.socket
+        transport: Any = event.assoc.dul.socket
         connection = transport.socket
         connection.settimeout(max(0.001, min(self.read_timeout_s, self.total.left())))
 
@@ -147,9 +147,7 @@ class Peer:
         Raises UpstreamRefused, UpstreamUnavailable or UpstreamTimeout where there is none to be had. Whoever listens
         to `cds.upstream.tell_failures_to` is told of every UpstreamError, those of the block included.
         """
-        total = Deadline(
-            TOTAL_TIMEOUT_S if deadline is None else deadline.remaining(at_most=TOTAL_TIMEOUT_S)
-        )
+        total = Deadline(TOTAL_TIMEOUT_S if deadline is None else deadline.remaining(at_most=TOTAL_TIMEOUT_S))
         bound = Bound(total, self.read_timeout_s, max_bytes + OVERHEAD_BYTES)
         try:
             exchange = self._open(contexts, total, bound, roles, on_store)
@@ -248,7 +246,9 @@ class Exchange:
     def lost(self, what: str, *, in_time: bool) -> UpstreamError:
         """Why there is no answer."""
         if self.bound.too_large:
-            return UpstreamInvalid(f"the {self._where} sent more than the {self.bound.max_bytes} bytes allowed")
+            return UpstreamInvalid(
+                f"the {self._where} sent more than the {self.bound.max_bytes} bytes allowed"
+            )
         if not in_time or self.bound.total.left() <= 0:
             return UpstreamTimeout(f"the {self._where} did not answer the {what} in time")
         return UpstreamUnavailable(f"the {self._where} broke the association off during the {what}")
@@ -257,7 +257,9 @@ class Exchange:
         """PS3.7 annex C, and PS3.4 tables C.4-1, C.4-2 and C.4-3."""
         message = f"the {self._where} failed the {what} (status 0x{code:04X})"
         if code == 0xA801:
-            return UpstreamRefused(f"{message}: it does not know {self.peer.site.own_ae_title} as a destination")
+            return UpstreamRefused(
+                f"{message}: it does not know {self.peer.site.own_ae_title} as a destination"
+            )
         if code == 0x0124:
             return UpstreamRefused(f"{message}: {self.peer.site.own_ae_title} is not allowed to")
         if code in (0x0122, 0xA900) or code in range(0x0105, 0x0122):

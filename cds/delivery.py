@@ -1,7 +1,7 @@
 """One instance that we asked an archive for, and what of its C-STORE is taken: that instance and no other."""
 
 import threading
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from cds.dicom_files import read_dataset
 from cds.errors import UnreadableImage
@@ -25,7 +25,8 @@ class Delivery:
 
     def take(self, event: "Event") -> int:
         """Handler of EVT_C_STORE; the status to answer. Nothing is transcoded or written to disk."""
-        if event.request.AffectedSOPInstanceUID != self.image.sop_instance_uid:
+        request: Any = event.request
+        if request.AffectedSOPInstanceUID != self.image.sop_instance_uid:
             return self._turned_away("sent an instance that nobody asked for", NOT_AUTHORISED)
         file = event.encoded_dataset()
         try:

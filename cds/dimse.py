@@ -8,23 +8,17 @@ from contextlib import contextmanager
 
 from pydicom import Dataset, dcmread
 from pydicom.errors import InvalidDicomError
+from pydicom.uid import UID
 from pynetdicom import build_context, build_role
 from pynetdicom.presentation import PresentationContext
-from pynetdicom.sop_class import (
-    StudyRootQueryRetrieveInformationModelFind,
-    StudyRootQueryRetrieveInformationModelGet,
-    StudyRootQueryRetrieveInformationModelMove,
-    Verification,
-)
 
-from cds.associations import SERVER, STORAGE_CLASSES, Exchange, Peer, contexts_of
+from cds.associations import SERVER, Exchange, Peer, contexts_of
 from cds.deadline import Deadline
 from cds.delivery import Delivery
 from cds.dimse_site import DimseSite
 from cds.errors import (
     ConfigurationError,
     InstancesRefused,
-    UpstreamError,
     UpstreamInvalid,
     UpstreamNotFound,
     UpstreamRefused,
@@ -36,6 +30,9 @@ from cds.values import ImageRef
 
 _log = logging.getLogger(__name__)
 
+VERIFICATION = UID("1.2.840.10008.1.1")
+#: Study Root Query/Retrieve (PS3.4 table C.6.2.1-2).
+FIND, MOVE, GET = (UID(f"1.2.840.10008.5.1.4.1.2.2.{n}") for n in (1, 2, 3))
 #: More in one study is no smear, or an archive that never ends.
 _MOST_MATCHES = 100_000
 #: Contexts of one association (PS3.8 section 9.3.2.2: odd numbers up to 255).
@@ -70,7 +67,7 @@ class DimseArchive:
     def instances(self, study_uid: str, deadline: Deadline | None = None) -> tuple[ImageRef, ...]:
         """C-FIND level by level, since not every archive takes relational queries (PS3.4 section C.4.1.2.1)."""
         found: dict[str, ImageRef] = {}
-        contexts = [build_context(StudyRootQueryRetrieveInformationModelFind)]
+        contexts = [build_context(FIND)]
         with self._peer.associated(contexts, deadline) as exchange:
             series = [
                 str(match.get("SeriesInstanceUID", ""))
@@ -78,7 +75,9 @@ class DimseArchive:
             ]
             for uid in dict.fromkeys(series):
                 if not is_uid(uid):
-                    raise UpstreamInvalid(f"the {SERVER} {self._site.label} lists a series without usable UID")
+                    raise UpstreamInvalid(
+                        f"the {SERVER} {self._site.label} lists a series without usable UID"
+                    )
                 keys = {"SOPInstanceUID": "", "SOPClassUID": "", "NumberOfFrames": None}
                 matches = self._find(
                     exchange, "IMAGE", StudyInstanceUID=study_uid, SeriesInstanceUID=uid, **keys
@@ -87,7 +86,9 @@ class DimseArchive:
                     ref = _image_ref(match, study_uid, uid)
                     found.setdefault(ref.sop_instance_uid, ref)
                     if len(found) > _MOST_MATCHES:
-                        raise UpstreamInvalid(f"the {SERVER} lists more than {_MOST_MATCHES} instances in one study")
+                        raise UpstreamInvalid(
+                            f"the {SERVER} lists more than {_MOST_MATCHES} instances in one study"
+                        )
         return tuple(sorted(found.values(), key=lambda r: (r.series_uid, r.sop_instance_uid)))
 
     def retrieve(self, image: ImageRef, deadline: Deadline | None = None) -> bytes:
@@ -123,7 +124,7 @@ class DimseArchive:
             )
 
     def check(self, deadline: Deadline | None = None) -> str:
-        with self._peer.associated([build_context(Verification)], deadline) as exchange:
+        with self._peer.associated([build_context(VERIFICATION)], deadline) as exchange:
             status = exchange.association.send_c_echo()
             if status.get("Status") != 0x0000:
                 raise UpstreamRefused(f"the {SERVER} {self._site.label} does not answer C-ECHO with success")
@@ -136,7 +137,7 @@ class DimseArchive:
 
     def _find(self, exchange: Exchange, level: str, **keys: str | None) -> Iterator[Dataset]:
         query = _query(level, **keys)
-        asked = exchange.association.send_c_find(query, StudyRootQueryRetrieveInformationModelFind)
+        asked = exchange.association.send_c_find(query, FIND)
         for _, (_, match) in zip(range(_MOST_MATCHES), exchange.responses(asked, "C-FIND"), strict=False):
             if match is not None:
                 yield match
@@ -146,30 +147,28 @@ class DimseArchive:
     @contextmanager
     def _by_get(self, image: ImageRef, deadline: Deadline | None) -> Iterator[Delivery]:
         delivery = Delivery(image)
-        model = StudyRootQueryRetrieveInformationModelGet
         storage = contexts_of(image.sop_class_uid)
         # PS3.7 section D.3.3.4: the archive, which accepts the association, is the SCU of C-STORE in it.
         roles = [build_role(c, scp_role=True) for c in _classes(storage)]
         with self._peer.associated(
-            [build_context(model), *storage],
+            [build_context(GET), *storage],
             deadline,
             roles=roles,
             on_store=delivery.take,
             max_bytes=self._max_instance_bytes,
         ) as exchange:
-            self._need(exchange, model, "C-GET")
-            asked = exchange.association.send_c_get(_of(image), model)
+            self._need(exchange, GET, "C-GET")
+            asked = exchange.association.send_c_get(_of(image), GET)
             for _ in exchange.responses(asked, "C-GET"):
                 pass
         yield delivery
 
     def _by_move(self, image: ImageRef, deadline: Deadline | None) -> tuple[bytes | None, Delivery]:
-        model = StudyRootQueryRetrieveInformationModelMove
         scp = storage_scp(self._peer)
         with scp.awaiting(image, self._peer, self._max_instance_bytes, deadline) as delivery:
-            with self._peer.associated([build_context(model)], deadline) as exchange:
-                self._need(exchange, model, "C-MOVE")
-                asked = exchange.association.send_c_move(_of(image), self._site.own_ae_title, model)
+            with self._peer.associated([build_context(MOVE)], deadline) as exchange:
+                self._need(exchange, MOVE, "C-MOVE")
+                asked = exchange.association.send_c_move(_of(image), self._site.own_ae_title, MOVE)
                 completed = 0
                 for status, _ in exchange.responses(asked, "C-MOVE"):
                     completed = int(status.get("NumberOfCompletedSuboperations") or 0)

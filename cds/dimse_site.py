@@ -40,7 +40,9 @@ class DimseSite:
     def __post_init__(self) -> None:
         for name in ("ae_title", "own_ae_title"):
             if not _AE_TITLE.fullmatch(getattr(self, name)):
-                raise ConfigurationError(f"{name}: must be an AE title, up to 16 characters without backslash")
+                raise ConfigurationError(
+                    f"{name}: must be an AE title, up to 16 characters without backslash"
+                )
         ports = {"port": self.port} | ({"receive_port": self.reception.port} if self.reception else {})
         for name, port in ports.items():
             if not 0 < port < 65_536:

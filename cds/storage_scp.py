@@ -9,8 +9,11 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
+from weakref import WeakKeyDictionary
 
 from pynetdicom import AE, evt
+from pynetdicom.association import Association
 from pynetdicom.events import Event
 from pynetdicom.transport import ThreadedAssociationServer
 
@@ -51,6 +54,7 @@ class StorageScp:
         self._entity.maximum_associations = _MOST_ASSOCIATIONS
         for sop_class in STORAGE_CLASSES:
             self._entity.add_supported_context(sop_class, list(TRANSFER_SYNTAXES))
+        self._bounds: WeakKeyDictionary[Association, Bound] = WeakKeyDictionary()
         self._server: ThreadedAssociationServer | None = None
         self._closing: threading.Timer | None = None
 
@@ -96,11 +100,15 @@ class StorageScp:
                     return
                 self._awaited.remove(entry)
             if patience.left() <= 0:
-                raise UpstreamUnavailable(f"another process keeps our port {self._port}, which C-MOVE delivers to")
+                raise UpstreamUnavailable(
+                    f"another process keeps our port {self._port}, which C-MOVE delivers to"
+                )
             try:
                 time.sleep(_PORT_LOOK_S if deadline is None else deadline.remaining(at_most=_PORT_LOOK_S))
             except DeadlineExceeded:
-                raise UpstreamTimeout(f"our port {self._port}, which C-MOVE delivers to, did not come free") from None
+                raise UpstreamTimeout(
+                    f"our port {self._port}, which C-MOVE delivers to, did not come free"
+                ) from None
 
     def _listen(self) -> bool:
         """False where the port is taken."""
@@ -136,11 +144,12 @@ class StorageScp:
             max_bytes = 0
         bound = Bound(Deadline(TOTAL_TIMEOUT_S), event.assoc.network_timeout or 20.0, max_bytes)
         bound.attach(event)
-        event.assoc.leukocds_bound = bound
+        self._bounds[event.assoc] = bound
 
     def _on_store(self, event: Event) -> int:
-        event.assoc.leukocds_bound.received = 0
-        uid, title = event.request.AffectedSOPInstanceUID, event.assoc.requestor.ae_title
+        self._bounds[event.assoc].received = 0
+        request: Any = event.request
+        uid, title = request.AffectedSOPInstanceUID, event.assoc.requestor.ae_title
         with self._lock:
             takers = [
                 delivery

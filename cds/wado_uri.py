@@ -103,7 +103,9 @@ class WadoUriArchive:
     def store(self, instances: Sequence[bytes], deadline: Deadline | None = None) -> None:
         """By STOW-RS where there is a DICOMweb service beside. Raises UpstreamRefused where not: WADO only reads."""
         if self._listing is None:
-            raise UpstreamRefused(f"the {SERVER} takes nothing: WADO-URI only reads (no qido_url is configured)")
+            raise UpstreamRefused(
+                f"the {SERVER} takes nothing: WADO-URI only reads (no qido_url is configured)"
+            )
         self._listing.store(instances, deadline)
 
     def check(self, deadline: Deadline | None = None) -> str:
@@ -114,5 +116,7 @@ class WadoUriArchive:
             self.retrieve(unknown, deadline)
         except UpstreamNotFound:
             pass  # as it should
-        what = "WADO-URI and QIDO-RS" if self._listing else "WADO-URI; ImagingStudies must name their instances"
+        what = (
+            "WADO-URI and QIDO-RS" if self._listing else "WADO-URI; ImagingStudies must name their instances"
+        )
         return f"{self._http.base_url} answers {what}"

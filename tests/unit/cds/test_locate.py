@@ -87,6 +87,7 @@ def test_a_complete_study():
         patient="Patient/p1",
         encounter="Encounter/v1",
         instance_uids=(f"{UID}.1.1", f"{UID}.1.2"),
+        series_uids=(f"{UID}.1", f"{UID}.1"),
         number_of_instances=2,
         started="2026-03-02T10:15:00+01:00",
     )
