@@ -83,6 +83,7 @@ TRANSFER_SYNTAXES = (
 )
 #: What a whole association may bring besides pixels.
 OVERHEAD_BYTES = 4 << 20
+_CANCEL_S = 0.5
 _READ_SIZE = 1 << 16
 _PENDING = (0xFF00, 0xFF01)
 
@@ -94,19 +95,24 @@ class Bound:
     total: Deadline
     read_timeout_s: float
     max_bytes: int
+    #: When reading ends: a little after the total time, in which a request is cancelled in order.
+    ends: Deadline = field(init=False)
     received: int = field(default=0, init=False)
     too_large: bool = field(default=False, init=False)
+
+    def __post_init__(self) -> None:
+        self.ends = Deadline(self.total.left() + _CANCEL_S)
 
     def attach(self, event: Event) -> None:
         """Handler of EVT_CONN_OPEN: nothing has been read yet."""
         transport: Any = event.assoc.dul.socket
         connection = transport.socket
-        connection.settimeout(max(0.001, min(self.read_timeout_s, self.total.left())))
+        connection.settimeout(max(0.001, min(self.read_timeout_s, self.ends.left())))
 
         def recv(size: int) -> bytearray:
             data = bytearray()
             while len(data) < size:
-                left = self.total.left()
+                left = self.ends.left()
                 if left <= 0:
                     raise TimeoutError
                 connection.settimeout(min(self.read_timeout_s, left))
@@ -176,6 +182,7 @@ class Peer:
         handlers: list[Any] = [(evt.EVT_CONN_OPEN, bound.attach)]
         if on_store is not None:
             handlers.append((evt.EVT_C_STORE, on_store))
+        patience = Deadline(min(self.connect_timeout_s, self.read_timeout_s, total.seconds))
         association = entity.associate(
             self.site.host,
             self.site.port,
@@ -187,9 +194,9 @@ class Peer:
         )
         if association.is_established:
             return Exchange(self, association, bound)
-        raise self._why_none(association, bound)
+        raise self._why_none(association, in_time=patience.left() > 0)
 
-    def _why_none(self, association: Association, bound: Bound) -> UpstreamError:
+    def _why_none(self, association: Association, *, in_time: bool) -> UpstreamError:
         where = f"{SERVER} {self.site.label}"
         answer = association.acceptor.primitive
         if association.is_rejected and answer is not None:
@@ -198,7 +205,7 @@ class Peer:
             return UpstreamUnavailable(why) if again else UpstreamRefused(why)
         if answer is not None and answer.result == 0x00:
             return UpstreamRefused(f"the {where} accepts none of what we propose (presentation contexts)")
-        if bound.total.left() <= 0:
+        if not in_time:
             return UpstreamTimeout(f"the {where} did not answer in time")
         secure = "; does it speak TLS, and trust our certificate?" if self.site.tls else ""
         return UpstreamUnavailable(f"the {where} cannot be reached, or broke the association off{secure}")
@@ -224,11 +231,10 @@ class Exchange:
         that a failure or a lost association stands for.
         """
         while True:
-            left = self.bound.total.left()
-            if left <= 0:
+            if self.bound.total.left() <= 0:
                 self._cancel()
                 raise UpstreamTimeout(f"the {self._where} did not finish the {what} in time")
-            self.association.dimse_timeout = min(self.peer.read_timeout_s, left)
+            self.association.dimse_timeout = self.patience()
             waiting = Deadline(self.association.dimse_timeout)
             try:
                 status, identifier = next(asked, (Dataset(), None))
@@ -242,6 +248,10 @@ class Exchange:
             yield status, identifier
             if code not in _PENDING:
                 return
+
+    def patience(self) -> float:
+        """Seconds that the next answer may take."""
+        return max(0.001, min(self.peer.read_timeout_s, self.bound.ends.left()))
 
     def lost(self, what: str, *, in_time: bool) -> UpstreamError:
         """Why there is no answer."""

@@ -42,10 +42,8 @@ class Delivery:
         self._came.set()
         return STORED
 
-    def wait(self, seconds: float) -> bytes | None:
-        """A C-MOVE may be answered a moment before the last C-STORE has been dealt with."""
+    def wait(self, seconds: float) -> None:
         self._came.wait(seconds)
-        return self.data
 
     def _turned_away(self, problem: str, status: int) -> int:
         self.problem = problem

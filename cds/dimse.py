@@ -4,7 +4,6 @@ import io
 import logging
 import socket
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 
 from pydicom import Dataset, dcmread
 from pydicom.errors import InvalidDicomError
@@ -19,6 +18,7 @@ from cds.dimse_site import DimseSite
 from cds.errors import (
     ConfigurationError,
     InstancesRefused,
+    UpstreamError,
     UpstreamInvalid,
     UpstreamNotFound,
     UpstreamRefused,
@@ -85,21 +85,23 @@ class DimseArchive:
                 for match in matches:
                     ref = _image_ref(match, study_uid, uid)
                     found.setdefault(ref.sop_instance_uid, ref)
-                    if len(found) > _MOST_MATCHES:
-                        raise UpstreamInvalid(
-                            f"the {SERVER} lists more than {_MOST_MATCHES} instances in one study"
-                        )
         return tuple(sorted(found.values(), key=lambda r: (r.series_uid, r.sop_instance_uid)))
 
     def retrieve(self, image: ImageRef, deadline: Deadline | None = None) -> bytes:
         """The instance as a Part 10 file around the dataset as it was sent."""
-        if self._site.reception is None:
-            with self._by_get(image, deadline) as delivery:
-                data = delivery.data
-        else:
-            data, delivery = self._by_move(image, deadline)
-        if data is not None:
-            return data
+        scp = None if self._site.reception is None else storage_scp(self._peer)
+        delivery = Delivery(image)
+        try:
+            if scp is None:
+                self._by_get(delivery, deadline)
+            else:
+                with scp.awaiting(delivery, self._peer, self._max_instance_bytes, deadline):
+                    self._by_move(delivery, deadline)
+        except UpstreamError:
+            if not delivery.problem:
+                raise  # else what the archive says is that we turned something away
+        if delivery.data is not None:
+            return delivery.data
         if delivery.problem:
             raise UpstreamInvalid(f"the {SERVER} {self._site.label} {delivery.problem}")
         raise UpstreamNotFound(f"the {SERVER} {self._site.label} sent no instance")
@@ -138,16 +140,16 @@ class DimseArchive:
     def _find(self, exchange: Exchange, level: str, **keys: str | None) -> Iterator[Dataset]:
         query = _query(level, **keys)
         asked = exchange.association.send_c_find(query, FIND)
-        for _, (_, match) in zip(range(_MOST_MATCHES), exchange.responses(asked, "C-FIND"), strict=False):
+        for number, (_, match) in enumerate(exchange.responses(asked, "C-FIND")):
+            if number > _MOST_MATCHES:
+                raise UpstreamInvalid(f"the {SERVER} lists more than {_MOST_MATCHES} matches in one study")
             if match is not None:
                 yield match
         # Matches are small: what one query brought does not count against the next.
         exchange.bound.received = 0
 
-    @contextmanager
-    def _by_get(self, image: ImageRef, deadline: Deadline | None) -> Iterator[Delivery]:
-        delivery = Delivery(image)
-        storage = contexts_of(image.sop_class_uid)
+    def _by_get(self, delivery: Delivery, deadline: Deadline | None) -> None:
+        storage = contexts_of(delivery.image.sop_class_uid)
         # PS3.7 section D.3.3.4: the archive, which accepts the association, is the SCU of C-STORE in it.
         roles = [build_role(c, scp_role=True) for c in _classes(storage)]
         with self._peer.associated(
@@ -158,21 +160,22 @@ class DimseArchive:
             max_bytes=self._max_instance_bytes,
         ) as exchange:
             self._need(exchange, GET, "C-GET")
-            asked = exchange.association.send_c_get(_of(image), GET)
+            if not any(map(exchange.accepts, _classes(storage))):
+                raise UpstreamRefused(f"the {SERVER} {self._site.label} sends none of what we take by C-GET")
+            asked = exchange.association.send_c_get(_of(delivery.image), GET)
             for _ in exchange.responses(asked, "C-GET"):
                 pass
-        yield delivery
 
-    def _by_move(self, image: ImageRef, deadline: Deadline | None) -> tuple[bytes | None, Delivery]:
-        scp = storage_scp(self._peer)
-        with scp.awaiting(image, self._peer, self._max_instance_bytes, deadline) as delivery:
-            with self._peer.associated([build_context(MOVE)], deadline) as exchange:
-                self._need(exchange, MOVE, "C-MOVE")
-                asked = exchange.association.send_c_move(_of(image), self._site.own_ae_title, MOVE)
-                completed = 0
-                for status, _ in exchange.responses(asked, "C-MOVE"):
-                    completed = int(status.get("NumberOfCompletedSuboperations") or 0)
-            return delivery.wait(self._peer.read_timeout_s if completed else 0.0), delivery
+    def _by_move(self, delivery: Delivery, deadline: Deadline | None) -> None:
+        with self._peer.associated([build_context(MOVE)], deadline) as exchange:
+            self._need(exchange, MOVE, "C-MOVE")
+            asked = exchange.association.send_c_move(_of(delivery.image), self._site.own_ae_title, MOVE)
+            completed = 0
+            for status, _ in exchange.responses(asked, "C-MOVE"):
+                completed = int(status.get("NumberOfCompletedSuboperations") or 0)
+            if completed:
+                # It may be answered a moment before we have dealt with the C-STORE.
+                delivery.wait(exchange.patience())
 
     def _need(self, exchange: Exchange, model: str, what: str) -> None:
         if not exchange.accepts(model):

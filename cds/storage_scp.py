@@ -31,7 +31,6 @@ from cds.delivery import NOT_AUTHORISED, Delivery
 from cds.errors import ConfigurationError, DeadlineExceeded, UpstreamTimeout, UpstreamUnavailable
 from cds.tls import Tls
 from cds.upstream import TOTAL_TIMEOUT_S
-from cds.values import ImageRef
 
 #: Kept open so long after the last delivery: the next instance of the study is asked for at once.
 _LINGER_S = 1.0
@@ -60,10 +59,9 @@ class StorageScp:
 
     @contextmanager
     def awaiting(
-        self, image: ImageRef, peer: Peer, max_bytes: int, deadline: Deadline | None
-    ) -> Iterator[Delivery]:
-        """That instance is taken while the block runs. Raises UpstreamUnavailable where our port stays taken."""
-        delivery = Delivery(image)
+        self, delivery: Delivery, peer: Peer, max_bytes: int, deadline: Deadline | None
+    ) -> Iterator[None]:
+        """Its instance is taken while the block runs. Raises UpstreamUnavailable where our port stays taken."""
         reception = peer.site.reception
         senders = frozenset[str]().union(
             *map(addresses, (peer.site.host, *(reception.senders if reception else ())))
@@ -71,7 +69,7 @@ class StorageScp:
         entry = (delivery, peer, senders)
         self._add(entry, max_bytes, deadline)
         try:
-            yield delivery
+            yield
         finally:
             self._remove(entry)
 
