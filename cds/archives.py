@@ -228,6 +228,8 @@ def _archive(table: _Table, settings: Settings, tls: Tls) -> Archive:
         except ConfigurationError as error:
             field_name, _, problem = str(error).partition(": ")
             raise table.wrong(field_name, problem) from None
+    if site is not None and site.tls and site.reception is not None and not own.certificate:
+        raise table.wrong("tls", "our port needs a client_certificate to show")
     connect_timeout_s = table.seconds("connect_timeout_s", settings.connect_timeout_s)
     return Archive(
         name=name,

@@ -1,7 +1,7 @@
 """An archive that speaks DIMSE, in threads on a real socket, and misbehaves on request.
 
-    with DimsePeer(instance, …) as peer:
-        peer.fault = Fault.OTHER_STUDY
+with DimsePeer(instance, …) as peer:
+    peer.fault = Fault.OTHER_STUDY
 """
 
 import io

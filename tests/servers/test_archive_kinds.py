@@ -119,7 +119,9 @@ def study(site: Site) -> str:
 def shown(archive: ImageArchive, refs: tuple[ImageRef, ...]) -> list[tuple[str, bytes, str | None]]:
     images = list(retrieve_images(archive, refs, concurrency=2))
     assert all(isinstance(i, SmearImage) for i in images)
-    return [(i.source, i.pixels.tobytes(), i.transfer_syntax_uid) for i in images if isinstance(i, SmearImage)]
+    return [
+        (i.source, i.pixels.tobytes(), i.transfer_syntax_uid) for i in images if isinstance(i, SmearImage)
+    ]
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -206,7 +208,10 @@ def test_the_embedded_worker_reads_a_study_by_dimse(site: Site, kind: str, tmp_p
     DicomWebArchive(site.dicomweb).store(
         [
             dicom_file(
-                drawing(seed=n), StudyInstanceUID=study, SeriesInstanceUID="2.25.910", SOPInstanceUID=f"2.25.91{n}"
+                drawing(seed=n),
+                StudyInstanceUID=study,
+                SeriesInstanceUID="2.25.910",
+                SOPInstanceUID=f"2.25.91{n}",
             )
             for n in range(2)
         ]

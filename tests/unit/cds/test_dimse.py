@@ -166,7 +166,9 @@ def test_refused_contexts_are_named():
 
 def test_ae_titles():
     with DimsePeer(FIRST, calling=("OTHER",)) as peer:
-        with pytest.raises(UpstreamRefused, match="refused the association of LEUKOCDS: .*[Cc]alling AE title"):
+        with pytest.raises(
+            UpstreamRefused, match=r"refused the association of LEUKOCDS: .*[Cc]alling AE title"
+        ):
             archive(peer).instances(STUDY_UID)
         assert len(archive(peer, own_ae_title="OTHER").instances(STUDY_UID)) == 1
 
@@ -174,7 +176,7 @@ def test_ae_titles():
 def test_an_unknown_destination_is_named():
     ref = ImageRef(study_uid=STUDY_UID, series_uid="2.25.1002", sop_instance_uid="2.25.1")
     with DimsePeer(FIRST) as peer:
-        with pytest.raises(UpstreamRefused, match="0xA801.*does not know LEUKOCDS as a destination"):
+        with pytest.raises(UpstreamRefused, match=r"0xA801.*does not know LEUKOCDS as a destination"):
             archive(peer, reception=reception(free_port())).retrieve(ref)
 
 
@@ -184,7 +186,7 @@ def test_nobody_there_is_an_outage_and_is_told(monkeypatch):
     tell_failures_to(lambda *what: told.append(what))
     port = free_port()
     site = DimseSite(host="127.0.0.1", port=port, ae_title="PEER")
-    with pytest.raises(UpstreamUnavailable, match="PEER@127.0.0.1"):
+    with pytest.raises(UpstreamUnavailable, match=r"PEER@127\.0\.0\.1"):
         DimseArchive(site).instances(STUDY_UID)
     assert told == [("image archive", f"127.0.0.1:{port}", "UpstreamUnavailable")]
 

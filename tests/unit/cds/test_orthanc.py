@@ -35,7 +35,9 @@ class Double:
         if asked.path == "/tools/lookup":
             kinds = {STUDY_UID: ("Study", STUDY), "2.25.1": ("Instance", INSTANCE)}
             found = kinds.get(asked.body.decode())
-            return Answer(json.dumps([{"Type": found[0], "ID": found[1], "Path": ""}] if found else []).encode())
+            return Answer(
+                json.dumps([{"Type": found[0], "ID": found[1], "Path": ""}] if found else []).encode()
+            )
         answers = {
             f"/studies/{STUDY}/series": [{"ID": SERIES, "MainDicomTags": {"SeriesInstanceUID": SERIES_UID}}],
             f"/series/{SERIES}/instances": [
