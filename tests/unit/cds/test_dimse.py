@@ -1,6 +1,10 @@
-"""The DIMSE adapter against peers that behave and peers that do not. Real Orthanc: tests/servers/test_archive_kinds.py."""
+"""The DIMSE adapter against peers that behave and peers that do not.
+
+It reads a real Orthanc in tests/servers/test_archive_kinds.py.
+"""
 
 import io
+import socket
 import threading
 import time
 
@@ -300,8 +304,9 @@ def test_tls(tmp_path, way):
         pacs = archive(peer, tls_on=True, tls=ours, reception=reception(port))
         delivery = Delivery(ref)
         with storage_scp(pacs._peer).awaiting(delivery, pacs._peer, 1 << 20, None):
-            assert not _send(port, FIRST)
-            assert _send(port, FIRST, tls=theirs)
+            with socket.create_connection(("127.0.0.1", port)):  # which says nothing, and keeps nobody out
+                assert not _send(port, FIRST)
+                assert _send(port, FIRST, tls=theirs)
             assert delivery.data is not None
 
 
