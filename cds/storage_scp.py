@@ -137,7 +137,7 @@ class StorageScp:
         with self._lock:
             known = frozenset[str]().union(*(senders for _, _, senders in self._awaited))
             max_bytes = self._max_bytes + OVERHEAD_BYTES
-        if event.assoc.requestor.address not in known:
+        if _address(event) not in known:
             # Before a byte of it is read; an answer would tell a stranger what listens here.
             max_bytes = 0
         bound = Bound(Deadline(TOTAL_TIMEOUT_S), event.assoc.network_timeout or 20.0, max_bytes)
@@ -154,9 +154,14 @@ class StorageScp:
                 for delivery, peer, senders in self._awaited
                 if delivery.image.sop_instance_uid == uid
                 and peer.site.ae_title == title
-                and event.assoc.requestor.address in senders
+                and _address(event) in senders
             ]
         return max((taker.take(event) for taker in takers), default=NOT_AUTHORISED)
+
+
+def _address(event: Event) -> str:
+    """Of whoever delivers; where we listen on `::`, IPv4 addresses come mapped (RFC 4291 section 2.5.5.2)."""
+    return event.assoc.requestor.address.removeprefix("::ffff:")
 
 
 _scps: dict[tuple[str, int, str, Tls | None], StorageScp] = {}

@@ -27,7 +27,11 @@ def check_outbound(settings: Settings) -> None:
     """Raises ConfigurationError where what is configured for calling others cannot be used. Nothing is contacted."""
     signing_keys(settings)
     fhir_credentials(settings)
-    archives(settings)
+    for archive in archives(settings):
+        if settings.dicom_results and archive.kind == "wado-uri" and not archive.qido_url:
+            raise ConfigurationError(
+                f"{PREFIX}DICOM_RESULTS is set, but {archive.name} takes none: WADO-URI only reads; give its qido_url"
+            )
 
 
 def signing_keys(settings: Settings) -> tuple[SigningKey, ...]:

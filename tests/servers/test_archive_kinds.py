@@ -234,6 +234,7 @@ def test_the_embedded_worker_reads_a_study_by_dimse(site: Site, kind: str, tmp_p
             server.until(lambda: store.latest(study, MODEL.digest) is not None)
             server.until(lambda: len(fhir.of_type("DiagnosticReport")) == 1)
             assert study not in server.log()
+            assert server.stop(30) == 0
         found = store.latest(study, MODEL.digest)
         assert found is not None
         assessment = store.get(found.assessment.key)

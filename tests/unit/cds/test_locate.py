@@ -192,6 +192,15 @@ def test_a_contained_endpoint():
     assert "does not contain" in problem(resource).reason
 
 
+@pytest.mark.parametrize("uid", [None, "", "1.2.x", 7])
+def test_a_series_without_a_uid_leaves_the_instances_without_their_series(uid):
+    resource = study()
+    resource["series"][0]["uid"] = uid
+    found = only(resource)
+    assert len(found.instance_uids) == 2
+    assert found.series_uids == found.images == ()
+
+
 def test_a_series_endpoint_overrides_the_study_endpoint_of_the_same_type():
     endpoints = {
         "Endpoint/e1": wado(),
