@@ -8,11 +8,13 @@ import socket
 import threading
 import time
 
+import numpy as np
 import pytest
 from pydicom import dcmread
+from pydicom.uid import HTJ2K, JPEG2000, HTJ2KLossless, HTJ2KLosslessRPCL, JPEG2000Lossless
 from pynetdicom import AE, build_context
 
-from cds.associations import client_context, server_context
+from cds.associations import TRANSFER_SYNTAXES, client_context, server_context
 from cds.deadline import Deadline
 from cds.delivery import Delivery
 from cds.dimse import FIND, MOVE, DimseArchive
@@ -36,6 +38,7 @@ from tests.fakes.dimse_peer import DimsePeer, Fault, RawPeer, reception
 from tests.fakes.images import STUDY_UID, dicom_file, drawing, encapsulated, encoded
 from tests.fakes.processes import free_port
 from tests.fakes.tls import Authority
+from tests.fakes.transfer_syntaxes import instance
 
 PICTURE = drawing()
 FIRST = dicom_file(PICTURE, sop_instance_uid="2.25.1")
@@ -72,6 +75,24 @@ def test_instances_are_listed_and_retrieved_as_they_are_stored(way):
             assert got.PixelData == had.PixelData
         images = list(retrieve_images(pacs, refs, concurrency=3))
         assert [type(i) for i in images] == [SmearImage, SmearImage]
+
+
+def test_every_transfer_syntax_that_is_decoded_comes_as_it_is_stored(way):
+    photometric = {
+        **dict.fromkeys((JPEG2000Lossless, HTJ2KLossless, HTJ2KLosslessRPCL), "YBR_RCT"),
+        **dict.fromkeys((JPEG2000, HTJ2K), "YBR_ICT"),
+    }
+    files = [
+        instance(PICTURE, syntax, photometric.get(syntax, "RGB"), sop_instance_uid=f"2.25.{100 + n}")
+        for n, syntax in enumerate(TRANSFER_SYNTAXES)
+    ]
+    with DimsePeer(*files, **way[0]) as peer:
+        pacs = archive(peer, **way[1])
+        refs = pacs.instances(STUDY_UID)
+        images = list(retrieve_images(pacs, refs, concurrency=4))
+    stored = [next(decode_dicom(file, PixelLimits())) for file in files]
+    assert [i.transfer_syntax_uid for i in images] == list(TRANSFER_SYNTAXES)
+    assert all(np.array_equal(i.pixels, s.pixels) for i, s in zip(images, stored, strict=True))
 
 
 def test_an_instance_whose_class_is_not_listed(way):
