@@ -11,11 +11,15 @@ from pathlib import Path
 import pytest
 import requests
 from pydicom import dcmread
+from pydicom.uid import HTJ2K, JPEG2000, HTJ2KLossless, HTJ2KLosslessRPCL, JPEG2000Lossless
 
+from cds.associations import TRANSFER_SYNTAXES
 from cds.deadline import Deadline
 from cds.dicomweb import DicomWebArchive
 from cds.errors import UpstreamError, UpstreamNotFound, UpstreamRefused, UpstreamUnavailable
+from cds.image_files import PixelLimits
 from cds.pipeline import assess_study
+from cds.pixels import decode_dicom
 from cds.ports import ImageArchive
 from cds.retrieve import retrieve_images
 from cds.settings import Settings
@@ -28,6 +32,7 @@ from tests.fakes.hook_requests import SERVICE, imaging_study, with_studies
 from tests.fakes.images import dicom_file, drawing, encapsulated, encoded
 from tests.fakes.processes import Process, free_port
 from tests.fakes.reading import FakeReader
+from tests.fakes.transfer_syntaxes import instance
 
 KINDS = ("dicomweb", "wado-uri", "orthanc", "dimse-get", "dimse-move")
 
@@ -133,6 +138,30 @@ def test_every_kind_gives_the_same_pixels(site: Site, study: str, kind: str) -> 
     ]
     # With their transfer syntaxes: nothing was transcoded on the way.
     assert shown(other, refs) == shown(web, web.instances(study))
+
+
+@pytest.mark.parametrize("kind", ["dimse-get", "dimse-move"])
+def test_no_transfer_syntax_is_transcoded_on_the_way(site: Site, kind: str) -> None:
+    """All but HTJ2K, which Orthanc's side of DIMSE does not know (tests/unit/cds/test_dimse.py has them)."""
+    study, series = new_uid(), new_uid()
+    known = [s for s in TRANSFER_SYNTAXES if s not in (HTJ2K, HTJ2KLossless, HTJ2KLosslessRPCL)]
+    photometric = {JPEG2000Lossless: "YBR_RCT", JPEG2000: "YBR_ICT"}
+    files = [
+        instance(
+            drawing(), syntax, photometric.get(syntax, "RGB"), sop_instance_uid=new_uid(),
+            StudyInstanceUID=study, SeriesInstanceUID=series,
+        )
+        for syntax in known
+    ]  # fmt: skip
+    web, other = site.archive("dicomweb"), site.archive(kind)
+    web.store(files)
+    images = shown(other, other.instances(study))
+    assert sorted(str(syntax) for _, _, syntax in images) == sorted(known)
+    pixels = {uid: data for uid, data, _ in images}
+    for file in files:
+        (expected,) = decode_dicom(file, PixelLimits())
+        assert isinstance(expected, SmearImage)
+        assert pixels[expected.source] == expected.pixels.tobytes()
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -45,7 +45,8 @@ def test_numpy_numbers_are_stored_as_plain_ones():
 
 
 @pytest.mark.parametrize(
-    "value", [study(), StudyRef(study_uid="1.2"), study(instance_uids=("1.2.3", "1.2.4"), series_uids=("1.3", "1.3"))]
+    "value",
+    [study(), StudyRef(study_uid="1.2"), study(instance_uids=("1.2.3", "1.2.4"), series_uids=("1.3", "1.3"))],
 )
 def test_study_round_trip(value):
     assert decode_study(encode_study(value)) == value

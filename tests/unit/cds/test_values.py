@@ -57,7 +57,10 @@ def test_a_study_refuses_malformed_names():
 
 def test_the_images_that_an_imaging_study_names():
     study = StudyRef(study_uid="1.2", instance_uids=("1.2.3", "1.2.4"), series_uids=("1.2.9", "1.2.8"))
-    assert [(r.series_uid, r.sop_instance_uid) for r in study.images] == [("1.2.8", "1.2.4"), ("1.2.9", "1.2.3")]
+    assert [(r.series_uid, r.sop_instance_uid) for r in study.images] == [
+        ("1.2.8", "1.2.4"),
+        ("1.2.9", "1.2.3"),
+    ]
     assert StudyRef(study_uid="1.2", instance_uids=("1.2.3",)).images == ()
 
 
