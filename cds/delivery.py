@@ -36,6 +36,8 @@ class Delivery:
             return self._turned_away("sent a damaged instance", NOT_UNDERSTOOD)
         except Exception:  # noqa: BLE001 - pydicom raises whatever damaged bytes lead it to; the next line says it
             return self._turned_away("sent a damaged instance", NOT_UNDERSTOOD)
+        if not all(held):  # it ends before them
+            return self._turned_away("sent a damaged instance", NOT_UNDERSTOOD)
         if held != (self.image.study_uid, self.image.sop_instance_uid):
             return self._turned_away("sent an instance of another study in its place", NOT_AUTHORISED)
         self.data = file
