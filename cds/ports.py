@@ -1,6 +1,6 @@
 """What the decision support needs from the outside, as Protocols. `hooks/bootstrap.py` chooses who fulfils them."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Protocol, runtime_checkable
 
@@ -8,6 +8,7 @@ from cds.access import AuditEntry, PendingSignIn, Session
 from cds.agreement import AgreementLine, Looked, WrittenReport
 from cds.deadline import Deadline
 from cds.feedback import Action, Feedback, FeedbackSummary, Receipt, ShownCard
+from cds.review import Change, LabelledCell, Review, Signature, SignatureState, SignedState
 from cds.values import (
     Assessment,
     ImageRef,
@@ -218,7 +219,41 @@ class AuditStore(Protocol):
     def purge_sessions(self, idle_s: float) -> int: ...
 
 
-class HookStore(AssessmentStore, VisitorStore, Protocol):
+class ReviewStore(Protocol):
+    """Clinicians' reviews of the readings, and their signatures."""
+
+    def review(self, key: str) -> Review: ...
+
+    def add_change(self, key: str, change: Change) -> Review:
+        """Append one change. Raises ReviewChanged when its number is taken: someone else was faster."""
+        ...
+
+    def sign(self, change: Change, signature: Signature, state: SignatureState) -> Review:
+        """Append the change and keep what was signed, both or neither. Raises ReviewChanged."""
+        ...
+
+    def signed(self, key: str) -> SignedState | None:
+        """The last signature and how far it is."""
+        ...
+
+    def thumbnail(self, key: str, position: int) -> bytes | None:
+        """The JPEG that the reader kept of that cell, if it did."""
+        ...
+
+    def with_cells(self, key: str) -> Assessment | None:
+        """The assessment with its cells, without their thumbnails; quick when asked again."""
+        ...
+
+    def of_patient(self, patient: str, limit: int) -> list[Assessment]:
+        """The newest assessments that the FHIR server confirmed to be of that patient, without cells."""
+        ...
+
+    def labelled_cells(self, *, signed_only: bool = True) -> Iterator[LabelledCell]:
+        """Every cell that a human typed, confirmed or excluded, for training."""
+        ...
+
+
+class HookStore(AssessmentStore, VisitorStore, ReviewStore, Protocol):
     """What the doors need besides: the cards that were sent, the feedback on them, and the worklist."""
 
     def worklist(self, query: WorklistQuery) -> WorklistPage: ...
@@ -290,6 +325,22 @@ class WorkerStore(AssessmentStore, Protocol):
     def report_failed(self, key: str, problem: str, pause: Callable[[int], float]) -> None:
         """Note why a report could not be written; tried again after `pause(number of failures so far)` seconds."""
         ...
+
+    def signed(self, key: str) -> SignedState | None: ...
+
+    def unwritten_signatures(self, limit: int) -> list[str]:
+        """Keys of the assessments whose signature waits for the FHIR server and is due, the longest due first."""
+        ...
+
+    def take_unwritten_signature(self, key: str, pause_s: float) -> bool:
+        """True for the one sweeper that may send that signature now; named again after the pause."""
+        ...
+
+    def signature_failed(
+        self, key: str, number: int, problem: str, pause: Callable[[int], float]
+    ) -> None: ...
+
+    def signature_written(self, key: str, number: int) -> None: ...
 
 
 class UpkeepStore(Protocol):

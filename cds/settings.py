@@ -125,6 +125,14 @@ class Settings:
     next_steps: str = _setting(
         "", "TOML file of the orders proposed for each pattern; empty: the bundled one."
     )
+    reference_ranges: str = _setting(
+        "", "TOML file of the reference ranges of the differential; empty: the bundled one, of adults."
+    )
+    image_cache_dir: str = _setting(
+        "", "Folder where decoded images are kept for the pages; empty: a temporary one of each process. It holds "
+        "pictures of patients' blood."
+    )  # fmt: skip
+    image_cache_mb: int = _setting(2048, "What decoded images may take up there, in MiB.")
     repeat_critical_h: str = _setting(
         "24",
         "Hours after which a critical card that a user overrode, or any that one put off for later, is shown to that "

@@ -71,6 +71,7 @@ assessments = Table(
     # SQLite reads all that stands before a column to find it.
     Column("document", Text, nullable=False),
     Column("cells", Text, nullable=False),
+    Index("ix_assessments_patient", "patient", "read_at"),
     Index("ix_assessments_latest", "study_uid", "model_digest", "read_at"),
     Index("ix_assessments_unwritten", "report_state", "report_due_at"),
 )
@@ -258,4 +259,36 @@ signed_reports = Table(
     # When to look again; None: no more.
     Column("due_at", UtcDateTime),
     Index("ix_signed_reports_due_at", "due_at"),
+)
+
+review_changes = Table(
+    "review_changes",
+    metadata,
+    Column("assessment_key", String(36), ForeignKey("assessments.key"), primary_key=True),
+    # Counted from 1 for each assessment: whoever inserts a number first has it, so nobody overwrites another.
+    Column("number", Integer, primary_key=True, autoincrement=False),
+    Column("at", UtcDateTime, nullable=False),
+    Column("user_reference", Text, nullable=False),
+    Column("user_name", Text, nullable=False),
+    Column("kind", String(16), nullable=False),
+    # JSON: positions in the assessment's list of cells.
+    Column("cells", Text, nullable=False),
+    Column("value", Text, nullable=False),
+    Column("undoes", Integer),
+)
+
+signatures = Table(
+    "signatures",
+    metadata,
+    Column("assessment_key", String(36), ForeignKey("assessments.key"), primary_key=True),
+    # That of the change by which it was signed.
+    Column("number", Integer, primary_key=True, autoincrement=False),
+    Column("signed_at", UtcDateTime, nullable=False),
+    # JSON: all that was signed.
+    Column("document", Text, nullable=False),
+    Column("state", String(16), nullable=False),
+    Column("attempts", Integer, nullable=False),
+    Column("due_at", UtcDateTime, nullable=False),
+    Column("problem", Text),
+    Index("ix_signatures_state", "state", "due_at"),
 )

@@ -3,17 +3,22 @@
 Both functions are called in the process that will do the work, after any fork: connections do not survive one.
 """
 
+import atexit
+import functools
+import shutil
+import tempfile
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import structlog
 
 from cds.allowlist import AllowList
 from cds.archives import Archive
 from cds.errors import ConfigurationError, LeukoError, PackageError
+from cds.pixels import PixelLimits
 from cds.ports import FhirServer, ImageArchive, SmearReader
 from cds.report_attachments import Attachments, CellPicture
 from cds.settings import Settings
@@ -23,8 +28,9 @@ from cds.upstream import FixedCredentials
 from cds.values import Assessment, Cell, Finding, ModelIdentity, StudyRef
 from hooks.audit_delivery import AuditDelivery
 from hooks.authentication import Authenticator
-from hooks.context import Context
+from hooks.context import Context, PageParts
 from hooks.ehr_profile import open_profile
+from hooks.image_cache import ImageCache
 from hooks.lease import Flag
 from hooks.next_steps import NextSteps, bundled_next_steps, load_next_steps
 from hooks.outbound import (
@@ -35,11 +41,16 @@ from hooks.outbound import (
     signing_keys,
     stranger,
 )
+from hooks.pictures import StudyPictures
 from hooks.recovery import Sweeper
+from hooks.reference_ranges import bundled_ranges, load_ranges
 from hooks.stroke import WorkerParts
 from hooks.tasks import TaskQueue
 from hooks.upkeep import Upkeep
-from models.package import CARD, bundled_package, load_identity
+from models.package import CARD, bundled_package, load_card, load_identity
+
+if TYPE_CHECKING:
+    from models.reader import PackageReader
 
 _log = structlog.get_logger(__name__)
 
@@ -51,7 +62,8 @@ def context(settings: Settings, worker_alive: Callable[[], bool] | None = None) 
     """
     store = open_store(settings)
     queue = TaskQueue(settings)
-    tls, allow_list = Tls.from_settings(settings), _allow_list(settings, archives(settings))
+    known, tls = archives(settings), Tls.from_settings(settings)
+    allow_list = _allow_list(settings, known)
     model = model_identity(settings)
 
     def hooks_server(url: str, token: str | None) -> FhirServer:
@@ -76,6 +88,35 @@ def context(settings: Settings, worker_alive: Callable[[], bool] | None = None) 
         ready=ready,
         open_profile=open_profile(settings),
         signing_keys=signing_keys(settings),
+        pages=page_parts(settings, allow_list, known, queue),
+    )
+
+
+def page_parts(
+    settings: Settings, allow_list: AllowList, known: Sequence[Archive], queue: TaskQueue
+) -> PageParts:
+    """Collaborators of the clinician's pages. Raises ConfigurationError."""
+    tls = Tls.from_settings(settings)
+    card = functools.cache(lambda: load_card(_package_folder(settings)))
+    # The reader that makes activation maps: loaded when the first one is asked for.
+    reader = functools.cache(lambda: load_reader(settings))
+    pictures = StudyPictures(
+        archive=lambda study: archive_of(study, settings, allow_list, known, tls),
+        limits=PixelLimits(
+            max_megapixels=settings.max_image_megapixels, max_frames=settings.max_frames_per_instance
+        ),
+        cache=ImageCache(_cache_folder(settings), settings.image_cache_mb * 1024 * 1024),
+        card=card,
+        reader=reader,
+        deadline_s=2 * settings.read_timeout_s,
+    )
+    path = Path(settings.reference_ranges) if settings.reference_ranges else bundled_ranges()
+    return PageParts(
+        pictures=pictures,
+        pattern_model=lambda: card().pattern_model,
+        ranges=load_ranges(path),
+        submit_signature=queue.submit_signature,
+        fhir=report_server(settings),
     )
 
 
@@ -102,6 +143,7 @@ def sweeper(settings: Settings, store: SqlAssessmentStore) -> Sweeper:
         store,
         submit_study=queue.submit_study,
         submit_report=queue.submit_report,
+        submit_signature=queue.submit_signature,
         check=queue.check,
         interval_s=settings.sweep_interval_s,
         # Fine enough for the shortest pause between two attempts.
@@ -153,7 +195,7 @@ def next_steps(settings: Settings) -> NextSteps:
     return load_next_steps(Path(settings.next_steps) if settings.next_steps else bundled_next_steps())
 
 
-def load_reader(settings: Settings) -> SmearReader:
+def load_reader(settings: Settings) -> "PackageReader":
     """The model package with its networks. Raises PackageError."""
     from models.reader import open_reader  # the networks' runtime: the request stroke never imports it
 
@@ -214,6 +256,14 @@ def archive_of(
 
 def _allow_list(settings: Settings, known: Sequence[Archive]) -> AllowList:
     return AllowList.from_settings(settings, (archive.endpoint for archive in known if archive.endpoint))
+
+
+def _cache_folder(settings: Settings) -> Path:
+    if settings.image_cache_dir:
+        return Path(settings.image_cache_dir)
+    folder = tempfile.mkdtemp(prefix="leukocds-images-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return Path(folder)
 
 
 def _package_folder(settings: Settings) -> Path:

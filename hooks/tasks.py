@@ -20,10 +20,12 @@ from kombu.transport import TRANSPORT_ALIASES
 from cds.errors import ConfigurationError, UpstreamUnavailable
 from cds.settings import Settings
 from hooks.logs import CORRELATION, bind
+from hooks.signatures import write_signed
 from hooks.stroke import WorkerParts, read_study, write_report
 
 READ_STUDY = "leukocds.read_study"
 WRITE_REPORT = "leukocds.write_report"
+WRITE_SIGNATURE = "leukocds.write_signature"
 #: Two queues, served in turn: a report does not wait behind all the studies that came before it.
 STUDIES, REPORTS = "leukocds.studies", "leukocds.reports"
 _CORRELATION_HEADER = "leukocds-correlation-id"
@@ -51,6 +53,9 @@ class TaskQueue:
 
     def submit_report(self, assessment_key: str) -> None:
         self._send(WRITE_REPORT, REPORTS, assessment_key)
+
+    def submit_signature(self, assessment_key: str) -> None:
+        self._send(WRITE_SIGNATURE, REPORTS, assessment_key)
 
     def check(self) -> None:
         """Raises unless the broker answers."""
@@ -91,7 +96,7 @@ class TaskQueue:
 
 
 def create_celery(settings: Settings, parts: Callable[[], WorkerParts]) -> Celery:
-    """The consuming side, with its two tasks. parts: called inside the process that does the work."""
+    """The consuming side, with its tasks. parts: called inside the process that does the work."""
     app = _app(settings)
     if not settings.embedded:
         app.conf.broker_transport_options = {
@@ -112,6 +117,11 @@ def create_celery(settings: Settings, parts: Callable[[], WorkerParts]) -> Celer
     def leukocds_write_report(self: Task, assessment_key: str) -> None:
         with _correlated(self):
             write_report(parts(), assessment_key)
+
+    @app.task(name=WRITE_SIGNATURE, shared=False, bind=True)  # type: ignore[untyped-decorator]
+    def leukocds_write_signature(self: Task, assessment_key: str) -> None:
+        with _correlated(self):
+            write_signed(parts(), assessment_key)
 
     return app
 

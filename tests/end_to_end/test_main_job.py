@@ -89,6 +89,7 @@ def hospital(request, tmp_path_factory, hapi_url, orthanc_url) -> Iterator[Hospi
         "archive_url": orthanc_url,
         "hook_budget_s": "20",
         "sweep_interval_s": "2",
+        "development_login": "true",
     }
     if request.param == "embedded":
         site = _embedded(folder, servers)
@@ -197,6 +198,16 @@ def check_all_that_was_written(hospital: Hospital, patient: str, outcome: str) -
         assert validate(hospital.fhir.base_url, resource).errors == []
 
 
+def signed_in_page(hospital: Hospital, url: str) -> str:
+    """The page as somebody sees it who has signed in by the development login."""
+    with requests.Session() as browser:
+        form = {"person": "reviewer-1", "next": url.removeprefix(hospital.url)}
+        browser.get(url, timeout=30, headers={"Accept": "text/html"})
+        shown = browser.post(f"{hospital.url}/sign-in/development", data=form, timeout=30)
+    assert (shown.status_code, shown.url) == (200, url)
+    return shown.text
+
+
 def draw(folder: Path, pattern: str, seed: int) -> float | None:
     """JPEG files of a synthetic study in `folder`; its scale in µm/px."""
     folder.mkdir(exist_ok=True)
@@ -214,7 +225,8 @@ def test_a_synthetic_smear_becomes_card_and_report(hospital, tmp_path, pattern, 
     assert card["indicator"] == INDICATOR[pattern]
     assert ("suggestions" in card) == (pattern != "healthy")
     assert card["links"][0]["url"].startswith(hospital.url)
-    assert requests.get(card["links"][0]["url"], timeout=30).status_code == 200
+    assert requests.get(card["links"][0]["url"], timeout=30).status_code == 401, "not signed in"
+    assert "95 % interval" in signed_in_page(hospital, card["links"][0]["url"])
     check_report(hospital, patient, pattern)
 
 

@@ -56,7 +56,7 @@ def test_the_hooks_token_reads_and_ours_writes(tmp_path):
 
         def state():
             found = store.latest(STUDY_UID, MODEL.digest)
-            return None if found is None else store.report_state(found.key)[0]
+            return None if found is None else found.report_state
 
         server.until(lambda: state() is ReportState.PENDING and authority.asked > 0)
         assert len(fhir.received) == by_hook  # not without a token
