@@ -79,21 +79,35 @@ class FhirWriter(FhirServer, Protocol):
 
 
 class ImageArchive(Protocol):
-    """A DICOMweb archive (PS3.18)."""
+    """An image archive, whatever it speaks: one adapter for each of `cds.archives.KINDS`.
+
+    Every call honours time-outs and raises the `UpstreamError` that fits.
+    """
 
     @property
-    def base_url(self) -> str: ...
+    def base_url(self) -> str | None:
+        """DICOMweb service root by which Endpoints name it; None where none does."""
+        ...
 
     def instances(self, study_uid: str, deadline: Deadline | None = None) -> tuple[ImageRef, ...]:
-        """QIDO-RS. An unknown study is an empty tuple."""
+        """All of the study, sorted by series and instance UID. An unknown study is an empty tuple."""
         ...
 
     def retrieve(self, image: ImageRef, deadline: Deadline | None = None) -> bytes:
-        """WADO-RS: the instance as a DICOM Part 10 file."""
+        """The instance as a DICOM Part 10 file, in the transfer syntax it is stored in where the archive allows."""
         ...
 
     def store(self, instances: Sequence[bytes], deadline: Deadline | None = None) -> None:
-        """STOW-RS. Raises UpstreamError naming the instances that were not accepted."""
+        """Raises UpstreamError naming the instances that were not accepted; one that is there already is stored."""
+        ...
+
+
+@runtime_checkable
+class CheckedArchive(ImageArchive, Protocol):
+    """An archive whose way of retrieval needs more than the list of a study to be tried."""
+
+    def check(self, deadline: Deadline | None = None) -> str:
+        """Try what reading needs; what answered, for a person. Raises LeukoError where something does not."""
         ...
 
 

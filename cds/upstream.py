@@ -157,6 +157,11 @@ def tell_failures_to(observer: Callable[[str, str, str], None]) -> None:
     _observer = observer
 
 
+def tell_failure(server: str, host: str, error: UpstreamError) -> None:
+    """For exchanges that are not HTTP. host: with its port."""
+    _observer(server, host, type(error).__name__)
+
+
 def _exchange(
     session: Session,
     method: str,

@@ -322,18 +322,18 @@ def archive_of(
     if study.archive_url:
         url = allow_list.check(study.archive_url)
         # Credentials are for the address that they were configured for, and no other.
-        archive = next((a for a in known if a.url == url), None) or stranger(url, settings, tls)
+        archive = next((a for a in known if a.endpoint == url), None) or stranger(url, settings, tls)
     elif known:
         archive = known[0]
     else:
         raise ConfigurationError(
             "the study names no image archive, and neither LEUKOCDS_ARCHIVE_URL nor LEUKOCDS_ARCHIVES is set"
         )
-    return open_archive(archive, settings)
+    return open_archive(archive, settings, study)
 
 
 def _allow_list(settings: Settings, known: Sequence[Archive]) -> AllowList:
-    return AllowList.from_settings(settings, (archive.url for archive in known))
+    return AllowList.from_settings(settings, (archive.endpoint for archive in known if archive.endpoint))
 
 
 def _cache_folder(settings: Settings) -> Path:

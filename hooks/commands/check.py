@@ -298,17 +298,24 @@ def _when(moment: datetime | None) -> str:
 
 
 def _archive(settings: Settings) -> str:
+    from cds.ports import CheckedArchive
     from hooks.outbound import archives, open_archive
 
     known = archives(settings)
     if not known:
         return NOT_CONFIGURED
+    answers = []
     for archive in known:
         try:
-            open_archive(archive, settings).instances(_UNKNOWN_STUDY)
+            opened = open_archive(archive, settings)
+            if isinstance(opened, CheckedArchive):
+                answers.append(opened.check())
+            else:
+                opened.instances(_UNKNOWN_STUDY)
+                answers.append(f"{archive.url} answers QIDO-RS")
         except LeukoError as error:
             raise _Wrong(f"{archive.name}: {error}" if settings.archives else str(error)) from error
-    return "; ".join(f"{archive.url} answers QIDO-RS" for archive in known)
+    return "; ".join(answers)
 
 
 def _door(settings: Settings) -> str:

@@ -18,6 +18,7 @@ from hooks.gateway.journal import Journal
 from hooks.signing import Signer, clients_toml
 from tests.fakes.authorization_server import AuthorizationServer, Guard
 from tests.fakes.dicomweb import FakeArchive
+from tests.fakes.dimse_peer import DimsePeer
 from tests.fakes.fhir_server import FakeFhirServer
 from tests.fakes.jwks_server import JwksServer
 from tests.fakes.smart_server import AuthorizationServer as SmartServer
@@ -300,6 +301,20 @@ def test_every_archive_of_the_file_is_tried(package: Path, tmp_path: Path) -> No
         assert f"{one.url} answers QIDO-RS; {two.url} answers QIDO-RS" in good
         two.down()
         assert "B: the image archive" in line(check(package, tmp_path, **environ), "archive")
+
+
+def test_an_archive_that_speaks_dimse_is_tried_by_echo_and_find(package: Path, tmp_path: Path) -> None:
+    with DimsePeer() as peer:
+        (tmp_path / "archives.toml").write_text(
+            f'[[archive]]\nname = "PACS"\nkind = "dimse"\nhost = "127.0.0.1"\nport = {peer.port}\nae_title = "PEER"\n'
+        )
+        environ = {"LEUKOCDS_ARCHIVES": str(tmp_path / "archives.toml")}
+        good = line(check(package, tmp_path, **environ), "archive")
+        assert f"PEER@127.0.0.1:{peer.port} answers C-ECHO and C-FIND; retrieval by C-GET" in good
+        peer.entity.require_calling_aet = ["SOMEBODY"]
+        wrong = line(check(package, tmp_path, **environ), "archive")
+        assert "PACS: the image archive" in wrong
+        assert "refused the association of LEUKOCDS" in wrong
 
 
 def test_the_gateway_is_looked_at_where_there_is_one(package: Path, tmp_path: Path) -> None:

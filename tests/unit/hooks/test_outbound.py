@@ -8,7 +8,7 @@ from cds.oauth import ClientCredentials
 from cds.settings import Settings
 from cds.signing_key import SigningKey
 from hooks.cli import cli
-from hooks.outbound import fhir_credentials, own_fhir_server, signing_keys
+from hooks.outbound import check_outbound, fhir_credentials, own_fhir_server, signing_keys
 from tests.fakes.authorization_server import AuthorizationServer, Guard
 from tests.fakes.fhir_server import FakeFhirServer
 
@@ -76,3 +76,14 @@ def test_a_signing_key_that_cannot_be_read_names_the_setting(path, key):
     assert [one.kid for one in signing_keys(Settings(signing_key=path))] == [key.kid]
     with pytest.raises(ConfigurationError, match="LEUKOCDS_SIGNING_KEY: /gone cannot be read"):
         signing_keys(Settings(signing_key="/gone"))
+
+
+def test_results_are_not_promised_to_an_archive_that_takes_none(tmp_path):
+    path = tmp_path / "archives.toml"
+    table = '[[archive]]\nname = "Old"\nkind = "wado-uri"\nurl = "https://pacs.example/wado"\n'
+    path.write_text(table)
+    check_outbound(Settings(archives=str(path)))
+    with pytest.raises(ConfigurationError, match="LEUKOCDS_DICOM_RESULTS is set, but Old takes none"):
+        check_outbound(Settings(archives=str(path), dicom_results=True))
+    path.write_text(table + 'qido_url = "https://pacs.example/rs"\n')
+    check_outbound(Settings(archives=str(path), dicom_results=True))
