@@ -33,7 +33,7 @@ from cds.errors import (
 from cds.settings import PREFIX
 from cds.signing_key import SigningKey
 from cds.tls import Tls
-from cds.upstream import json_object, open_session, send, status_error
+from cds.upstream import failures_told, json_object, open_session, send, status_error
 
 _log = logging.getLogger(__name__)
 
@@ -254,9 +254,10 @@ class ClientCredentials:
                 **form,
             },
         )
-        if not response.ok:
-            _refuse(response, self._client)
-        return _access_token(json_object(response, server=SERVER), urlsplit(url).netloc)
+        with failures_told(SERVER, url):
+            if not response.ok:
+                _refuse(response, self._client)
+            return _access_token(json_object(response, server=SERVER), urlsplit(url).netloc)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

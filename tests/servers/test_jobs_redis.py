@@ -192,6 +192,22 @@ def test_redis_may_go_away_and_come_back(tmp_path, archive, fhir):
             worker.until(lambda: site.written(job.key))
 
 
+def test_redis_may_go_away_just_before_a_message_is_acknowledged(tmp_path, archive, fhir):
+    with OwnRedis(tmp_path) as redis_server:
+        site = Site(tmp_path, f"sqlite:///{tmp_path}/store.db", redis_server.url, archive, fhir)
+        with closing(site.store), site.worker() as worker:
+            for number in range(1, 4):
+                key = site.submit(number)
+                # The worker tells Redis some milliseconds after it has told the store.
+                worker.until(lambda key=key: site.written(key), every_s=0.001)
+                redis_server.kill()
+                time.sleep(0.5)
+                redis_server.start()
+            last, _ = site.store.enqueue(study(4), MODEL.digest)
+            worker.until(lambda: site.written(last.key))
+            assert "Couldn't ack" in worker.log(), "it was never killed in that moment"
+
+
 def test_hooks_of_several_serving_processes_are_read_by_the_worker(site, fhir):
     port = free_port()
     uid = {"system": "urn:dicom:uid", "value": f"urn:oid:{study(1).study_uid}"}
