@@ -9,9 +9,10 @@ made what it is, the loss of the connection: Celery connects anew and counts fro
 from typing import Any
 
 import structlog
-from celery import Task
+from celery import Task, bootsteps
+from celery.worker.consumer import Consumer
 from celery.worker.request import Request
-from kombu.asynchronous import get_event_loop
+from kombu.asynchronous import get_event_loop, set_event_loop
 
 _log = structlog.get_logger(__name__)
 
@@ -43,6 +44,14 @@ class SettledRequest(Request):  # type: ignore[misc]
         if not self.message.acknowledged:
             _log.warning("the broker was lost while a message was acknowledged", message=self.id)
             raise BrokerLost("a message could not be acknowledged")
+
+
+class CurrentLoop(bootsteps.StartStopStep):  # type: ignore[misc]
+    """With every new connection the worker's event loop is the current one again: a lost one makes kombu forget it."""
+
+    def start(self, parent: Consumer) -> None:
+        if parent.hub is not None:
+            set_event_loop(parent.hub)
 
 
 class SettledTask(Task):  # type: ignore[misc]

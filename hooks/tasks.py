@@ -19,7 +19,7 @@ from kombu.transport import TRANSPORT_ALIASES
 
 from cds.errors import ConfigurationError, UpstreamUnavailable
 from cds.settings import Settings
-from hooks.broker_loss import SettledTask
+from hooks.broker_loss import CurrentLoop, SettledTask
 from hooks.logs import CORRELATION, bind
 from hooks.stroke import WorkerParts, read_study, write_report
 
@@ -94,6 +94,7 @@ class TaskQueue:
 def create_celery(settings: Settings, parts: Callable[[], WorkerParts]) -> Celery:
     """The consuming side, with its two tasks. parts: called inside the process that does the work."""
     app = _app(settings)
+    app.steps["consumer"].add(CurrentLoop)
     if not settings.embedded:
         app.conf.broker_transport_options = {
             # Past it Redis hands out an unacknowledged message again; the store decides whether that matters.
