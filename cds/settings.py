@@ -185,7 +185,8 @@ class Settings:
     )
     keep_cards_days: float = _setting(
         400.0,
-        "Age from which the record of a card that was shown is deleted, unless there is feedback on it.",
+        "Age from which the record of a card that was shown is deleted, unless there is feedback on it; and a report kept "
+        "for clients' EHRs that none was handed (one that was goes after a week).",
     )
     worker_metrics: str = _setting(
         "",

@@ -75,14 +75,8 @@ assessments = Table(
     # All that the worklist sorts and filters by, so that it opens only the rows of its page.
     Index(
         "ix_assessments_worklist",
-        "study_uid",
-        "patient",
-        "read_at",
-        "key",
-        "urgency",
-        "analysed",
-        "report_state",
-    ),  # fmt: skip
+        *("study_uid", "patient", "read_at", "key", "urgency", "analysed", "report_state"),
+    ),
     Index("ix_assessments_unwritten", "report_state", "report_due_at"),
 )
 
@@ -239,8 +233,10 @@ report_resources = Table(
     "report_resources",
     metadata,
     Column("assessment_key", String(36), primary_key=True),
+    Column("kept_at", UtcDateTime, nullable=False),
     # JSON: the resources of the report, in the order in which a client creates them.
     Column("resources", Text, nullable=False),
+    Index("ix_report_resources_kept_at", "kept_at"),
 )
 
 client_reports = Table(

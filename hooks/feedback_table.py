@@ -24,7 +24,8 @@ AGREEMENT_HEADINGS = (
 )  # fmt: skip
 AGREEMENT_NOTE = (
     "Of the reports that we wrote: signed by a human, of these concluded by a code that we know, and of these by the "
-    "pattern of the reading. Superseded are those that our own newer reading of the study replaced; withdrawn are those entered in error, cancelled or deleted."
+    "pattern of the reading. Superseded are those that our own newer reading of the study replaced; withdrawn "
+    "are those entered in error, cancelled or deleted."
 )
 _TOPICS: Mapping[str, str] = {
     "smear-result": "Reading",

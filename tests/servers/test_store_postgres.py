@@ -250,3 +250,6 @@ def test_a_report_is_handed_over_once(store):
     assert list(store.resources_for("ehr", ["a" * 36])) == ["a" * 36]
     assert at_once(6, lambda _: store.hand_over("ehr", "a" * 36)).count(True) == 1
     assert store.resources_for("ehr", ["a" * 36]) == {}
+    later = datetime(2130, 1, 1, tzinfo=UTC)
+    assert store.purge_resources(later - timedelta(days=99_999), later, 9) == 1
+    assert store.resources_for("another ehr", ["a" * 36]) == {}
