@@ -81,12 +81,18 @@ class ClientAuthentication(Protocol):
 
 
 class PrivateKeyJwt:
-    """A new assertion for every request (SMART App Launch 2.2, "Asymmetric Authentication", section 3.2)."""
+    """A new assertion for every request (SMART App Launch 2.2, "Asymmetric Authentication", section 3.2).
+
+    audience: what it is addressed to, for servers that want another name than the address of their token endpoint
+    (RFC 7523 section 3 allows any by which they know themselves); empty: that address.
+    """
 
     secrets: tuple[str, ...] = ()
 
-    def __init__(self, client_id: str, key: SigningKey, *, clock: Callable[[], float] = time.time) -> None:
-        self.client_id, self._key, self._clock = client_id, key, clock
+    def __init__(
+        self, client_id: str, key: SigningKey, *, audience: str = "", clock: Callable[[], float] = time.time
+    ) -> None:
+        self.client_id, self._key, self._audience, self._clock = client_id, key, audience, clock
 
     def prove(self, token_url: str) -> tuple[Mapping[str, str], str | None]:
         now = int(self._clock())
@@ -94,7 +100,7 @@ class PrivateKeyJwt:
             {
                 "iss": self.client_id,
                 "sub": self.client_id,
-                "aud": token_url,
+                "aud": self._audience or token_url,
                 "iat": now,
                 "exp": now + ASSERTION_LIFETIME_S,
                 "jti": str(uuid.uuid4()),

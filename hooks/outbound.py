@@ -14,7 +14,7 @@ from cds.fhir_client import HttpFhirServer
 from cds.oauth import ClientCredentials, PrivateKeyJwt, SmartDiscovery
 from cds.ports import FhirServer, ImageArchive
 from cds.settings import PREFIX, Settings
-from cds.signing_key import SigningKey, load_signing_keys
+from cds.signing_key import SigningKey, load_signing_keys, may_be_read_by_all
 from cds.tls import Tls
 from cds.upstream import Credentials, FixedCredentials
 
@@ -29,6 +29,19 @@ def check_outbound(settings: Settings) -> None:
 def signing_keys(settings: Settings) -> tuple[SigningKey, ...]:
     """Ours; none where none is configured. Raises ConfigurationError."""
     return load_signing_keys(settings.signing_key, f"{PREFIX}SIGNING_KEY") if settings.signing_key else ()
+
+
+def open_private_keys(settings: Settings) -> list[str]:
+    """A sentence for each of our private keys that every user of this machine may read, and so sign with or show.
+
+    Whether a group may is left to the administrator: secrets are often handed to a service by its group.
+    """
+    files = {"SIGNING_KEY": settings.signing_key, "CLIENT_KEY": settings.client_key}
+    return [
+        f"{PREFIX}{name}: every user of this machine may read {path}"
+        for name, path in files.items()
+        if path and may_be_read_by_all(path)
+    ]
 
 
 def fhir_credentials(settings: Settings) -> Credentials:
@@ -46,7 +59,7 @@ def fhir_credentials(settings: Settings) -> Credentials:
         )
     return ClientCredentials(
         token_url,
-        PrivateKeyJwt(settings.fhir_client_id, key),
+        PrivateKeyJwt(settings.fhir_client_id, key, audience=settings.fhir_token_audience),
         settings.fhir_scopes.split(),
         tls=tls,
         connect_timeout_s=settings.connect_timeout_s,

@@ -20,7 +20,7 @@ from hooks.bootstrap import context, model_identity, next_steps, open_store
 from hooks.clients import check_door
 from hooks.embedded import EmbeddedWorker
 from hooks.issuers import check_sign_in
-from hooks.outbound import check_outbound
+from hooks.outbound import check_outbound, open_private_keys
 
 _log = structlog.get_logger(__name__)
 
@@ -46,6 +46,8 @@ def run(settings: Settings) -> None:
             "set LEUKOCDS_BROKER_URL to a broker that all reach, for example redis://127.0.0.1:6379/0"
         )
     logs.configure(settings)
+    for sentence in open_private_keys(settings):
+        _log.warning("a private key is open to others", reason=sentence, remedy="chmod o= FILE")
     if not settings.clients:
         _log.warning(
             "OPEN MODE: CDS clients are not authenticated, whoever reaches this address may ask for any patient",
