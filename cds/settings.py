@@ -76,8 +76,8 @@ class Settings:
         "", "Token endpoint for LEUKOCDS_FHIR_CLIENT_ID; empty: what fhir_url's .well-known/smart-configuration names."
     )  # fmt: skip
     fhir_token_audience: str = _setting(
-        "", "`aud` of our assertions there, for a server that wants another than its token endpoint's address (such as its "
-        "issuer); empty: that address."
+        "", "`aud` of our assertions there, for a server that wants another than its token endpoint's address (such as "
+        "its issuer); empty: that address."
     )  # fmt: skip
     fhir_scopes: str = _setting(
         "system/Patient.r system/ImagingStudy.crus system/Endpoint.crs system/Device.crs system/Observation.crus "
@@ -189,8 +189,8 @@ class Settings:
     )
     keep_cards_days: float = _setting(
         400.0,
-        "Age from which the record of a card that was shown is deleted, unless there is feedback on it; and a report kept "
-        "for clients' EHRs that none was handed (one that was goes after a week).",
+        "Age from which the record of a card that was shown is deleted, unless there is feedback on it; and a report "
+        "kept for clients' EHRs that none was handed (one that was goes after a week).",
     )
     worker_metrics: str = _setting(
         "",

@@ -31,7 +31,8 @@ class _Refused(Exception):
 class AuthorizationServer:
     """client_id: the one registered client; its keys: `jwks`, or what `jwks_url` gives; or `secret`.
 
-    audience: `aud` that it wants; empty: its token endpoint. lifetime_s: of tokens. offset_s: how far its clock is before the right one. grants: scopes that it grants at most.
+    audience: `aud` that it wants; empty: its token endpoint. lifetime_s: of tokens. offset_s: how far its clock is
+    before the right one. grants: scopes that it grants at most.
     status: answers with it and a page, as a broken proxy does. failing: as many requests are answered with 503. gate:
     answers wait until it is set. extra: overrides members of its answers. issued: tokens so far. refused: why requests
     were refused. ways: how clients proved themselves.
