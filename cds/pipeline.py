@@ -109,8 +109,9 @@ def write_back(
     nobody signed; repeating it changes nothing.
 
     older_stand: told when the server took the report but will not have older ones changed, ever; without it that is
-    raised. cards: remembers where the card is; without it the server is asked. Returns the DiagnosticReport's reference. Raises UpstreamError, also when that server does not hold the
-    study under that patient: what the hook's server calls Patient/1 may be somebody else on this one.
+    raised. cards: remembers where the card is; without it the server is asked. Returns the DiagnosticReport's
+    reference. Raises UpstreamError, also when that server does not hold the study under that patient: what the hook's
+    server calls Patient/1 may be somebody else on this one.
     """
     confirm_patient(assessment.study, fhir, deadline)
     cards, card = cards or ModelCards(), None

@@ -83,8 +83,8 @@ def report_bundle(
     """The transaction bundle, as JSON.
 
     card: `DocumentReference/id` of the model card where the server has it (`cds.model_cards`); without it, the card of
-    the attachments goes along. server: base address of the FHIR server, for its audit log. written_at: when, by default when the smear was read.
-    Raises ValueError when the study has no patient (the command line).
+    the attachments goes along. server: base address of the FHIR server, for its audit log. written_at: when, by default
+    when the smear was read. Raises ValueError when the study has no patient (the command line).
     """
     if assessment.study.patient is None:
         raise ValueError("a report needs a patient; this study was read without one")

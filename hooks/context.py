@@ -1,7 +1,7 @@
 """What the doors need, chosen once by `hooks.bootstrap` and passed in."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from cds.allowlist import AllowList
 from cds.ports import FhirServer, HookStore
@@ -10,6 +10,7 @@ from cds.signing_key import SigningKey
 from cds.values import ModelIdentity
 from hooks.authentication import Authenticator
 from hooks.ehr_profile import STANDARD, Profile
+from hooks.late_cards import LateCards
 from hooks.next_steps import NextSteps
 
 
@@ -35,3 +36,5 @@ class Context:
     open_profile: Profile = STANDARD
     #: Ours, as a client of authorization servers; their public halves are served.
     signing_keys: tuple[SigningKey, ...] = ()
+    #: Remembers the cards that are sent.
+    late_cards: LateCards = field(default_factory=LateCards)
