@@ -35,7 +35,7 @@ class SettledRequest(Request):  # type: ignore[misc]
     def _look_later(self) -> None:
         """Celery tells the broker in the next turn of its event loop, in no order with what else is due then; in the
         turn after it that is over."""
-        loop = get_event_loop()
+        loop: Any = get_event_loop()
         if loop is not None:  # a transport without one polls, and so notices by itself
             loop.call_soon(loop.call_soon, self._look)
 

@@ -59,15 +59,13 @@ class Process:
     def wait(self, timeout_s: float = PATIENCE_S) -> int:
         return self._process.wait(timeout_s)
 
-    def until(
-        self, condition: Callable[[], bool], timeout_s: float = PATIENCE_S, *, every_s: float = 0.05
-    ) -> None:
-        """Until the condition holds, asked so often, with the log in the error if it never does."""
+    def until(self, condition: Callable[[], bool], timeout_s: float = PATIENCE_S) -> None:
+        """Until the condition holds, with the log in the error if it never does."""
         ends = time.monotonic() + timeout_s
         while not condition():
             assert self._process.poll() is None, f"it ended with {self._process.returncode}:\n{self.log()}"
             assert time.monotonic() < ends, f"it did not happen within {timeout_s:g} s:\n{self.log()}"
-            time.sleep(every_s)
+            time.sleep(0.05)
 
     def log(self) -> str:
         return self.log_file.read_text(errors="replace")
