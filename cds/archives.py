@@ -43,7 +43,15 @@ _BY_AUTHENTICATION: Mapping[str, tuple[str, ...]] = {
     "none": (),
     "basic": ("user", "password"),
     "bearer": ("token",),
-    "oauth2": ("token_url", "client_id", "client_authentication", "client_secret", "signing_key", "scopes"),
+    "oauth2": (
+        "token_url",
+        "client_id",
+        "client_authentication",
+        "client_secret",
+        "signing_key",
+        "token_audience",
+        "scopes",
+    ),
 }
 _CLIENT_AUTHENTICATION = ("client_secret_basic", "client_secret_post", "private_key_jwt")
 
@@ -336,8 +344,9 @@ def _credentials(
 def _client(table: _Table, settings: Settings) -> ClientAuthentication:
     client_id, way = table.text("client_id"), table.choice("client_authentication", _CLIENT_AUTHENTICATION)
     if way != "private_key_jwt":
-        if "signing_key" in table.fields:
-            raise table.wrong("signing_key", "goes with client_authentication = 'private_key_jwt'")
+        for name in ("signing_key", "token_audience"):
+            if name in table.fields:
+                raise table.wrong(name, "goes with client_authentication = 'private_key_jwt'")
         return ClientSecret(client_id, table.secret("client_secret"), in_form=way == "client_secret_post")
     for name in ("client_secret_file", "client_secret_env"):
         if name in table.fields:
@@ -348,9 +357,10 @@ def _client(table: _Table, settings: Settings) -> ClientAuthentication:
     if not path:
         raise table.wrong("signing_key", f"is missing, and {PREFIX}SIGNING_KEY is not set")
     try:
-        return PrivateKeyJwt(client_id, load_signing_keys(path, "signing_key")[0])
+        key = load_signing_keys(path, "signing_key")[0]
     except ConfigurationError as error:
         raise table.wrong("signing_key", str(error).partition(": ")[2]) from None
+    return PrivateKeyJwt(client_id, key, audience=table.text("token_audience", ""))
 
 
 def _normal(url: str) -> str:

@@ -23,7 +23,7 @@ from cds.errors import InstancesRefused, UpstreamInvalid, UpstreamNotFound
 from cds.identifiers import is_uid
 from cds.multipart import Part, build_related, media_type, parse_related
 from cds.tls import Tls
-from cds.upstream import Credentials, FixedCredentials, status_error
+from cds.upstream import Credentials, FixedCredentials, failures_told, status_error
 from cds.values import ImageRef, StoredFrame
 
 _log = logging.getLogger(__name__)
@@ -180,7 +180,9 @@ class DicomWebArchive:
             accept_statuses=(409,),
             max_bytes=_MAX_JSON_BYTES,
         )
-        _check_stored(response, len(instances))
+        # What it refuses of the instances is an answer in order.
+        with failures_told(SERVER, self.base_url, but=(InstancesRefused,)):
+            _check_stored(response, len(instances))
 
     def _negotiate(
         self, path: str, accept: Sequence[str], first: int, deadline: Deadline | None
@@ -197,7 +199,8 @@ class DicomWebArchive:
             )
             if response.status_code not in _NOT_ACCEPTABLE:
                 return response, rung
-        raise status_error(response, server=SERVER)
+        with failures_told(SERVER, self.base_url):
+            raise status_error(response, server=SERVER)
 
     def _page(self, study_uid: str, offset: int, deadline: Deadline | None) -> list[dict[str, Any]]:
         response = self._http.send(

@@ -16,6 +16,7 @@ from cds.errors import (
     UpstreamConflict,
     UpstreamError,
     UpstreamInvalid,
+    UpstreamNotFound,
     UpstreamRefused,
     UpstreamUnavailable,
 )
@@ -23,7 +24,15 @@ from cds.identifiers import is_reference
 from cds.ports import Resource
 from cds.settings import PREFIX
 from cds.tls import Tls
-from cds.upstream import Credentials, FixedCredentials, json_object, open_session, send, status_error
+from cds.upstream import (
+    Credentials,
+    FixedCredentials,
+    failures_told,
+    json_object,
+    open_session,
+    send,
+    status_error,
+)
 
 SERVER = "FHIR server"
 FHIR_JSON = "application/fhir+json"
@@ -76,7 +85,7 @@ class HttpFhirServer:
         relative = relative_reference(reference, self._base_url)
         if relative is None:
             raise EndpointNotAllowed(f"a reference does not lie on the {SERVER} {self._base_url}")
-        resource = self._get(f"{self._base_url}/{relative}", deadline)
+        resource = self._get(f"{self._base_url}/{relative}", deadline, may_lack=True)
         return self._expect(resource, relative.partition("/")[0])
 
     def search(
@@ -123,7 +132,12 @@ class HttpFhirServer:
             stop=tenacity.stop_after_attempt(COLLISION_ATTEMPTS),
             reraise=True,
         )
-        response: Resource = attempts(self._post, body, deadline, versioned)
+        try:
+            response: Resource = attempts(self._post, body, deadline, versioned)
+        except _Collision as collision:
+            # A collision is no failure before it is the last.
+            with failures_told(SERVER, self._base_url):
+                raise UpstreamUnavailable(str(collision)) from None
         _check_entries(self._expect(response, "Bundle"))
         return response
 
@@ -168,27 +182,37 @@ class HttpFhirServer:
     ) -> None:
         self.close()
 
-    def _get(self, url: str, deadline: Deadline | None, params: Mapping[str, str] | None = None) -> Resource:
+    def _get(
+        self,
+        url: str,
+        deadline: Deadline | None,
+        params: Mapping[str, str] | None = None,
+        *,
+        may_lack: bool = False,
+    ) -> Resource:
+        """may_lack: whether it may well not be there (UpstreamNotFound); otherwise our base is wrong then."""
         # HAPI and others answer a search from a cache up to a minute old; a report just written must be found.
         headers = {"Accept": FHIR_JSON, "Cache-Control": "no-cache"}
         response = self._send("GET", url, deadline, headers=headers, params=params)
-        if not response.ok:
-            # The texts of an error may quote our query, and with it the patient: codes only.
-            raise status_error(response, server=SERVER, detail=_outcome(response, texts=False))
-        return json_object(response, server=SERVER)
+        with failures_told(SERVER, url, but=(UpstreamNotFound,) if may_lack else ()):
+            if not response.ok:
+                # The texts of an error may quote our query, and with it the patient: codes only.
+                raise status_error(response, server=SERVER, detail=_outcome(response, texts=False))
+            return json_object(response, server=SERVER)
 
     def _post(self, body: bytes, deadline: Deadline | None, versioned: bool) -> Resource:
         headers = {"Accept": FHIR_JSON, "Content-Type": FHIR_JSON, "Prefer": "return=minimal"}
         response = self._send("POST", self._base_url, deadline, headers=headers, data=body)
-        if not response.ok:
-            detail = _outcome(response, texts=True)
-            if response.status_code in (409, 412) or _HAPI_COLLISION in detail:
-                # HAPI calls a lost version by the same number as a lost race: only reading again tells.
-                raise (UpstreamConflict if versioned else _Collision)(
-                    f"the {SERVER} could not keep parallel writes apart: {detail or response.status_code}"
-                )
-            raise status_error(response, server=SERVER, detail=detail)
-        return json_object(response, server=SERVER)
+        with failures_told(SERVER, self._base_url, but=(UpstreamConflict, _Collision)):
+            if not response.ok:
+                detail = _outcome(response, texts=True)
+                if response.status_code in (409, 412) or _HAPI_COLLISION in detail:
+                    # HAPI calls a lost version by the same number as a lost race: only reading again tells.
+                    raise (UpstreamConflict if versioned else _Collision)(
+                        f"the {SERVER} could not keep parallel writes apart: {detail or response.status_code}"
+                    )
+                raise status_error(response, server=SERVER, detail=detail)
+            return json_object(response, server=SERVER)
 
     def _write(
         self,
@@ -205,15 +229,16 @@ class HttpFhirServer:
             headers["Content-Type"] = FHIR_JSON
             body = json.dumps(resource, allow_nan=False).encode()
         response = self._send(method, f"{self._base_url}/{path}", deadline, headers=headers, data=body)
-        if not response.ok:
-            detail = _outcome(response, texts=True)
-            if response.status_code in (409, 412) or _HAPI_COLLISION in detail:
-                raise UpstreamConflict(
-                    f"the {SERVER} could not keep parallel writes apart: {detail or response.status_code}"
-                )
-            raise status_error(response, server=SERVER, detail=detail)
-        # A login page in between answers 200 as well.
-        return response, json_object(response, server=SERVER) if response.content.strip() else {}
+        with failures_told(SERVER, self._base_url, but=(UpstreamConflict,)):
+            if not response.ok:
+                detail = _outcome(response, texts=True)
+                if response.status_code in (409, 412) or _HAPI_COLLISION in detail:
+                    raise UpstreamConflict(
+                        f"the {SERVER} could not keep parallel writes apart: {detail or response.status_code}"
+                    )
+                raise status_error(response, server=SERVER, detail=detail)
+            # A login page in between answers 200 as well.
+            return response, json_object(response, server=SERVER) if response.content.strip() else {}
 
     def _send(self, method: str, url: str, deadline: Deadline | None, **kwargs: Any) -> requests.Response:
         limits: dict[str, Any] = {**self._limits, "deadline": deadline, "accept_statuses": _ERRORS}

@@ -412,3 +412,7 @@ class UpkeepStore(Protocol):
     def purge_cards(self, before: datetime, limit: int) -> int:
         """Delete cards shown before then on which there is no feedback; how many went."""
         ...
+
+    def purge_resources(self, kept_before: datetime, handed_before: datetime, limit: int) -> int:
+        """Delete reports for clients kept before the one moment, or handed over before the other; how many went."""
+        ...

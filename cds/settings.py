@@ -81,6 +81,10 @@ class Settings:
     fhir_token_url: str = _setting(
         "", "Token endpoint for LEUKOCDS_FHIR_CLIENT_ID; empty: what fhir_url's .well-known/smart-configuration names."
     )  # fmt: skip
+    fhir_token_audience: str = _setting(
+        "", "`aud` of our assertions there, for a server that wants another than its token endpoint's address (such as "
+        "its issuer); empty: that address."
+    )  # fmt: skip
     fhir_scopes: str = _setting(
         "system/Patient.r system/ImagingStudy.crus system/Endpoint.crs system/Device.crs system/Observation.crus "
         "system/DiagnosticReport.crus system/Provenance.crs system/Media.crs system/DocumentReference.crs "
@@ -208,7 +212,8 @@ class Settings:
     )
     keep_cards_days: float = _setting(
         400.0,
-        "Age from which the record of a card that was shown is deleted, unless there is feedback on it.",
+        "Age from which the record of a card that was shown is deleted, unless there is feedback on it; and a report "
+        "kept for clients' EHRs that none was handed (one that was goes after a week).",
     )
     worker_metrics: str = _setting(
         "",
@@ -314,8 +319,12 @@ class Settings:
                 raise ConfigurationError(
                     f"{PREFIX}FHIR_TOKEN and {PREFIX}FHIR_CLIENT_ID exclude one another: a fixed token or fetched ones"
                 )
-        elif self.fhir_token_url:
-            raise ConfigurationError(f"{PREFIX}FHIR_TOKEN_URL is set but {PREFIX}FHIR_CLIENT_ID is not")
+        else:
+            for name in ("fhir_token_url", "fhir_token_audience"):
+                if getattr(self, name):
+                    raise ConfigurationError(
+                        f"{PREFIX}{name.upper()} is set but {PREFIX}FHIR_CLIENT_ID is not"
+                    )
         if self.client_key and not self.client_certificate:
             raise ConfigurationError(f"{PREFIX}CLIENT_KEY is set but {PREFIX}CLIENT_CERTIFICATE is not")
 

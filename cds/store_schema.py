@@ -73,6 +73,11 @@ assessments = Table(
     Column("cells", Text, nullable=False),
     Index("ix_assessments_patient", "patient", "read_at"),
     Index("ix_assessments_latest", "study_uid", "model_digest", "read_at"),
+    # All that the worklist sorts and filters by, so that it opens only the rows of its page.
+    Index(
+        "ix_assessments_worklist",
+        *("study_uid", "patient", "read_at", "key", "urgency", "analysed", "report_state"),
+    ),
     Index("ix_assessments_unwritten", "report_state", "report_due_at"),
 )
 
@@ -107,7 +112,7 @@ jobs = Table(
     Column("patient", Text),
     Column("accession", Text),
     Index("ix_jobs_state", "state", "updated_at"),
-    Index("ix_jobs_study_uid", "study_uid"),
+    Index("ix_jobs_worklist", "study_uid", "patient", "created_at", "key", "state"),
 )
 
 cards = Table(
@@ -229,8 +234,10 @@ report_resources = Table(
     "report_resources",
     metadata,
     Column("assessment_key", String(36), primary_key=True),
+    Column("kept_at", UtcDateTime, nullable=False),
     # JSON: the resources of the report, in the order in which a client creates them.
     Column("resources", Text, nullable=False),
+    Index("ix_report_resources_kept_at", "kept_at"),
 )
 
 client_reports = Table(

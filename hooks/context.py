@@ -1,7 +1,7 @@
 """What the doors need, chosen once by `hooks.bootstrap` and passed in."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from cds.allowlist import AllowList
@@ -11,6 +11,7 @@ from cds.signing_key import SigningKey
 from cds.values import Assessment, ModelIdentity, PatternModel
 from hooks.authentication import Authenticator
 from hooks.ehr_profile import STANDARD, Profile
+from hooks.late_cards import LateCards
 from hooks.next_steps import NextSteps
 from hooks.reference_ranges import ReferenceRanges
 
@@ -90,3 +91,5 @@ class Context:
     notified: Callable[[str], None] | None = None
     #: Ours, as a client of authorization servers; their public halves are served.
     signing_keys: tuple[SigningKey, ...] = ()
+    #: Remembers the cards that are sent.
+    late_cards: LateCards = field(default_factory=LateCards)

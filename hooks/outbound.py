@@ -18,7 +18,7 @@ from cds.oauth import ClientCredentials, PrivateKeyJwt, SmartDiscovery
 from cds.orthanc import OrthancArchive
 from cds.ports import ImageArchive
 from cds.settings import PREFIX, Settings
-from cds.signing_key import SigningKey, load_signing_keys
+from cds.signing_key import SigningKey, load_signing_keys, may_be_read_by_all
 from cds.tls import Tls
 from cds.upstream import Credentials, FixedCredentials
 from cds.values import StudyRef
@@ -41,6 +41,19 @@ def signing_keys(settings: Settings) -> tuple[SigningKey, ...]:
     return load_signing_keys(settings.signing_key, f"{PREFIX}SIGNING_KEY") if settings.signing_key else ()
 
 
+def open_private_keys(settings: Settings) -> list[str]:
+    """A sentence for each of our private keys that every user of this machine may read, and so sign with or show.
+
+    Whether a group may is left to the administrator: secrets are often handed to a service by its group.
+    """
+    files = {"SIGNING_KEY": settings.signing_key, "CLIENT_KEY": settings.client_key}
+    return [
+        f"{PREFIX}{name}: every user of this machine may read {path}"
+        for name, path in files.items()
+        if path and may_be_read_by_all(path)
+    ]
+
+
 def fhir_credentials(settings: Settings) -> Credentials:
     """Ours at the configured FHIR server. Raises ConfigurationError."""
     if not settings.fhir_client_id:
@@ -56,7 +69,7 @@ def fhir_credentials(settings: Settings) -> Credentials:
         )
     return ClientCredentials(
         token_url,
-        PrivateKeyJwt(settings.fhir_client_id, key),
+        PrivateKeyJwt(settings.fhir_client_id, key, audience=settings.fhir_token_audience),
         settings.fhir_scopes.split(),
         tls=tls,
         connect_timeout_s=settings.connect_timeout_s,

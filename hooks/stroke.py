@@ -15,6 +15,7 @@ import structlog
 from cds.deadline import Deadline
 from cds.dicom_results import store_results
 from cds.errors import ClaimLost, LeukoError, PackageError, StoreError, UpstreamError
+from cds.model_cards import ModelCards
 from cds.pipeline import assess_study, write_back
 from cds.pixels import PixelLimits
 from cds.ports import FhirServer, ImageArchive, SmearReader, WorkerStore
@@ -45,6 +46,8 @@ class WorkerParts:
     takes_reports: Callable[[], bool] = field(default=lambda: True)
     #: Pictures and model card that go with a report.
     attachments: Callable[[Assessment], Attachments] = field(default=lambda assessment: NO_ATTACHMENTS)
+    #: Where the FHIR server keeps the model cards.
+    cards: ModelCards = field(default_factory=ModelCards)
     #: Sends an assessment's key to the queue of reports; raises when the broker cannot be reached.
     submit_report: Callable[[str], None]
     #: Set when the worker is told to end.
@@ -110,7 +113,12 @@ def write_report(parts: WorkerParts, assessment_key: str) -> None:
         deadline = Deadline(3 * settings.read_timeout_s)
         try:
             reference = write_back(
-                assessment, parts.fhir, deadline, parts.attachments(assessment), older_stand=_older_stand
+                assessment,
+                parts.fhir,
+                deadline,
+                parts.attachments(assessment),
+                older_stand=_older_stand,
+                cards=parts.cards,
             )
             if settings.dicom_results:
                 store_results(assessment, parts.archive(assessment.study), deadline)

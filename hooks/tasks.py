@@ -19,6 +19,7 @@ from kombu.transport import TRANSPORT_ALIASES
 
 from cds.errors import ConfigurationError, UpstreamUnavailable
 from cds.settings import Settings
+from hooks.broker_loss import CurrentLoop, SettledTask
 from hooks.logs import CORRELATION, bind
 from hooks.signatures import write_signed
 from hooks.stroke import WorkerParts, read_study, write_report
@@ -98,6 +99,7 @@ class TaskQueue:
 def create_celery(settings: Settings, parts: Callable[[], WorkerParts]) -> Celery:
     """The consuming side, with its tasks. parts: called inside the process that does the work."""
     app = _app(settings)
+    app.steps["consumer"].add(CurrentLoop)
     if not settings.embedded:
         app.conf.broker_transport_options = {
             # Past it Redis hands out an unacknowledged message again; the store decides whether that matters.
@@ -108,12 +110,12 @@ def create_celery(settings: Settings, parts: Callable[[], WorkerParts]) -> Celer
             "health_check_interval": 10,
         }
 
-    @app.task(name=READ_STUDY, shared=False, bind=True)  # type: ignore[untyped-decorator]
+    @app.task(name=READ_STUDY, base=SettledTask, shared=False, bind=True)  # type: ignore[untyped-decorator]
     def leukocds_read_study(self: Task, job_key: str) -> None:
         with _correlated(self):
             read_study(parts(), job_key)
 
-    @app.task(name=WRITE_REPORT, shared=False, bind=True)  # type: ignore[untyped-decorator]
+    @app.task(name=WRITE_REPORT, base=SettledTask, shared=False, bind=True)  # type: ignore[untyped-decorator]
     def leukocds_write_report(self: Task, assessment_key: str) -> None:
         with _correlated(self):
             write_report(parts(), assessment_key)

@@ -27,7 +27,7 @@ from hooks.bootstrap import (
     upkeep,
     worker_parts,
 )
-from hooks.outbound import check_outbound
+from hooks.outbound import check_outbound, open_private_keys
 from hooks.stroke import WorkerParts
 from hooks.tasks import create_celery
 
@@ -49,6 +49,8 @@ def run(settings: Settings) -> None:
         )
     check_outbound(settings)
     logs.configure(settings)
+    for sentence in open_private_keys(settings):
+        _log.warning("a private key is open to others", reason=sentence, remedy="chmod o= FILE")
     model_identity(settings)  # a package that is missing or altered is said now, not at the first study
     store = open_store(settings)
     store.migrate()

@@ -108,6 +108,11 @@ def parts(settings: Settings) -> Iterator[Part]:
         ("next steps", _next_steps, f"correct the file that {PREFIX}NEXT_STEPS names, or unset it"),
         ("certificates", _tls, f"check {PREFIX}CA_BUNDLE, _CLIENT_CERTIFICATE and _CLIENT_KEY"),
         (
+            "our keys",
+            _keys,
+            f"check {PREFIX}SIGNING_KEY; `chmod o= FILE` where others may read it: they could sign in as us",
+        ),
+        (
             "our token",
             _token,
             f"check {PREFIX}FHIR_CLIENT_ID, _FHIR_TOKEN_URL, _FHIR_SCOPES and _SIGNING_KEY, and that the authorization "
@@ -210,6 +215,17 @@ def _tls(settings: Settings) -> str:
     if has_ended(ends):
         raise _Wrong(f"{says}: it has expired, have it renewed")
     return says
+
+
+def _keys(settings: Settings) -> str:
+    from hooks.outbound import open_private_keys, signing_keys
+
+    keys = signing_keys(settings)
+    if sentences := open_private_keys(settings):
+        raise _Wrong("; ".join(sentences))
+    if not keys:
+        return NOT_CONFIGURED
+    return f"{keys[0].alg} signs, {len(keys)} in {settings.signing_key}"
 
 
 def _token(settings: Settings) -> str:

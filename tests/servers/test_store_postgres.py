@@ -251,6 +251,9 @@ def test_a_report_is_handed_over_once(store):
     assert list(store.resources_for("ehr", ["a" * 36])) == ["a" * 36]
     assert at_once(6, lambda _: store.hand_over("ehr", "a" * 36)).count(True) == 1
     assert store.resources_for("ehr", ["a" * 36]) == {}
+    later = datetime(2130, 1, 1, tzinfo=UTC)
+    assert store.purge_resources(later - timedelta(days=99_999), later, 9) == 1
+    assert store.resources_for("another ehr", ["a" * 36]) == {}
 
 
 def test_new_studies_are_looked_for_by_one_worker_and_the_cursor_never_goes_back(store):

@@ -149,6 +149,10 @@ def test_the_archive_for_studies_that_name_none_comes_first(load):
         (PLAIN + 'ca_bundle = "gone.pem"\n', "ca_bundle: .*gone.pem cannot be read"),
         (OAUTH, "client_authentication: is missing"),
         (OAUTH.replace("https://auth", "http://auth"), "token_url: must begin with https"),
+        (
+            OAUTH + 'client_authentication = "client_secret_basic"\ntoken_audience = "a"\n',
+            "token_audience: goes with client_authentication = 'private_key_jwt'",
+        ),
         (OAUTH + 'client_authentication = "private_key_jwt"\n', "signing_key: is missing, and LEUKOCDS_SIGNING_KEY"),
         (
             OAUTH + 'client_authentication = "private_key_jwt"\nsigning_key = "gone"\n',

@@ -98,6 +98,7 @@ def test_an_address_of_the_workers_metrics_that_is_none(text):
             "FHIR_TOKEN and LEUKOCDS_FHIR_CLIENT_ID exclude one another",
         ),
         ({"fhir_token_url": "https://a/token"}, "FHIR_TOKEN_URL is set but LEUKOCDS_FHIR_CLIENT_ID is not"),
+        ({"fhir_token_audience": "a"}, "FHIR_TOKEN_AUDIENCE is set but LEUKOCDS_FHIR_CLIENT_ID is not"),
         ({"fhir_token_url": "https://u:p@a/token"}, "FHIR_TOKEN_URL must not hold a user name"),
         ({"client_key": "k"}, "CLIENT_KEY is set but LEUKOCDS_CLIENT_CERTIFICATE is not"),
     ],

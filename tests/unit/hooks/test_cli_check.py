@@ -231,6 +231,7 @@ def test_next_steps_are_counted_or_what_is_wrong_is_said(package: Path, tmp_path
 def key(tmp_path: Path) -> SigningKey:
     made = SigningKey.new()
     (tmp_path / "signing.pem").write_bytes(made.pem)
+    (tmp_path / "signing.pem").chmod(0o600)
     return made
 
 
@@ -269,6 +270,18 @@ def test_a_token_is_fetched_and_what_is_wrong_with_it_is_said(
         no_smart = check(package, tmp_path, **backend_services(tmp_path, fhir.url))
         assert "name the token endpoint in LEUKOCDS_FHIR_TOKEN_URL" in line(no_smart, "our token")
     assert not any(token in good.output for token in authority.issued)
+
+
+def test_a_private_key_that_everybody_may_read_is_wrong(
+    package: Path, tmp_path: Path, key: SigningKey
+) -> None:
+    environ = {"LEUKOCDS_SIGNING_KEY": str(tmp_path / "signing.pem")}
+    assert "ES384 signs, 1 in" in line(check(package, tmp_path, **environ), "our keys")
+    (tmp_path / "signing.pem").chmod(0o644)
+    result = check(package, tmp_path, **environ)
+    assert result.exit_code == 1
+    assert "every user of this machine may read" in line(result, "our keys")
+    assert "chmod o= FILE" in result.stdout
 
 
 def test_a_fhir_server_that_lets_us_read_nothing_is_wrong(package: Path, tmp_path: Path) -> None:
