@@ -7,6 +7,7 @@ the report that refers to it. Who dies between the two leaves a card that the ne
 import threading
 
 from cds.deadline import Deadline
+from cds.errors import UpstreamInvalid
 from cds.ports import FhirServer, Resource
 from cds.report import device_entry, model_card_entry, reference_in, transaction
 from cds.values import ModelIdentity
@@ -52,7 +53,13 @@ def _found(model: ModelIdentity, fhir: FhirServer, deadline: Deadline | None) ->
 
 def _created(model: ModelIdentity, card: bytes, fhir: FhirServer, deadline: Deadline | None) -> str:
     entries = [device_entry(model), model_card_entry(model, card)]
-    return reference_in(fhir.transaction(transaction(entries), deadline), "DocumentReference")
+    answer = fhir.transaction(transaction(entries), deadline)
+    try:
+        return reference_in(answer, "DocumentReference")
+    except UpstreamInvalid:
+        if found := _found(model, fhir, deadline):
+            return found
+        raise
 
 
 def _is_of(resource: Resource, model: ModelIdentity) -> bool:

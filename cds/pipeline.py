@@ -1,5 +1,6 @@
 """The worker stroke without its queue: from a study to its assessment, and from the assessment to its report."""
 
+import logging
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -31,6 +32,8 @@ from cds.values import (
     utc_now,
 )
 from fhir_profiles.codes import ASSESSMENT_SYSTEM
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,8 +109,7 @@ def write_back(
     cards: ModelCards | None = None,
 ) -> str:
     """Write the report and all that belongs to it in one transaction, after the model card where the server has none
-    yet; then cancel older ones of the same study that
-    nobody signed; repeating it changes nothing.
+    yet and takes one; then cancel older ones of the same study that nobody signed; repeating it changes nothing.
 
     older_stand: told when the server took the report but will not have older ones changed, ever; without it that is
     raised. cards: remembers where the card is; without it the server is asked. Returns the DiagnosticReport's
@@ -117,7 +119,12 @@ def write_back(
     confirm_patient(assessment.study, fhir, deadline)
     cards, card = cards or ModelCards(), None
     if attachments.model_card is not None:
-        card = cards.reference(assessment.model, attachments.model_card, fhir, deadline)
+        try:
+            card = cards.reference(assessment.model, attachments.model_card, fhir, deadline)
+        except UpstreamError as error:
+            if error.retryable:
+                raise
+            _log.warning("report without its model card: %s", error)
     bundle = report_bundle(assessment, attachments, card=card, server=fhir.base_url, written_at=utc_now())
     try:
         answer = fhir.transaction(bundle, deadline)
