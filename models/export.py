@@ -18,17 +18,18 @@ from models.corpus import (
     CROP_UM_PER_PX,
     CellRecord,
     label_matrix,
-    load_crops,
     read_corpus,
     with_validation,
 )
 from models.labels import CELL_TYPES
 from models.network_graph import write_onnx
 from models.networks import build_network
-from models.outliers import STUDIES, outlier_crops
+from models.outliers import STUDIES, outlier_studies
 from models.package import file_digest, new_package, write_card
 from models.packaged import PackagedNetwork
+from models.stain_normalisation import Target, brought, correction
 from models.statistics import fit_temperature
+from models.study_stains import corrected_weak, fit_target, load_corrected
 from models.synthetic.cells import draw_cell
 from models.training import MEAN, STD, TrainingConfig
 from models.training_run import read_checkpoint
@@ -85,10 +86,11 @@ def export_package(
             white_balance=True, flips=flips,
         )  # fmt: skip
         watched = [r for r in records if r.split == "validation"]
-        crops = load_crops(watched)
+        stain = fit_target(records, packaged.cropped)
+        crops = load_corrected(watched, stain, packaged.cropped)
         logits, _ = packaged(crops)
         embedding_model = fit_embeddings(
-            packaged, records, crops, weak=weak, seed=config.seed,
+            packaged, records, crops, stain=stain, weak=weak, seed=config.seed,
             count=fitted_on, drawn_per_type=drawn_per_type,
         )  # fmt: skip
         embedding_model.save(folder / "ood.npz")
@@ -106,6 +108,7 @@ def export_package(
                 "std": list(STD),
                 "border": "reflect_101",
                 "white_balance": True,
+                "stain": stain.as_json(),
                 "flips": flips,
             },
             "temperature": round(fit_temperature(logits, label_matrix(watched)), 4),
@@ -146,6 +149,7 @@ def fit_embeddings(
     records: Sequence[CellRecord],
     watched: npt.NDArray[np.uint8],
     *,
+    stain: Target | None = None,
     weak: Sequence[Weak] = (),
     seed: int,
     count: int = 1600,
@@ -153,14 +157,15 @@ def fit_embeddings(
 ) -> ood.EmbeddingModel:
     """Training cells as they are and augmented, and drawn ones: other stains and the demo are no strangers.
 
-    watched: the validation cells' crops, for the threshold; count: training cells that are looked at, and at most a
+    watched: the validation cells' crops, for the threshold, brought to `stain` as everything else here is
+    (`models.study_stains`); count: training cells that are looked at, and at most a
     quarter as many weakly labelled ones: a camera that the network learnt from is none to refuse; drawn_per_type: drawn
     cells of each type, and with 20 of them as many outliers as `models.outliers` draws.
     """
     rng = np.random.default_rng(seed)
     taught = [r for r in records if r.split == "train"]
     chosen = rng.choice(len(taught), size=min(count, len(taught)), replace=False)
-    crops = load_crops([taught[i] for i in chosen])
+    crops = load_corrected([taught[i] for i in chosen], stain, packaged.cropped, of=taught)
     drawn = np.stack(
         [
             draw_cell(t, rng, size_px=CROP_PX, um_per_px=CROP_UM_PER_PX)
@@ -178,13 +183,17 @@ def fit_embeddings(
 
     if len(watched) > count // 2:
         watched = watched[np.sort(rng.choice(len(watched), size=count // 2, replace=False))]
+    weak = [(cells, corrected_weak(cells, pixels, stain, packaged.cropped)) for cells, pixels in weak]
     crops = np.concatenate([crops, _some_weak(weak, "train", count // 4, rng)])
     watched = np.concatenate([watched, _some_weak(weak, "validation", count // 8, rng)])
     half = len(drawn) // 2
     order = rng.permutation(len(drawn))
     first, second = drawn[order[:half]], drawn[order[half:]]
     studies = {kind: -(-n * drawn_per_type // 20) for kind, n in STUDIES.items()}
-    outliers = outlier_crops(seed, studies=studies)
+    outliers = np.concatenate(
+        [np.empty((0, CROP_PX, CROP_PX, 3), np.uint8)]
+        + [brought(c, correction(packaged.cropped(c), stain)) for c in outlier_studies(seed, studies=studies)]
+    )
     return ood.fit(
         np.concatenate([embed(crops, 0.5), embed(first, 0.0)]),
         np.concatenate([embed(watched, 0.25), embed(second, 0.0)]),
