@@ -42,6 +42,10 @@ _LIMITATIONS = (
     "Reactive lymphocytosis is often called CLL-like: the label was given by patient, and few patients are there to "
     "tell the two apart by; see lyon's figures against their baseline. CLL-like means lymphocytosis of a "
     "lymphoproliferative disorder, mostly but not only CLL.",
+    "Lymphocytosis is called CLL-like only where most of the lymphocytes look so, and indeterminate otherwise: a "
+    "good part of the CLL-like patients ends there too.",
+    "The colours of a study are brought half of the way to those of the training cells, by its first cells: a study "
+    "whose first images come from another stain than the rest is read with the wrong colours.",
     "Benign precursors of B cells (hematogones), which children's marrow and some blood hold, look like lymphoblasts: "
     "below 25 % no ALL pattern is named, above it a benign one cannot be told from ALL by these cells alone.",
     "Plasma cells and hairy cells have no type of their own and will be called something else. Promonocytes "

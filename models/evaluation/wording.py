@@ -92,8 +92,8 @@ ATTACHED: Mapping[str, tuple[str, str]] = {
     ),
     "copies": (
         "Cells in two splits",
-        "Crops that show one cell, shifted or turned, on both sides of a split. Test cells that show a cell of training or "
-        "validation are in no figure of this page but those of laboratories left out.",
+        "Crops that show one cell, shifted or turned, on both sides of a split. Test cells that show a cell of "
+        "training or validation are in no figure of this page but those of laboratories left out.",
     ),
     "leaky": (
         "What a leaky split would have shown",

@@ -52,7 +52,9 @@ def test_glass_stays_as_it_is():
 
 def test_strength_and_few_cells_weaken_the_correction():
     whole = correction(smear(ENOUGH, PALE, GREYISH), TARGET).matrix - np.eye(3)
-    half = correction(smear(ENOUGH, PALE, GREYISH), Target(stain=TARGET.stain, strength=0.5)).matrix - np.eye(3)
+    half = correction(smear(ENOUGH, PALE, GREYISH), Target(stain=TARGET.stain, strength=0.5)).matrix - np.eye(
+        3
+    )
     few = correction(smear(4, PALE, GREYISH), TARGET).matrix - np.eye(3)
     assert half == pytest.approx(whole / 2, abs=1e-5)
     assert np.linalg.norm(few) < 0.6 * np.linalg.norm(whole)
@@ -85,7 +87,10 @@ def test_without_a_target_nothing_is_changed():
 
 
 def test_the_mean_weighs():
-    one, other = Stain(chromatin=(1, 1, 1), red_cells=(1, 1, 1)), Stain(chromatin=(4, 4, 4), red_cells=(1, 1, 1))
+    one, other = (
+        Stain(chromatin=(1, 1, 1), red_cells=(1, 1, 1)),
+        Stain(chromatin=(4, 4, 4), red_cells=(1, 1, 1)),
+    )
     assert mean_stain([one, other], [2, 1]).chromatin == (2, 2, 2)
 
 

@@ -1,0 +1,158 @@
+"""Ways to bring a study's colours to those of the training cells, compared: no figure here is of test cells.
+
+    python -m models.stain_variants --data FOLDER PACKAGE...
+
+Each package reads its validation cells and, where its training left sources out, the training cells of those. The table
+is in Markdown. What came of it: docs/decisions/0036.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import click
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from cds.errors import LeukoError
+from models.classifier import CropClassifier
+from models.corpus import CellRecord, label_matrix, load_crops, read_corpus, with_validation
+from models.labels import CELL_TYPES
+from models.merging import ELEVEN, FIVE, merge_allowed, merge_probabilities
+from models.package import load_card
+from models.stain_normalisation import Target, brought, correction
+from models.statistics import confusion, macro_f1
+from models.study_stains import fit_target, rows_of_studies, stored_views
+from models.white_balance import neutral
+
+Crops = npt.NDArray[np.uint8]
+#: From one study's crops as they were cut out to what the network is shown.
+Variant = Callable[[Crops], Crops]
+
+#: How far the two stains are brought to the target's.
+STRENGTHS = (0.25, 0.5, 1.0)
+_FIVE_TYPES, _LYMPHOBLASTS = "lisc", "allidb2"
+_BLAST = list(ELEVEN).index("blast")
+HEADER = (
+    "| package | colours | validation, eleven types | lisc, five types | healthy lisc called blasts "
+    "| allidb2 lymphoblasts called blasts |\n|---|---|---:|---:|---:|---:|"
+)
+
+
+def variants(target: Target, mean_lab: npt.NDArray[np.float64]) -> Mapping[str, Variant]:
+    """By name. mean_lab: see `lab_moments`, of the training cells."""
+
+    def stains(strength: float) -> Variant:
+        wanted = replace(target, strength=strength)
+        return lambda crops: brought(crops, correction(crops, wanted))
+
+    return {
+        "as they are": lambda crops: crops,
+        "mean colours (Reinhard)": lambda crops: _reinhard(crops, mean_lab),
+        **{f"two stains, {strength:g} of the way": stains(strength) for strength in STRENGTHS},
+    }
+
+
+def lab_moments(crops: Crops) -> npt.NDArray[np.float64]:
+    """Means and deviations ``(2, 3)`` of the crops' CIE L*a*b* values, backgrounds made neutral."""
+    values = np.stack([_lab(c) for c in neutral(crops)]).reshape(-1, 3)
+    return np.stack([values.mean(axis=0), values.std(axis=0)]).astype(np.float64)
+
+
+def figures(
+    records: Sequence[CellRecord], probabilities: npt.NDArray[np.float64], left_out: Sequence[str]
+) -> list[float | None]:
+    """The table's numbers: macro F1 over eleven types, and three shares of left-out sources, None where there are
+    none."""
+    source = np.array([r.source for r in records])
+    allowed = label_matrix(records)
+    known = ~np.isin(source, list(left_out))
+    eleven = merge_allowed(allowed, ELEVEN)
+    said = merge_probabilities(probabilities, ELEVEN).argmax(axis=1)
+    judged = known & (eleven.sum(axis=1) == 1)
+    found: list[float | None] = [
+        macro_f1(confusion(eleven[judged].argmax(axis=1), said[judged], len(ELEVEN)))
+    ]
+    healthy = (source == _FIVE_TYPES) & ~known
+    five = merge_probabilities(probabilities, FIVE).argmax(axis=1) == merge_allowed(allowed, FIVE).argmax(
+        axis=1
+    )
+    found.append(float(five[healthy].mean()) if healthy.any() else None)
+    found.append(float((said[healthy] == _BLAST).mean()) if healthy.any() else None)
+    lymphoblasts = (
+        (source == _LYMPHOBLASTS)
+        & ~known
+        & allowed[:, CELL_TYPES.index("lymphoblast")]
+        & (allowed.sum(axis=1) == 1)
+    )
+    found.append(float((said[lymphoblasts] == _BLAST).mean()) if lymphoblasts.any() else None)
+    return found
+
+
+def compare(package: Path, records: Sequence[CellRecord]) -> dict[str, list[float | None]]:
+    """Figures of every variant. Raises PackageError, or CorpusError without training cells that show a stain."""
+    card = load_card(package, fitted=False)
+    left_out = tuple(card.document.get("training", {}).get("left_out") or ())
+    classifier = CropClassifier(card, package)
+
+    def cut(crops: Crops) -> Crops:
+        return stored_views(crops, card.input_px, card.input_um_per_px)
+
+    taught = [r for r in records if r.split == "train" and r.source not in left_out]
+    asked = [
+        r
+        for r in records
+        if (r.split == "validation" and r.source not in left_out)
+        or (r.split != "test" and r.source in left_out)
+    ]
+    sample = np.random.default_rng(0).permutation(len(taught))[:1000]
+    moments = lab_moments(cut(load_crops([taught[i] for i in sample])))
+    views, studies = cut(load_crops(asked)), rows_of_studies(asked)
+    rng = np.random.default_rng(0)
+    orders = {study: rng.permutation(rows).tolist() for study, rows in studies.items()}
+    found = {}
+    for name, variant in variants(fit_target(taught, cut), moments).items():
+        probabilities = np.zeros((len(asked), len(card.labels)))
+        for rows in orders.values():
+            probabilities[rows] = classifier.classify(variant(views[rows]))[0]
+        found[name] = figures(asked, probabilities, left_out)
+    return found
+
+
+def _lab(crop: Crops) -> npt.NDArray[np.float32]:
+    return cv2.cvtColor(crop.astype(np.float32) / 255, cv2.COLOR_RGB2LAB).astype(np.float32)
+
+
+def _reinhard(crops: Crops, target: npt.NDArray[np.float64]) -> Crops:
+    own = lab_moments(crops)
+    gain = target[1] / np.maximum(own[1], 1e-3)
+    changed = [
+        cv2.cvtColor(((_lab(c) - own[0]) * gain + target[0]).astype(np.float32), cv2.COLOR_LAB2RGB)
+        for c in neutral(crops)
+    ]
+    return np.clip(np.stack(changed) * 255, 0, 255).round().astype(np.uint8)
+
+
+@click.command()
+@click.option(
+    "--data", type=click.Path(path_type=Path, exists=True), required=True, help="Folder of manifest.csv."
+)
+@click.argument(
+    "packages", nargs=-1, required=True, type=click.Path(path_type=Path, exists=True, file_okay=False)
+)
+def main(data: Path, packages: tuple[Path, ...]) -> None:
+    """Compare ways to bring a study's colours to those of the cells that PACKAGES learnt from."""
+    try:
+        records = with_validation(read_corpus(data))
+        click.echo(HEADER)
+        for package in packages:
+            for name, numbers in compare(package, records).items():
+                shown = " | ".join("" if n is None else f"{n:.3f}" for n in numbers)
+                click.echo(f"| {package.name} | {name} | {shown} |")
+    except LeukoError as error:
+        raise click.ClickException(str(error)) from error
+
+
+if __name__ == "__main__":
+    main()
