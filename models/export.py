@@ -108,9 +108,9 @@ def export_package(
                 "std": list(STD),
                 "border": "reflect_101",
                 "white_balance": True,
-                "stain": stain.as_json(),
                 "flips": flips,
-            },
+            }
+            | ({"stain": stain.as_json()} if stain else {}),
             "temperature": round(fit_temperature(logits, label_matrix(watched)), 4),
             "weights": {
                 "file": "weights.onnx",

@@ -47,7 +47,7 @@ LIMITS: dict[str, Any] = {
     "blasts_abnormal": 0.010,
     "min_blasts": 5,
     "promyelocytes_apl": 0.20,
-    "cll_among_lymphocytes": 0.7,
+    "cll_among_lymphocytes": 0.5,
     "healthy_upper": {
         "mature_lymphocytes": 0.65, "monocytes": 0.20, "precursors": 0.05, "basophils": 0.04, "eosinophils": 0.20,
     },

@@ -50,6 +50,8 @@ def refit(
         raise CorpusError("the model of the embedding needs training and validation cells")
     network = PackagedNetwork.of_card(package / card.weights_file, card, threads=1)
     stain = fit_target(records, network.cropped) if with_stain else card.stain
+    if with_stain and stain is None:
+        raise CorpusError("no training study shows chromatin and red cells by which its stain could be read")
     model = fit_embeddings(
         network, records, load_corrected(watched, stain, network.cropped), stain=stain, weak=weak, seed=seed,
         count=fitted_on, drawn_per_type=drawn_per_type,

@@ -18,6 +18,7 @@ import numpy.typing as npt
 from cds.errors import LeukoError
 from models.classifier import CropClassifier
 from models.corpus import CellRecord, label_matrix, load_crops, read_corpus, with_validation
+from models.errors import CorpusError
 from models.labels import CELL_TYPES
 from models.merging import ELEVEN, FIVE, merge_allowed, merge_probabilities
 from models.package import load_card
@@ -111,8 +112,11 @@ def compare(package: Path, records: Sequence[CellRecord]) -> dict[str, list[floa
     views, studies = cut(load_crops(asked)), rows_of_studies(asked)
     rng = np.random.default_rng(0)
     orders = {study: rng.permutation(rows).tolist() for study, rows in studies.items()}
+    target = fit_target(taught, cut)
+    if target is None:
+        raise CorpusError("no training study shows chromatin and red cells by which its stain could be read")
     found = {}
-    for name, variant in variants(fit_target(taught, cut), moments).items():
+    for name, variant in variants(target, moments).items():
         probabilities = np.zeros((len(asked), len(card.labels)))
         for rows in orders.values():
             probabilities[rows] = classifier.classify(variant(views[rows]))[0]

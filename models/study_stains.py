@@ -12,7 +12,6 @@ import numpy.typing as npt
 
 from models.classifier import crop_about
 from models.corpus import CROP_PX, CROP_UM_PER_PX, CellRecord, load_crops
-from models.errors import CorpusError
 from models.stain_normalisation import (
     ENOUGH,
     UNCHANGED,
@@ -97,8 +96,8 @@ def corrected_weak(
     return corrected(crops, rows, corrections(rows, lambda r: cut(crops[list(r)]), target))
 
 
-def fit_target(records: Sequence[CellRecord], cut: Callable[[Crops], Crops]) -> Target:
-    """The training cells' mean stain, each study weighing as its cells. Raises CorpusError when none can be read."""
+def fit_target(records: Sequence[CellRecord], cut: Callable[[Crops], Crops]) -> Target | None:
+    """The training cells' mean stain, each study weighing as its cells; None when none can be read."""
     taught = [r for r in records if r.split == "train"]
     stains, weights = [], []
     for _, rows in sorted(rows_of_studies(taught).items()):
@@ -109,7 +108,7 @@ def fit_target(records: Sequence[CellRecord], cut: Callable[[Crops], Crops]) -> 
             stains.append(stain)
             weights.append(len(rows))
     if not stains:
-        raise CorpusError("no training study shows chromatin and red cells by which its stain could be read")
+        return None
     return Target(stain=mean_stain(stains, weights))
 
 
