@@ -40,8 +40,8 @@ class Recipe:
     """What a retraining is made of besides the corpus.
 
     left_out: sources that a second training never sees, left_out_minutes long; without them there is none. measured:
-    which of "finding", "gates" and "copies" are measured too; they take minutes. fit: of the pattern model. export: further
-    arguments of `models.export.export_package`.
+    which of "finding", "gates" and "copies" are measured too; they take minutes. fit: of the pattern model. export:
+    further arguments of `models.export.export_package`.
     """
 
     version: str
