@@ -135,7 +135,7 @@ def _reinhard(crops: Crops, target: npt.NDArray[np.float64]) -> Crops:
         cv2.cvtColor(((_lab(c) - own[0]) * gain + target[0]).astype(np.float32), cv2.COLOR_LAB2RGB)
         for c in neutral(crops)
     ]
-    return np.clip(np.stack(changed) * 255, 0, 255).round().astype(np.uint8)
+    return np.asarray(np.clip(np.stack(changed) * 255, 0, 255).round(), np.uint8)
 
 
 @click.command()
