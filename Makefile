@@ -15,13 +15,14 @@ EXTRAS := $(VENV)/.leukocds-extras
 # Extra arguments for pytest: make test ARGS="-k store"
 ARGS ?=
 
-.PHONY: help demo test check format servers servers-stop constraints
+.PHONY: help demo test check format profiles servers servers-stop constraints
 
 help:
 	@echo 'make demo          six synthetic patients, end to end, then a page to look at (ONCE=1: end after that)'
 	@echo 'make test          real servers, then every test (ARGS="-k store" chooses)'
 	@echo 'make check         ruff, mypy, import contracts'
 	@echo 'make format        let ruff format and mend'
+	@echo 'make profiles      FHIR definitions, examples and package anew from fhir_profiles/fsh (needs Node)'
 	@echo 'make servers       install and start HAPI, Orthanc, Redis, PostgreSQL on loopback'
 	@echo 'make servers-stop  end exactly those'
 	@echo 'make constraints   resolve every dependency anew and write constraints.txt'
@@ -42,6 +43,9 @@ check: $(EXTRAS)
 format: $(EXTRAS)
 	$(VENV)/bin/ruff check --fix .
 	$(VENV)/bin/ruff format .
+
+profiles: $(EXTRAS)
+	@exec $(VENV)/bin/python scripts/profiles.py
 
 servers: python-is-there
 	@exec $(PYTHON) scripts/servers.py start

@@ -21,7 +21,7 @@ import tempfile
 import threading
 import time
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -172,17 +172,17 @@ def _uids(patient: int) -> list[str]:
 
 
 @contextmanager
-def _server(folder: Path, signer: Signer | None) -> Iterator[int]:
-    """`leukocds serve` with a store full of assessments; yields its port."""
+def _server(
+    folder: Path, signer: Signer | None, started: Callable[[subprocess.Popen[bytes]], object] | None = None
+) -> Iterator[int]:
+    """`leukocds serve` with a store full of assessments; yields its port. started: is told of the process."""
     package = folder / "package"
     package.mkdir()
     card = {"name": "benchmark", "version": "0", "files": {"weights.onnx": "0" * 64}}
     (package / "card.json").write_text(json.dumps(card))
     database_url = f"sqlite:///{folder / 'store.db'}"
     _fill(database_url, package)
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
+    port = free_port()
     environment = {
         **{name: value for name, value in os.environ.items() if not name.startswith("LEUKOCDS_")},
         "LEUKOCDS_PORT": str(port),
@@ -197,6 +197,8 @@ def _server(folder: Path, signer: Signer | None) -> Iterator[int]:
         (folder / "clients.toml").write_text(clients_toml(signer, name="Benchmark"))
         environment["LEUKOCDS_CLIENTS"] = str(folder / "clients.toml")
     process = subprocess.Popen([sys.executable, "-m", "hooks.serve"], env=environment)
+    if started is not None:
+        started(process)
     try:
         _wait_until_ready(process, port)
         yield port
@@ -207,6 +209,13 @@ def _server(folder: Path, signer: Signer | None) -> Iterator[int]:
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+    return port
 
 
 def _wait_until_ready(process: subprocess.Popen[bytes], port: int) -> None:

@@ -118,7 +118,7 @@ def _one_study(
     cards = _hook(url, study, fhir.base_url)
     if say:
         _say(f"hook answered: {cards[0]['summary']}", began)
-    assessment = _wait_for(lambda: store.latest(study["study_uid"], digest), store)
+    assessment = _wait_for(lambda: store.latest(study["study_uid"], digest), store).assessment
     if say:
         outcome = assessment.outcome
         what = outcome.reason if isinstance(outcome, NotAnalysed) else outcome.pattern

@@ -15,6 +15,7 @@ _DEFAULT_PORTS = {"http": 80, "https": 443}
 # RFC 3986 characters, less the userinfo's "@", the query and the fragment: what an address of ours can consist of.
 # No backslash, white space or control character: parsers disagree about them, and so about the host.
 _PLAIN = re.compile(r"[A-Za-z0-9\-._~:/\[\]!$&'()*+,;=%]+")
+_VISIBLE = re.compile(r"[!-~]+")
 _NAME = re.compile(r"(?!-)[a-z0-9_-]+(\.[a-z0-9_-]+)*")
 
 
@@ -29,14 +30,17 @@ class AllowList:
         self._entries = frozenset(_entry(host) for host in hosts)
 
     @classmethod
-    def from_settings(cls, settings: Settings) -> "AllowList":
-        """The configured hosts and, with their ports, those of our own FHIR server and archive."""
-        own = [_authority(url) for url in (settings.fhir_url, settings.archive_url) if url]
+    def from_settings(cls, settings: Settings, archives: Iterable[str] = ()) -> "AllowList":
+        """The configured hosts and, with their ports, those of our own FHIR server and archives.
+
+        archives: addresses of those in LEUKOCDS_ARCHIVES.
+        """
+        own = [_authority(url) for url in (settings.fhir_url, settings.archive_url, *archives) if url]
         return cls([*settings.allowed_hosts, *own])
 
     def check(self, url: str) -> str:
         """`url` in normal form, without trailing slash. Raises EndpointNotAllowed, naming the host and no more."""
-        scheme, host, port, path = _parse(url)
+        scheme, host, port, _ = _parse(url)
         default = _DEFAULT_PORTS[scheme]
         effective = default if port is None else port
         if (host, effective) not in self._entries and not (
@@ -44,8 +48,14 @@ class AllowList:
         ):
             shown = host if effective == default else f"{host}:{effective}"
             raise EndpointNotAllowed(f"{shown[:100]} is not among the allowed hosts")
-        netloc = _bracketed(host) if effective == default else f"{_bracketed(host)}:{effective}"
-        return urlunsplit((scheme, netloc, path.rstrip("/"), "", ""))
+        return normal(url)
+
+
+def normal(url: str) -> str:
+    """`url` without trailing slash and default port. Raises EndpointNotAllowed where it is no plain http(s) address."""
+    scheme, host, port, path = _parse(url)
+    netloc = _bracketed(host) if port in (None, _DEFAULT_PORTS[scheme]) else f"{_bracketed(host)}:{port}"
+    return urlunsplit((scheme, netloc, path.rstrip("/"), "", ""))
 
 
 def is_loopback(host: str) -> bool:
@@ -54,6 +64,23 @@ def is_loopback(host: str) -> bool:
         return ip_address(host).is_loopback
     except ValueError:
         return host == "localhost"
+
+
+def why_not_confidential(url: str) -> str | None:
+    """What keeps an address from being given keys to rely on or secrets to keep, as the end of a sentence; or None.
+
+    https, or http on loopback, without user name or fragment.
+    """
+    try:
+        parts = urlsplit(url)
+        host, _ = parts.hostname, parts.port
+    except ValueError:
+        return "has no valid host or port"
+    if not _VISIBLE.fullmatch(url) or not host or "@" in parts.netloc or parts.fragment:
+        return "must be a plain address, without user name or fragment"
+    if parts.scheme != "https" and not (parts.scheme == "http" and is_loopback(host)):
+        return "must begin with https:// (http:// on loopback only)"
+    return None
 
 
 def _parse(url: str) -> tuple[str, str, int | None, str]:

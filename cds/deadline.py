@@ -23,5 +23,9 @@ class Deadline:
             raise DeadlineExceeded(f"not finished within {self.seconds:g} s")
         return left if at_most is None else min(left, at_most)
 
+    def left(self) -> float:
+        """Seconds left; 0 when it is over."""
+        return max(0.0, self._ends - time.monotonic())
+
     def check(self) -> None:
         self.remaining()

@@ -9,13 +9,24 @@ from typing import Any
 
 import requests
 import tenacity
+from pydicom.uid import (
+    ExplicitVRLittleEndian,
+    HTJ2KLossless,
+    JPEG2000Lossless,
+    JPEGBaseline8Bit,
+    JPEGLosslessSV1,
+    JPEGLSLossless,
+    RLELossless,
+)
 
 from cds.deadline import Deadline
-from cds.errors import UpstreamError, UpstreamInvalid, UpstreamNotFound
-from cds.multipart import build_related, media_type, parse_related
+from cds.errors import InstancesRefused, UpstreamError, UpstreamInvalid, UpstreamNotFound
+from cds.identifiers import is_uid
+from cds.multipart import Part, build_related, media_type, parse_related
 from cds.pixels import is_dicom
-from cds.upstream import open_session, send, status_error
-from cds.values import ImageRef, is_uid
+from cds.tls import Tls
+from cds.upstream import Credentials, FixedCredentials, open_session, send, status_error
+from cds.values import ImageRef, StoredFrame
 
 _log = logging.getLogger(__name__)
 
@@ -23,6 +34,8 @@ _SERVER = "image archive"
 _PAGE = 500
 _MAX_PAGES = 200
 _MAX_JSON_BYTES = 64 << 20
+#: A slide of tiles that each say where they lie has some hundred bytes for each.
+_MAX_METADATA_BYTES = 32 << 20
 #: Without `transfer-syntax=*` Orthanc and others transcode JPEG to uncompressed. Archives that do not know it, or do
 #: not do multipart, answer 406 (or 400, 415) and are asked the next way.
 _ACCEPT = (
@@ -30,6 +43,23 @@ _ACCEPT = (
     'multipart/related; type="application/dicom"',
     "application/dicom",
 )
+#: The same for frames. The last of them asks for samples that the archive has decompressed.
+_ACCEPT_FRAMES = (
+    'multipart/related; type="application/octet-stream"; transfer-syntax=*',
+    f'multipart/related; type="image/jpeg"; transfer-syntax={JPEGBaseline8Bit}',
+    f'multipart/related; type="image/jp2"; transfer-syntax={JPEG2000Lossless}',
+    'multipart/related; type="application/octet-stream"',
+)
+#: What a media type means where no transfer syntax is named (PS3.18 table 8.7.3-3).
+_DEFAULT_SYNTAX = {
+    "application/octet-stream": ExplicitVRLittleEndian,
+    "image/jpeg": JPEGLosslessSV1,
+    "image/jls": JPEGLSLossless,
+    "image/jp2": JPEG2000Lossless,
+    "image/dicom-rle": RLELossless,
+    "image/x-dicom-rle": RLELossless,
+    "image/jphc": HTJ2KLossless,
+}
 _NOT_ACCEPTABLE = (400, 406, 415)
 _DUPLICATE = (
     0x0111  # failure reason "duplicate SOP Instance" (PS3.4 table GG.4-1): it is there, which was the point
@@ -42,10 +72,10 @@ _FAILURE_REASON, _REFERENCED_INSTANCE = "00081197", "00081155"
 
 
 class DicomWebArchive:
-    """Port `ImageArchive`. Safe to use from several threads.
+    """Port `FrameArchive`. Safe to use from several threads.
 
-    base_url: service root. user, password: sent to this archive (HTTP basic) and nowhere else, since no redirect is
-    followed. attempts: tries of one request while the failure is of the kind that may pass.
+    base_url: service root. credentials, or user and password (HTTP basic): sent to this archive and nowhere else, since
+    no redirect is followed. attempts: tries of one request while the failure is of the kind that may pass.
     """
 
     def __init__(
@@ -54,6 +84,8 @@ class DicomWebArchive:
         *,
         user: str = "",
         password: str = "",
+        credentials: Credentials | None = None,
+        tls: Tls | None = None,
         connect_timeout_s: float = 3.0,
         read_timeout_s: float = 20.0,
         max_instance_bytes: int = 256 << 20,
@@ -61,11 +93,13 @@ class DicomWebArchive:
         backoff_s: float = 0.3,
     ) -> None:
         self._base_url = base_url.rstrip("/")
-        self._session = open_session(user=user, password=password, pool_size=16)
+        credentials = credentials or FixedCredentials(user=user, password=password)
+        self._session = open_session(credentials, tls=tls, pool_size=16)
         self._timeouts = {"connect_timeout_s": connect_timeout_s, "read_timeout_s": read_timeout_s}
         self._max_instance_bytes = max_instance_bytes
         self._attempts, self._backoff_s = attempts, backoff_s
         self._accept = 0
+        self._accept_frames = 0
         self._lock = threading.Lock()
 
     @property
@@ -98,23 +132,38 @@ class DicomWebArchive:
 
     def retrieve(self, image: ImageRef, deadline: Deadline | None = None) -> bytes:
         """The instance as a Part 10 file (WADO-RS), in the transfer syntax it is stored in where the archive allows."""
-        path = f"/studies/{image.study_uid}/series/{image.series_uid}/instances/{image.sop_instance_uid}"
-        for rung in range(self._accept, len(_ACCEPT)):
-            response = self._send(
-                "GET",
-                path,
-                deadline,
-                headers={"Accept": _ACCEPT[rung]},
-                accept_statuses=_NOT_ACCEPTABLE,
-                max_bytes=self._max_instance_bytes,
-            )
-            if response.status_code in _NOT_ACCEPTABLE:
-                continue
-            instance = _single_instance(response)
-            with self._lock:
-                self._accept = max(self._accept, rung)
-            return instance
-        raise status_error(response, server=_SERVER)
+        response, rung = self._negotiate(_path(image), _ACCEPT, self._accept, deadline)
+        instance = _single_instance(response)
+        with self._lock:
+            self._accept = max(self._accept, rung)
+        return instance
+
+    def metadata(self, image: ImageRef, deadline: Deadline | None = None) -> Mapping[str, Any]:
+        """The instance's attributes (WADO-RS, retrieve metadata)."""
+        response = self._send(
+            "GET",
+            f"{_path(image)}/metadata",
+            deadline,
+            headers={"Accept": "application/dicom+json"},
+            max_bytes=_MAX_METADATA_BYTES,
+        )
+        described = _json_list(response)
+        if len(described) != 1:
+            raise UpstreamInvalid(f"the {_SERVER} described {len(described)} instances when asked for one")
+        return described[0]
+
+    def frames(
+        self, image: ImageRef, numbers: Sequence[int], deadline: Deadline | None = None
+    ) -> tuple[StoredFrame, ...]:
+        """Those frames (WADO-RS) in one request, in the transfer syntax they are stored in where the archive allows."""
+        path = f"{_path(image)}/frames/{','.join(map(str, numbers))}"
+        response, rung = self._negotiate(path, _ACCEPT_FRAMES, self._accept_frames, deadline)
+        frames = tuple(_stored_frame(part) for part in _parts(response))
+        if len(frames) != len(numbers):
+            raise UpstreamInvalid(f"the {_SERVER} sent {len(frames)} of {len(numbers)} frames")
+        with self._lock:
+            self._accept_frames = max(self._accept_frames, rung)
+        return frames
 
     def store(self, instances: Sequence[bytes], deadline: Deadline | None = None) -> None:
         """Store the Part 10 files in one request (STOW-RS); an instance that is there already counts as stored."""
@@ -131,6 +180,23 @@ class DicomWebArchive:
             max_bytes=_MAX_JSON_BYTES,
         )
         _check_stored(response, len(instances))
+
+    def _negotiate(
+        self, path: str, accept: Sequence[str], first: int, deadline: Deadline | None
+    ) -> tuple[requests.Response, int]:
+        """The answer to the first way of asking, from the `first` on, that the archive accepts; and which it was."""
+        for rung in range(first, len(accept)):
+            response = self._send(
+                "GET",
+                path,
+                deadline,
+                headers={"Accept": accept[rung]},
+                accept_statuses=_NOT_ACCEPTABLE,
+                max_bytes=self._max_instance_bytes,
+            )
+            if response.status_code not in _NOT_ACCEPTABLE:
+                return response, rung
+        raise status_error(response, server=_SERVER)
 
     def _page(self, study_uid: str, offset: int, deadline: Deadline | None) -> list[dict[str, Any]]:
         response = self._send(
@@ -215,21 +281,37 @@ def _json_list(response: requests.Response) -> list[dict[str, Any]]:
     return value
 
 
-def _single_instance(response: requests.Response) -> bytes:
-    """The one Part 10 file in an answer, which may be multipart or, against the standard, bare."""
+def _path(image: ImageRef) -> str:
+    return f"/studies/{image.study_uid}/series/{image.series_uid}/instances/{image.sop_instance_uid}"
+
+
+def _parts(response: requests.Response) -> list[Part]:
+    """The parts of an answer, which may be multipart or, against the standard, bare."""
     content_type = response.headers.get("Content-Type", "")
-    body = response.content
-    if media_type(content_type)[0].startswith("multipart/"):
-        try:
-            parts = parse_related(body, content_type)
-        except ValueError as problem:
-            raise UpstreamInvalid(f"the {_SERVER} sent a damaged multipart answer: {problem}") from None
-        if not parts:
-            raise UpstreamNotFound(f"the {_SERVER} sent no instance")
-        body = parts[0].body
-    if not is_dicom(body):
+    if not media_type(content_type)[0].startswith("multipart/"):
+        return [Part({"content-type": content_type}, response.content)]
+    try:
+        return parse_related(response.content, content_type)
+    except ValueError as problem:
+        raise UpstreamInvalid(f"the {_SERVER} sent a damaged multipart answer: {problem}") from None
+
+
+def _stored_frame(part: Part) -> StoredFrame:
+    kind, parameters = media_type(part.headers.get("content-type", "application/octet-stream"))
+    syntax = str(parameters.get("transfer-syntax") or _DEFAULT_SYNTAX.get(kind, ""))
+    if not is_uid(syntax):
+        raise UpstreamInvalid(f"the {_SERVER} sent frames of an unknown kind")
+    return StoredFrame(data=part.body, transfer_syntax_uid=syntax)
+
+
+def _single_instance(response: requests.Response) -> bytes:
+    """The one Part 10 file in an answer."""
+    parts = _parts(response)
+    if not parts:
+        raise UpstreamNotFound(f"the {_SERVER} sent no instance")
+    if not is_dicom(parts[0].body):
         raise UpstreamInvalid(f"the {_SERVER} sent {_instead(response)} instead of a DICOM file")
-    return body
+    return parts[0].body
 
 
 def _instead(response: requests.Response) -> str:
@@ -258,7 +340,7 @@ def _check_stored(response: requests.Response, sent: int) -> None:
     if failed:
         names = ", ".join(filter(None, (_value(f, _REFERENCED_INSTANCE) for f in failed[:5])))
         reasons = sorted({f"0x{int(r):04X}" for f in failed if (r := _value(f, _FAILURE_REASON)).isdecimal()})
-        raise UpstreamInvalid(
+        raise InstancesRefused(
             f"the {_SERVER} did not accept {len(failed)} of {sent} instances"
             f"{': ' + names if names else ''}{', …' if len(failed) > 5 else ''}"
             f"{' (reason ' + ', '.join(reasons) + ')' if reasons else ''}"

@@ -42,6 +42,18 @@ class Unauthenticated(LeukoError):
     """The client did not prove who it is. HTTP 401, empty body."""
 
 
+class SignInNeeded(LeukoError):
+    """Nobody has signed in, or the session is over. A person is led to the sign-in page, a program told 401."""
+
+
+class NotAllowed(LeukoError):
+    """Whoever signed in may not see or do this, or the request was forged. HTTP 403."""
+
+
+class SignInFailed(LeukoError):
+    """An EHR's answer to a sign-in cannot be relied on, or it vouches for nobody who may come in. HTTP 403."""
+
+
 class MissingFhirData(LeukoError):
     """Data that the service needs is neither in the prefetch nor to be had. HTTP 412 (CDS Hooks 2.0, Prefetch)."""
 
@@ -66,6 +78,10 @@ class UpstreamTimeout(UpstreamUnavailable):
     """No answer within the time-out. HTTP 503."""
 
 
+class UpstreamConflict(UpstreamUnavailable):
+    """Others wrote while we did (409 or 412 to an If-Match): read again what is there. HTTP 503."""
+
+
 class UpstreamRefused(UpstreamError):
     """401, 403 or another refusal that the same request will meet again. HTTP 502."""
 
@@ -76,6 +92,10 @@ class UpstreamNotFound(UpstreamError):
 
 class UpstreamInvalid(UpstreamError):
     """An answer that cannot be understood: HTML for JSON, a broken multipart, a wrong resource type. HTTP 502."""
+
+
+class InstancesRefused(UpstreamInvalid):
+    """The archive answered a STOW-RS request in order and says that it did not store some of the instances."""
 
 
 class UnreadableImage(LeukoError):

@@ -107,11 +107,7 @@ class FeedbackLine:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FeedbackSummary:
-    """What `leukocds feedback` and the page `/feedback` show.
-
-    How often signed-off reports agree with the readings is not among it: nothing follows the reports yet. It would be
-    a further field of the lines.
-    """
+    """What `leukocds feedback` and the page `/feedback` show of cards; of signed reports, see `cds.agreement`."""
 
     since: datetime | None
     lines: tuple[FeedbackLine, ...]

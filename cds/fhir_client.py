@@ -11,10 +11,11 @@ import requests
 import tenacity
 
 from cds.deadline import Deadline
-from cds.errors import EndpointNotAllowed, UpstreamInvalid, UpstreamUnavailable
+from cds.errors import EndpointNotAllowed, UpstreamConflict, UpstreamInvalid, UpstreamUnavailable
+from cds.identifiers import is_reference
 from cds.ports import Resource
-from cds.upstream import json_object, open_session, send, status_error
-from cds.values import is_reference
+from cds.tls import Tls
+from cds.upstream import Credentials, FixedCredentials, json_object, open_session, send, status_error
 
 SERVER = "FHIR server"
 FHIR_JSON = "application/fhir+json"
@@ -32,7 +33,7 @@ _HAPI_COLLISION = "HAPI-0550"
 class HttpFhirServer:
     """The port `cds.ports.FhirServer` over HTTP. May be used by several threads.
 
-    base_url: service base. token: bearer token, sent there only. Raises the UpstreamError that fits; an
+    base_url: service base. token or credentials: sent there only. Raises the UpstreamError that fits; an
     OperationOutcome in the answer contributes its codes to the message.
     """
 
@@ -41,12 +42,14 @@ class HttpFhirServer:
         base_url: str,
         *,
         token: str | None = None,
+        credentials: Credentials | None = None,
+        tls: Tls | None = None,
         connect_timeout_s: float = 3.0,
         read_timeout_s: float = 20.0,
         max_bytes: int = MAX_BYTES,
     ) -> None:
         self._base_url = base_url.rstrip("/")
-        self._session = open_session(token=token)
+        self._session = open_session(credentials or FixedCredentials(token=token), tls=tls)
         self._limits = {
             "connect_timeout_s": connect_timeout_s,
             "read_timeout_s": read_timeout_s,
@@ -97,15 +100,17 @@ class HttpFhirServer:
         """The transaction-response. Sent again, after a short random pause, when it collided with another's.
 
         To send it again is safe as far as its entries are conditional (`ifNoneExist`): that is the caller's part.
+        With an `ifMatch` among them it is sent once: a collision raises UpstreamConflict, as an old version does.
         """
         body = json.dumps(bundle, allow_nan=False).encode()
+        versioned = any("ifMatch" in entry.get("request", {}) for entry in bundle.get("entry", []))
         attempts = tenacity.Retrying(
             retry=tenacity.retry_if_exception_type(_Collision),
             wait=tenacity.wait_random_exponential(multiplier=0.1, max=2),
             stop=tenacity.stop_after_attempt(COLLISION_ATTEMPTS),
             reraise=True,
         )
-        response: Resource = attempts(self._post, body, deadline)
+        response: Resource = attempts(self._post, body, deadline, versioned)
         return self._expect(response, "Bundle")
 
     def capabilities(self, deadline: Deadline | None = None) -> Resource:
@@ -131,13 +136,14 @@ class HttpFhirServer:
             raise status_error(response, server=SERVER, detail=_outcome(response, texts=False))
         return json_object(response, server=SERVER)
 
-    def _post(self, body: bytes, deadline: Deadline | None) -> Resource:
+    def _post(self, body: bytes, deadline: Deadline | None, versioned: bool) -> Resource:
         headers = {"Accept": FHIR_JSON, "Content-Type": FHIR_JSON, "Prefer": "return=minimal"}
         response = self._send("POST", self._base_url, deadline, headers=headers, data=body)
         if not response.ok:
             detail = _outcome(response, texts=True)
             if response.status_code in (409, 412) or _HAPI_COLLISION in detail:
-                raise _Collision(
+                # HAPI calls a lost version by the same number as a lost race: only reading again tells.
+                raise (UpstreamConflict if versioned else _Collision)(
                     f"the {SERVER} could not keep parallel writes apart: {detail or response.status_code}"
                 )
             raise status_error(response, server=SERVER, detail=detail)

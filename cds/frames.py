@@ -2,18 +2,16 @@
 
 Decoders: Pillow for JPEG, because it applies the colour transform that the stream asks for, once; OpenJPEG for JPEG
 2000 and HTJ2K; CharLS for JPEG-LS; pydicom for the rest. One decoder for each: a second one that accepts what the
-first refused would be a guess. None is GDCM: damaged data can make it end the process.
+first refused would be a guess. None is GDCM: damaged data can make it end the process. What is compressed otherwise
+than as JPEG is decoded in a process apart (`cds.decoding`).
 """
 
 import io
-import logging
-import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-import pydicom.config
 from PIL import Image
 from pydicom import Dataset
 from pydicom.encaps import get_frame
@@ -28,22 +26,22 @@ from pydicom.uid import (
 )
 
 from cds.codestreams import Codestream, Colour, read_jpeg, read_jpeg2000
+from cds.decoding import EncodedFrame, decode_apart
+from cds.dicom_files import MeteredBytes
 from cds.errors import UnreadableImage
-from cds.image_files import GREY, PixelLimits, check_not_cut
-
-# pydicom warns and logs with the values that it stumbles over; in a damaged file these can be the patient's name. What
-# matters of it comes out as the reason of a refusal.
-logging.getLogger("pydicom").setLevel(logging.CRITICAL)
-warnings.filterwarnings("ignore", module=r"pydicom\.")
-pydicom.config.settings.reading_validation_mode = pydicom.config.IGNORE
+from cds.image_files import GREY, PixelLimits, check_not_cut, check_passes
 
 _COLOUR = frozenset({"RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT", "PALETTE COLOR"})
-_DECODERS = (
+#: What else the standard defines or defined (PS3.3 section C.7.6.3.1.2).
+_OTHER_COLOUR = frozenset({"YBR_PARTIAL_422", "YBR_PARTIAL_420", "HSV", "ARGB", "CMYK", "XYB"})
+_PLUGINS = (
     dict.fromkeys(JPEG2000TransferSyntaxes, "pylibjpeg")
     | dict.fromkeys(JPEGLSTransferSyntaxes, "pyjpegls")
     | {RLELossless: "pydicom"}
 )
 _STRIP_ROWS = 256
+#: What CB and CR add to red, green and blue (PS3.3 section C.7.6.3.1.2).
+_CHROMA_TO_RGB = np.array([[0, -0.344136, 1.772], [1.402, -0.714136, 0]], np.float32)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,7 +62,9 @@ def frame_header(dataset: Dataset, limits: PixelLimits) -> FrameHeader:
     if photometric.startswith("MONOCHROME"):
         raise UnreadableImage(GREY)
     if photometric not in _COLOUR:
-        raise UnreadableImage(f"its photometric interpretation is not supported ({photometric or 'none'})")
+        # A damaged element may hold anything, the patient's name too: it is named where it is one of the standard's.
+        named = photometric if photometric in _OTHER_COLOUR else "unknown" if photometric else "none"
+        raise UnreadableImage(f"its photometric interpretation is not supported ({named})")
     rows, columns = int(dataset.get("Rows") or 0), int(dataset.get("Columns") or 0)
     limits.check(rows, columns)
     samples = int(dataset.get("SamplesPerPixel") or 0)
@@ -105,21 +105,44 @@ def decode_frame(dataset: Dataset, header: FrameHeader, index: int) -> tuple[npt
     Raises UnreadableImage with a reason, or whatever the decoder raises on damaged data.
     """
     syntax = UID(header.transfer_syntax_uid)
-    stream = _stream(dataset, header, syntax, index)
-    if stream is not None and syntax in JPEGTransferSyntaxes:
-        return _decode_jpeg(stream[1], stream[0], header), "Pillow"
-    name = _DECODERS.get(syntax, "")
-    pixels, properties = get_decoder(syntax).as_array(dataset, index=index, raw=True, decoding_plugin=name)
-    photometric, decoder = str(properties["photometric_interpretation"]), name or "pydicom"
-    if header.photometric_interpretation == "PALETTE COLOR":
-        return _through_palette(pixels, dataset), decoder
+    if not syntax.is_encapsulated:
+        samples, properties = get_decoder(syntax).as_array(dataset, index=index, raw=True)
+        return _to_rgb(
+            samples, str(properties["photometric_interpretation"]), header.bits_stored, dataset
+        ), "pydicom"
+    data = _compressed_frame(dataset, header, index)
+    codestream = _codestream(data, header, syntax)
+    if codestream is not None and syntax in JPEGTransferSyntaxes:
+        return _decode_jpeg(data, codestream, header), "Pillow"
+    plugin = _PLUGINS[syntax]
+    frame = EncodedFrame(
+        syntax=syntax,
+        plugin=plugin,
+        rows=header.rows,
+        columns=header.columns,
+        samples=int(dataset.SamplesPerPixel),
+        allocated=int(dataset.BitsAllocated),
+        stored=header.bits_stored,
+        photometric=header.photometric_interpretation,
+        planar=int(dataset.get("PlanarConfiguration") or 0),
+    )
+    samples, photometric = decode_apart(frame, data)
     bits = header.bits_stored
-    if stream is not None:
-        if stream[0].colour is Colour.RGB:
-            photometric = "RGB"
-        bits = stream[0].precision
-    narrow = _eight_bits(pixels, bits)
-    return (_ybr_to_rgb(narrow) if photometric.startswith("YBR") else narrow), decoder
+    if codestream is not None:
+        photometric = "RGB" if codestream.colour is Colour.RGB else photometric
+        bits = codestream.precision
+    return _to_rgb(samples, photometric, bits, dataset), plugin
+
+
+def _to_rgb(
+    samples: npt.NDArray[np.uint8 | np.uint16], photometric: str, bits: int, dataset: Dataset
+) -> npt.NDArray[np.uint8]:
+    if photometric == "PALETTE COLOR":
+        return _through_palette(samples, dataset)
+    if not photometric.startswith("YBR"):
+        return _eight_bits(samples, bits)
+    # At their full depth: half of the range, where a chroma is none, does not survive narrowing as a whole number.
+    return _deep_ybr_to_rgb(samples, bits) if bits > 8 else _ybr_to_rgb(_eight_bits(samples, bits))
 
 
 def _is_supported(syntax: UID) -> bool:
@@ -130,10 +153,16 @@ def _is_supported(syntax: UID) -> bool:
     return True
 
 
-def _stream(
-    dataset: Dataset, header: FrameHeader, syntax: UID, index: int
-) -> tuple[Codestream, bytes] | None:
-    """The compressed frame and its markers, found whole and of the declared size; None where it is not such a kind."""
+def _compressed_frame(dataset: Dataset, header: FrameHeader, index: int) -> bytes:
+    offsets = None
+    if "ExtendedOffsetTable" in dataset and "ExtendedOffsetTableLengths" in dataset:
+        offsets = (dataset.ExtendedOffsetTable, dataset.ExtendedOffsetTableLengths)
+    pixel_data = MeteredBytes(dataset.PixelData)
+    return get_frame(pixel_data, index, number_of_frames=header.frames, extended_offsets=offsets)
+
+
+def _codestream(data: bytes, header: FrameHeader, syntax: UID) -> Codestream | None:
+    """The markers of a compressed frame, found whole and of the declared size; None for RLE, which has none."""
     read: Callable[[bytes], Codestream]
     if syntax in JPEG2000TransferSyntaxes:
         read = read_jpeg2000
@@ -141,10 +170,6 @@ def _stream(
         read = read_jpeg
     else:
         return None
-    offsets = None
-    if "ExtendedOffsetTable" in dataset and "ExtendedOffsetTableLengths" in dataset:
-        offsets = (dataset.ExtendedOffsetTable, dataset.ExtendedOffsetTableLengths)
-    data = get_frame(dataset.PixelData, index, number_of_frames=header.frames, extended_offsets=offsets)
     codestream = read(data)
     if not codestream.complete:
         raise UnreadableImage("it is cut short: the end of the compressed data is missing")
@@ -155,7 +180,7 @@ def _stream(
     samples = 1 if header.photometric_interpretation == "PALETTE COLOR" else 3
     if codestream.components != samples:
         raise UnreadableImage("the compressed data and the DICOM header disagree about the colour channels")
-    return codestream, data
+    return codestream
 
 
 def _decode_jpeg(data: bytes, codestream: Codestream, header: FrameHeader) -> npt.NDArray[np.uint8]:
@@ -167,6 +192,7 @@ def _decode_jpeg(data: bytes, codestream: Codestream, header: FrameHeader) -> np
         raise UnreadableImage("its kind of JPEG compression is not supported")
     if header.photometric_interpretation == "PALETTE COLOR":
         raise UnreadableImage("a palette with JPEG compression is not supported")
+    check_passes(data)
     marked = codestream.colour
     # Subsampled components are YCbCr whatever the header says: nobody subsamples green and blue.
     labelled_rgb = header.photometric_interpretation == "RGB" and not codestream.subsampled
@@ -192,13 +218,17 @@ def _through_palette(pixels: npt.NDArray[np.uint16 | np.uint8], dataset: Dataset
 def _eight_bits(samples: npt.NDArray[np.uint16 | np.uint8], bits: int) -> npt.NDArray[np.uint8]:
     """Samples of `bits` bits scaled to the whole range 0 … 255, rounded."""
     top = (1 << bits) - 1
-    if samples.size and int(samples.max()) > top:
-        raise UnreadableImage(f"it holds samples above the {bits} bits that it declares")
+    _check_range(samples, bits)
     if bits == 8:
         return samples.astype(np.uint8, copy=False)
     table = ((np.arange(top + 1, dtype=np.uint32) * 255 + top // 2) // top).astype(np.uint8)
     scaled: npt.NDArray[np.uint8] = table[samples]
     return scaled
+
+
+def _check_range(samples: npt.NDArray[np.uint16 | np.uint8], bits: int) -> None:
+    if int(samples.max(initial=0)) >= 1 << bits:
+        raise UnreadableImage(f"it holds samples above the {bits} bits that it declares")
 
 
 def _ybr_to_rgb(pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
@@ -207,4 +237,18 @@ def _ybr_to_rgb(pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
     for start in range(0, len(pixels), _STRIP_ROWS):
         strip = slice(start, start + _STRIP_ROWS)
         rgb[strip] = convert_color_space(pixels[strip], "YBR_FULL", "RGB")
+    return rgb
+
+
+def _deep_ybr_to_rgb(samples: npt.NDArray[np.uint16 | np.uint8], bits: int) -> npt.NDArray[np.uint8]:
+    """The same for samples of more than 8 bits, scaled to the range 0 … 255."""
+    top = (1 << bits) - 1
+    _check_range(samples, bits)
+    rgb = np.empty(samples.shape, np.uint8)
+    for start in range(0, len(samples), _STRIP_ROWS):
+        strip = slice(start, start + _STRIP_ROWS)
+        luminance = samples[strip, :, :1].astype(np.float32)
+        chroma = samples[strip, :, 1:].astype(np.float32) - (1 << (bits - 1))
+        colours = luminance + chroma @ _CHROMA_TO_RGB
+        rgb[strip] = np.clip(np.round(colours * (255 / top)), 0, 255).astype(np.uint8)
     return rgb

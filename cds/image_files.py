@@ -21,6 +21,7 @@ GREY = "it is monochrome; a stained smear can only be read in colour"
 CUT = "it is cut short: its end is missing"
 
 _FORMATS = ("JPEG", "PNG", "TIFF")
+_MAX_SCANS = 100
 _UM_PER_INCH = 25400.0
 _ORIENTATION = 0x0112
 _MONOCHROME = frozenset({"1", "L", "LA", "La", "I", "F"})
@@ -28,10 +29,14 @@ _MONOCHROME = frozenset({"1", "L", "LA", "La", "I", "F"})
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PixelLimits:
-    """max_megapixels: largest frame that is decoded. max_frames: frames of one instance read, evenly spread."""
+    """max_megapixels: largest frame that is decoded. max_frames: frames of one instance read, evenly spread.
+
+    max_tiles: tiles of one whole slide that are read.
+    """
 
     max_megapixels: float = 64.0
     max_frames: int = 64
+    max_tiles: int = 256
 
     def check(self, rows: int, columns: int) -> None:
         """Raise UnreadableImage for a frame that is empty or too large; nothing has been decoded by then."""
@@ -57,6 +62,8 @@ def decode_image(
             _check_kind(picture)
             scale = um_per_px if um_per_px is not None else _stated_scale(picture)
             kind = (picture.format or "").replace("MPO", "JPEG")
+            if kind == "JPEG":
+                check_passes(data)
             pixels = _rgb(picture)
         if kind == "PNG" and b"IEND" not in data:
             raise UnreadableImage(CUT)  # Pillow does not miss it, nor the checksum before it
@@ -74,6 +81,30 @@ def decode_image(
     if kind == "JPEG":
         check_not_cut(pixels)
     return SmearImage(source=source, pixels=pixels, um_per_px=scale, decoder=f"Pillow {kind}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImageFacts:
+    """What a file states besides its pixels. changes: what decoding it to upright 8-bit RGB alters, in words."""
+
+    icc_profile: bytes | None
+    changes: tuple[str, ...]
+
+
+def inspect_image(data: bytes) -> ImageFacts:
+    """Facts of a file that `decode_image` has accepted."""
+    with Image.open(io.BytesIO(data), formats=_FORMATS) as picture:
+        changes = []
+        if picture.getexif().get(_ORIENTATION, 1) not in (0, 1):
+            changes.append("turned upright as its EXIF orientation says")
+        if (bits := _bits_per_sample(picture, data)) > 8:
+            changes.append(f"{bits} bits per sample reduced to the upper 8")
+        if picture.mode in ("RGBA", "RGBa", "PA") or "transparency" in picture.info:
+            changes.append("transparency put over white")
+        profile = picture.info.get("icc_profile")
+        # ICC.1 section 7.2: 128 bytes of header, whose signature stands at byte 36.
+        usable = isinstance(profile, bytes) and len(profile) > 128 and profile[36:40] == b"acsp"
+        return ImageFacts(icc_profile=profile if usable else None, changes=tuple(changes))
 
 
 def is_plain_jpeg(data: bytes) -> bool:
@@ -96,6 +127,15 @@ def check_colour(pixels: npt.NDArray[np.uint8]) -> None:
         raise UnreadableImage(GREY)
 
 
+def check_passes(jpeg: bytes) -> None:
+    """Raise UnreadableImage for a progressive JPEG of so many scans that decoding them would take minutes.
+
+    FFDA, the start of a scan, cannot occur within one (ITU-T T.81 section B.1.1.5); encoders write ten or so.
+    """
+    if jpeg.count(b"\xff\xda") > _MAX_SCANS:
+        raise UnreadableImage("its JPEG data have more passes than any picture needs")
+
+
 def check_not_cut(pixels: npt.NDArray[np.uint8]) -> None:
     """Raise UnreadableImage where a JPEG decoder has filled the end of a damaged stream with its mid-grey.
 
@@ -116,6 +156,15 @@ def _check_kind(picture: Image.Image) -> None:
         raise UnreadableImage(GREY)
     if picture.mode in ("CMYK", "LAB", "HSV"):
         raise UnreadableImage(f"its colours are for print ({picture.mode}); export it as RGB")
+
+
+def _bits_per_sample(picture: Image.Image, data: bytes) -> int:
+    if picture.format == "PNG":
+        return data[24]  # IHDR (PNG section 11.2.1)
+    if picture.format == "TIFF":
+        bits = picture.tag_v2.get(258, (8,))  # type: ignore[attr-defined]
+        return max(bits) if isinstance(bits, tuple) else int(bits)
+    return 8
 
 
 def _rgb(picture: Image.Image) -> npt.NDArray[np.uint8]:

@@ -2,13 +2,15 @@
 
 import uuid
 from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
 
 from cds.deadline import Deadline
 from cds.errors import UpstreamInvalid
+from cds.identifiers import NAMESPACE, is_reference
 from cds.ports import FhirServer, Resource
-from cds.values import NAMESPACE, ImageRef, is_reference
+from cds.values import ImageRef
 from fhir_profiles.codes import DICOM_UID_SYSTEM
 
 #: Beyond it an ImagingStudy says how many instances there are, not which.
@@ -21,6 +23,16 @@ _CONNECTION_TYPE = {
     "code": "dicom-wado-rs",
 }
 _ENDPOINT_IDENTIFIER = "urn:leukocds:endpoint"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ordered:
+    """The order that a study answers. accession_system: of the number; empty where it has none."""
+
+    accession_number: str
+    accession_system: str = ""
+    service_request: str | None = None
+    encounter: str | None = None
 
 
 def find_imaging_study(fhir: FhirServer, study_uid: str, deadline: Deadline | None = None) -> Resource | None:
@@ -47,11 +59,14 @@ def register_study(
     instances: Sequence[ImageRef],
     started: str | None,
     archive_url: str | None,
+    order: Ordered | None = None,
     deadline: Deadline | None = None,
 ) -> str:
     """Create the ImagingStudy, or bring the `known` one up to date; return its reference.
 
-    instances: all of the study, sorted by series. archive_url: address for an Endpoint; None: no Endpoint.
+    instances: all of the study, sorted by series. archive_url: address for an Endpoint; None: no Endpoint. An update
+    names the version that it rests on (FHIR R4, http.html#concurrency): where another has changed the resource since
+    it was read, the server refuses, UpstreamUnavailable is raised, and who begins anew with a fresh `known` succeeds.
     """
     series = _series(instances)
     entries: list[Resource] = []
@@ -60,11 +75,13 @@ def register_study(
         if _extent(known.get("series") or []) == _extent(series):
             return f"ImagingStudy/{known['id']}"
         study = {k: v for k, v in known.items() if k != "meta"} | _counts(series)
-        entries.append(
-            {"resource": study, "request": {"method": "PUT", "url": f"ImagingStudy/{known['id']}"}}
-        )
+        request = {"method": "PUT", "url": f"ImagingStudy/{known['id']}"}
+        if version := (known.get("meta") or {}).get("versionId"):
+            request["ifMatch"] = f'W/"{version}"'
+        key = uuid.uuid5(NAMESPACE, "ImagingStudy " + study_uid)
+        entries.append({"fullUrl": f"urn:uuid:{key}", "resource": study, "request": request})
     else:
-        study = _imaging_study(study_uid, patient, series, started)
+        study = _imaging_study(study_uid, patient, series, started, order)
         if archive_url:
             endpoint = _endpoint_entry(archive_url)
             study["endpoint"] = [{"reference": endpoint["fullUrl"]}]
@@ -85,7 +102,9 @@ def register_study(
     return _location(response) or _found(fhir, study_uid, deadline)
 
 
-def _imaging_study(study_uid: str, patient: str, series: list[Resource], started: str | None) -> Resource:
+def _imaging_study(
+    study_uid: str, patient: str, series: list[Resource], started: str | None, order: Ordered | None
+) -> Resource:
     study: Resource = {
         "resourceType": "ImagingStudy",
         "identifier": [{"system": DICOM_UID_SYSTEM, "value": f"urn:oid:{study_uid}"}],
@@ -96,7 +115,20 @@ def _imaging_study(study_uid: str, patient: str, series: list[Resource], started
     }
     if started:
         study["started"] = started
+    if order is not None:
+        study["identifier"].append(_accession(order))
+        if order.service_request:
+            study["basedOn"] = [{"reference": order.service_request}]
+        if order.encounter:
+            study["encounter"] = {"reference": order.encounter}
     return study | _counts(series)
+
+
+def _accession(order: Ordered) -> Resource:
+    """FHIR R4, ImagingStudy.identifier: the accession number has the type ACSN."""
+    coding = {"system": "http://terminology.hl7.org/CodeSystem/v2-0203", "code": "ACSN"}
+    identifier: Resource = {"type": {"coding": [coding]}, "value": order.accession_number}
+    return identifier | ({"system": order.accession_system} if order.accession_system else {})
 
 
 def _counts(series: list[Resource]) -> Resource:

@@ -13,11 +13,13 @@ from pathlib import Path
 
 from cds.deadline import Deadline
 from cds.errors import BadRequest, UnreadableImage, UpstreamError, UpstreamInvalid, UpstreamRefused
+from cds.identifiers import is_reference, is_uid
 from cds.imaging_study import find_imaging_study, register_study, subject_of
 from cds.microscopy import derived_uid, to_dicom
+from cds.orders import record_number
 from cds.pixels import PixelLimits, decode_file, instance_ref, is_dicom
-from cds.ports import FhirServer, ImageArchive, Resource
-from cds.values import ImageRef, RefusedImage, is_reference, is_uid
+from cds.ports import FhirServer, ImageArchive
+from cds.values import ImageRef, RefusedImage
 
 #: One STOW-RS request holds at most so many instances and, save where one alone is larger, so many bytes.
 _BATCH_INSTANCES = 16
@@ -71,7 +73,7 @@ def ingest_folder(
         raise BadRequest(f"not a DICOM UID: {study_uid!r}")
     limits = limits or PixelLimits()
     # An unknown patient must come to light before anything is stored.
-    patient_id = _patient_id(fhir.read(patient, deadline)) if fhir else patient.partition("/")[2]
+    patient_id = record_number(fhir.read(patient, deadline)) if fhir else patient.partition("/")[2]
 
     files = sorted(p for p in folder.rglob("*") if p.is_file() and not p.name.startswith("."))
     tell = _Teller(on_progress, total=2 * len(files))
@@ -262,21 +264,6 @@ def _all_instances(stored: Iterable[ImageRef], listed: Iterable[ImageRef]) -> li
     """What the archive lists, and what it has just taken but may not list yet."""
     found = {ref.sop_instance_uid: ref for ref in (*stored, *listed)}
     return sorted(found.values(), key=lambda r: (r.series_uid, r.sop_instance_uid))
-
-
-def _patient_id(patient: Resource) -> str:
-    """Value for PatientID: the medical record number, else the first identifier, else the resource's id."""
-    identifiers = [i for i in patient.get("identifier") or [] if isinstance(i, dict) and i.get("value")]
-
-    def is_record_number(identifier: Resource) -> bool:
-        codings = (identifier.get("type") or {}).get("coding") or []
-        return any(c.get("code") == "MR" for c in codings)
-
-    chosen = next(filter(is_record_number, identifiers), identifiers[0] if identifiers else None)
-    value = str(chosen["value"] if chosen else "").strip()
-    # LO can hold neither a backslash nor control characters (PS3.5 section 6.2).
-    usable = 0 < len(value) <= 64 and "\\" not in value and value.isprintable()
-    return value if usable else str(patient.get("id", ""))
 
 
 def _datetime(started: str | None) -> datetime | None:

@@ -13,8 +13,9 @@ from typing import Any
 from cds.allowlist import AllowList
 from cds.errors import EndpointNotAllowed, LeukoError
 from cds.fhir_client import relative_reference
+from cds.identifiers import are_uids, is_reference, is_uid
 from cds.ports import Resource
-from cds.values import StudyRef, is_reference, is_uid
+from cds.values import StudyRef
 from fhir_profiles.codes import DICOM_UID_SYSTEM
 
 WADO_RS = "dicom-wado-rs"
@@ -130,6 +131,14 @@ class _ImagingStudy:
         started = self.resource.get("started")
         return started if isinstance(started, str) and _DATE_TIME.fullmatch(started) else None
 
+    def accession(self) -> str | None:
+        """The identifier of type ACSN (FHIR R4, "ImagingStudy", notes on the mapping to DICOM (0008,0050))."""
+        for identifier in _dicts(self.resource.get("identifier")):
+            kind, value = identifier.get("type"), identifier.get("value")
+            if isinstance(kind, dict) and "ACSN" in _codes(kind.get("coding")) and isinstance(value, str):
+                return value.strip()[:64] or None
+        return None
+
     def endpoints(self, series: Resource | None, read: Callable[[str], Resource] | None) -> list[Resource]:
         """WADO-RS endpoints in service: the series' own, else the study's (FHIR R4, ImagingStudy.series.endpoint).
 
@@ -195,15 +204,17 @@ def _study_ref(
     roots = {_archive(study, one, allow_list, endpoint) for one in choices}
     if len(roots) > 1:
         raise _Unusable("The series of the study lie in different image archives, which is not supported.")
+    uids = _instance_uids(series)
     return StudyRef(
         study_uid=study.study_uid,
         archive_url=roots.pop(),
         imaging_study=study.reference,
         patient=study.link("Patient", "subject", "patient"),
         encounter=study.link("Encounter", "encounter", "context"),
-        instance_uids=_instance_uids(series),
-        number_of_instances=_number_of_instances(study, series),
+        instance_uids=uids,
+        number_of_instances=_number_of_instances(study, series, uids),
         started=study.started(),
+        accession=study.accession(),
     )
 
 
@@ -242,21 +253,26 @@ def _instance_uids(series: Iterable[Resource]) -> tuple[str, ...]:
     """SOP Instance UIDs of the series, sorted; empty unless every series lists all that it says it has."""
     uids: set[str] = set()
     for one in series:
-        listed = [_uid(instance.get("uid")) for instance in _dicts(one.get("instance"))]
-        known = {uid for uid in listed if uid is not None}
+        listed = [_bare(instance.get("uid")) for instance in _dicts(one.get("instance"))]
+        known = set(listed)
         if not listed or len(known) < len(listed) or _count(one) not in (None, len(known)):
+            return ()
+        if not are_uids(listed):
             return ()
         uids |= known
     return tuple(sorted(uids))
 
 
-def _number_of_instances(study: _ImagingStudy, series: Sequence[Resource]) -> int | None:
-    """Instances of the microscopy series; the study's own number where all its series are microscopy."""
+def _number_of_instances(study: _ImagingStudy, series: Sequence[Resource], uids: Sequence[str]) -> int | None:
+    """Instances of the microscopy series; the study's own number where all its series are microscopy.
+
+    uids: of all instances of the series, where they list them.
+    """
     counts = [_count(one) for one in series]
     known = [count for count in counts if count is not None]
     if series and len(known) == len(counts):
         return sum(known)
-    if uids := _instance_uids(series):
+    if uids:
         return len(uids)
     return _count(study.resource) if len(series) == len(study.series) else None
 
@@ -291,8 +307,12 @@ def _dicts(value: Any) -> list[Resource]:
 
 
 def _uid(value: Any) -> str | None:
-    text = value.strip().removeprefix("urn:oid:") if isinstance(value, str) else ""
+    text = _bare(value)
     return text if is_uid(text) else None
+
+
+def _bare(value: Any) -> str:
+    return value.strip().removeprefix("urn:oid:") if isinstance(value, str) else ""
 
 
 def _count(element: Resource) -> int | None:

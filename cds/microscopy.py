@@ -14,9 +14,12 @@ from pydicom.uid import UID, ExplicitVRLittleEndian, JPEGBaseline8Bit, VLMicrosc
 
 from cds.codestreams import Colour, read_jpeg
 from cds.errors import UnreadableImage
-from cds.image_files import PixelLimits, decode_image, is_plain_jpeg
+from cds.identifiers import NAMESPACE
+from cds.image_files import PixelLimits, decode_image, inspect_image, is_plain_jpeg
 from cds.pixels import is_dicom
-from cds.values import NAMESPACE
+from cds.slide import Slide, Subject
+from cds.slide_modules import acquired as moments_of_picture
+from cds.slide_modules import optical_path, patient_and_study, series_and_equipment, specimen
 
 #: Implementation Class UID of the files we write (PS3.7 annex D.3.3.2), from our own namespace.
 IMPLEMENTATION_CLASS_UID = UID(f"2.25.{uuid.uuid5(NAMESPACE, 'dicom implementation').int}")
@@ -29,7 +32,9 @@ def to_dicom(
     *,
     study_uid: str,
     series_uid: str,
-    patient_id: str,
+    patient_id: str = "",
+    subject: Subject | None = None,
+    slide: Slide | None = None,
     um_per_px: float | None = None,
     instance_number: int = 1,
     acquired: datetime | None = None,
@@ -39,25 +44,43 @@ def to_dicom(
     """A JPEG, PNG or TIFF file as a DICOM Part 10 file of SOP class VL Microscopic Image; a DICOM file as it is.
 
     An 8-bit baseline JPEG keeps its own compressed bytes, so nothing is lost a second time; all else is stored as
-    uncompressed RGB. The SOP Instance UID follows from study and content: the same picture never becomes two
-    instances. Scale: `um_per_px`, else what the file states, else none. specimen_id: as on the slide's label; the
-    study stands in for it where nothing is given.
+    uncompressed RGB, and where that changed the pixels (turned upright, 16 bits reduced to 8) the image says so. The
+    SOP Instance UID follows from study and content: the same picture never becomes two instances.
+
+    subject: the patient; without, only the `patient_id`. slide: what is known of the slide and the picture; its
+    values go before `um_per_px` and `specimen_id`, as on the slide's label (the study stands in where nothing is
+    given). Scale: as given, else what the file states, else none. acquired: when the study began, and the picture
+    was taken where `slide` does not say.
 
     Raises UnreadableImage for what is not one whole colour picture within `limits`.
     """
     if is_dicom(file_bytes):
         return file_bytes
-    image = decode_image(file_bytes, limits or PixelLimits(), source="image", um_per_px=um_per_px)
+    _check_jpeg(file_bytes)
+    scale = slide.um_per_px if slide and slide.um_per_px is not None else um_per_px
+    image = decode_image(file_bytes, limits or PixelLimits(), source="image", um_per_px=scale)
+    told = inspect_image(file_bytes)
     instance_uid = derived_uid("instance", study_uid, hashlib.sha256(file_bytes).hexdigest())
     dataset = Dataset()
-    _patient_and_study(dataset, patient_id, study_uid, acquired)
-    _series_and_equipment(dataset, series_uid)
-    _specimen(
-        dataset, specimen_id or f"LEUKOCDS-{uuid.uuid5(NAMESPACE, study_uid).hex[:12]}".upper(), study_uid
+    patient_and_study(
+        dataset,
+        subject or Subject(patient_id=patient_id),
+        study_uid=study_uid,
+        started=acquired,
+        accession_number=slide.accession_number if slide else "",
     )
+    series_and_equipment(dataset, series_uid, slide)
+    moments_of_picture(dataset, slide.acquired if slide and slide.acquired else acquired)
+    label = (slide.specimen_id or slide.accession_number) if slide else specimen_id
+    stand_in = f"LEUKOCDS-{uuid.uuid5(NAMESPACE, study_uid).hex[:12]}".upper()
+    specimen(dataset, label or stand_in, study_uid, slide.stain if slide else "")
+    if slide is not None or told.icc_profile is not None:
+        optical_path(dataset, slide.objective if slide else None, told.icc_profile)
     dataset.SOPClassUID = VLMicroscopicImageStorage
     dataset.SOPInstanceUID = instance_uid
-    dataset.ImageType = ["ORIGINAL", "PRIMARY"]
+    dataset.ImageType = ["DERIVED" if told.changes else "ORIGINAL", "PRIMARY"]
+    if told.changes:
+        dataset.DerivationDescription = "; ".join(told.changes)
     dataset.InstanceNumber = instance_number
     dataset.PatientOrientation = ""
     dataset.AcquisitionContextSequence = []
@@ -77,44 +100,18 @@ def derived_uid(*parts: str) -> str:
     return f"2.25.{uuid.uuid5(NAMESPACE, chr(10).join(parts)).int}"
 
 
-def _patient_and_study(dataset: Dataset, patient_id: str, study_uid: str, acquired: datetime | None) -> None:
-    dataset.SpecificCharacterSet = "ISO_IR 192"
-    # Type 2 throughout: known to the hospital's systems, not to a camera.
-    dataset.PatientName, dataset.PatientID = "", patient_id
-    dataset.PatientBirthDate, dataset.PatientSex = "", ""
-    dataset.StudyInstanceUID = study_uid
-    dataset.StudyDate = acquired.strftime("%Y%m%d") if acquired else ""
-    dataset.StudyTime = acquired.strftime("%H%M%S") if acquired else ""
-    dataset.ReferringPhysicianName, dataset.StudyID, dataset.AccessionNumber = "", "", ""
-    if acquired:
-        dataset.ContentDate, dataset.ContentTime = dataset.StudyDate, dataset.StudyTime
-
-
-def _series_and_equipment(dataset: Dataset, series_uid: str) -> None:
-    dataset.Modality = "GM"
-    dataset.SeriesInstanceUID = series_uid
-    dataset.SeriesNumber = 1
-    dataset.Manufacturer = ""
-
-
-def _specimen(dataset: Dataset, specimen_id: str, study_uid: str) -> None:
-    """Specimen module (PS3.3 section C.7.6.22): one slide, one blood smear on it."""
-    dataset.ContainerIdentifier = specimen_id
-    dataset.IssuerOfTheContainerIdentifierSequence = []
-    dataset.ContainerTypeCodeSequence = [_code("433466003", "SCT", "Microscope slide")]
-    specimen = Dataset()
-    specimen.SpecimenIdentifier = specimen_id
-    specimen.IssuerOfTheSpecimenIdentifierSequence = []
-    specimen.SpecimenUID = derived_uid("specimen", study_uid, specimen_id)
-    specimen.SpecimenTypeCodeSequence = [_code("258433009", "SCT", "Smear sample")]
-    specimen.SpecimenPreparationSequence = []
-    dataset.SpecimenDescriptionSequence = [specimen]
-
-
-def _code(value: str, scheme: str, meaning: str) -> Dataset:
-    code = Dataset()
-    code.CodeValue, code.CodingSchemeDesignator, code.CodeMeaning = value, scheme, meaning
-    return code
+def _check_jpeg(file_bytes: bytes) -> None:
+    """Raises UnreadableImage, in plain words, for a JPEG of a kind that no decoder of photographs reads."""
+    if file_bytes.startswith(b"\xff\xd8"):
+        stream = read_jpeg(file_bytes)
+        if stream.precision != 8:
+            raise UnreadableImage(
+                f"it is a JPEG of {stream.precision} bits per sample; export it with 8, or as TIFF or PNG"
+            )
+        if not stream.dct:
+            raise UnreadableImage(
+                "it is a JPEG of a rare process (lossless, arithmetic); export it as TIFF or PNG"
+            )
 
 
 def _pixel_data(dataset: Dataset, file_bytes: bytes, pixels: np.ndarray) -> UID:

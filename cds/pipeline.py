@@ -5,14 +5,17 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from cds.deadline import Deadline
-from cds.errors import UpstreamInvalid
+from cds.dicom_results import own_series
+from cds.errors import UpstreamError, UpstreamInvalid
 from cds.imaging_study import find_imaging_study
 from cds.interpret import interpret
 from cds.locate import is_study_of_patient
 from cds.pixels import PixelLimits
 from cds.ports import FhirServer, ImageArchive, SmearReader
 from cds.report import report_bundle, report_reference
+from cds.report_attachments import NO_ATTACHMENTS, Attachments
 from cds.retrieve import retrieve_images
+from cds.supersession import supersede_older
 from cds.values import (
     Assessment,
     Finding,
@@ -56,7 +59,9 @@ def assess_study(
     Raises UpstreamError when the archive fails, DeadlineExceeded when the time is up.
     """
     began = time.monotonic()
-    refs = archive.instances(study.study_uid, deadline)
+    # Our own results in the archive are none of the study's images: with them the study would have grown by being read.
+    own = own_series(study.study_uid)
+    refs = [ref for ref in archive.instances(study.study_uid, deadline) if ref.series_uid not in own]
     held = tuple(sorted(ref.sop_instance_uid for ref in refs))
     if known is not None and (
         earlier := known(assessment_key(study.study_uid, held, reader.identity.digest))
@@ -90,17 +95,34 @@ def assess_images(
     return _assessment(study, (), _read(images, reader, deadline), reader, began)
 
 
-def write_back(assessment: Assessment, fhir: FhirServer, deadline: Deadline | None = None) -> str:
-    """Write the report and all that belongs to it in one transaction; repeating it changes nothing.
+def write_back(
+    assessment: Assessment,
+    fhir: FhirServer,
+    deadline: Deadline | None = None,
+    attachments: Attachments = NO_ATTACHMENTS,
+    older_stand: Callable[[UpstreamError], None] | None = None,
+) -> str:
+    """Write the report and all that belongs to it in one transaction, then cancel older ones of the same study that
+    nobody signed; repeating it changes nothing.
 
-    Returns the DiagnosticReport's reference. Raises UpstreamError, also when that server does not hold the study under
-    that patient: what the hook's server calls Patient/1 may be somebody else on this one.
+    older_stand: told when the server took the report but will not have older ones changed, ever; without it that is
+    raised. Returns the DiagnosticReport's reference. Raises UpstreamError, also when that server does not hold the
+    study under that patient: what the hook's server calls Patient/1 may be somebody else on this one.
     """
-    _confirm_patient(assessment.study, fhir, deadline)
-    return report_reference(fhir.transaction(report_bundle(assessment), deadline))
+    confirm_patient(assessment.study, fhir, deadline)
+    bundle = report_bundle(assessment, attachments, server=fhir.base_url, written_at=utc_now())
+    reference = report_reference(fhir.transaction(bundle, deadline))
+    try:
+        supersede_older(assessment, fhir, deadline)
+    except UpstreamError as error:
+        if error.retryable or older_stand is None:
+            raise
+        older_stand(error)
+    return reference
 
 
-def _confirm_patient(study: StudyRef, fhir: FhirServer, deadline: Deadline | None) -> None:
+def confirm_patient(study: StudyRef, fhir: FhirServer, deadline: Deadline | None = None) -> None:
+    """Raises UpstreamInvalid unless the server holds that study under that patient."""
     resource = (
         fhir.read(study.imaging_study, deadline)
         if study.imaging_study is not None
@@ -108,7 +130,7 @@ def _confirm_patient(study: StudyRef, fhir: FhirServer, deadline: Deadline | Non
     )
     if resource is None or not is_study_of_patient(resource, study, fhir.base_url):
         raise UpstreamInvalid(
-            "the FHIR server that reports go to does not hold this study under this patient, so no report was written; "
+            "the FHIR server that reports go to does not hold this study under this patient, so nothing was written; "
             "it has to be the server that the hooks come from"
         )
 
@@ -122,7 +144,7 @@ def _read(
     if left_out:
         note = (
             f"{sum(left_out.values())} frames of {len(left_out)} multi-frame images were left out; "
-            "those read are evenly spread."
+            "those read are evenly spread, on whole slides over the parts that hold cells."
         )
         outcome = _noted(outcome, note)
     return _Read(outcome=outcome, images=reading.images)

@@ -4,24 +4,23 @@ Bad input is never an exception here: it comes out as a RefusedImage with a sent
 not take the rest of a study with it. Only the elements below are read from a DICOM file; nothing about the patient is.
 """
 
-import io
 import logging
-import zlib
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import pydicom
 from pydicom import Dataset
-from pydicom.uid import UID, DeflatedExplicitVRLittleEndian
+from pydicom.uid import UID
 
+from cds.dicom_files import HEADER_BYTES, is_dicom, other_kind, read_dataset
 from cds.errors import UnreadableImage
 from cds.frames import decode_frame, frame_header
+from cds.identifiers import is_uid
 from cds.image_files import PixelLimits, check_colour, decode_image
-from cds.values import ImageRef, RefusedImage, SmearImage, is_uid
+from cds.values import ImageRef, RefusedImage, SmearImage
 
-__all__ = ["PixelLimits", "decode_dicom", "decode_file", "instance_ref", "is_dicom"]
+__all__ = ["PixelLimits", "decode_dicom", "decode_file", "instance_ref", "is_dicom", "spread", "stated_scale"]
 
 _log = logging.getLogger(__name__)
 
@@ -53,7 +52,7 @@ def decode_dicom(
     """
     name = source or (expected.sop_instance_uid if expected else "DICOM file")
     try:
-        dataset = _read(data, limits)
+        dataset = read_dataset(data, _TAGS, at_most=_at_most(limits))
         uid = str(dataset.get("SOPInstanceUID", ""))
         if expected is not None:
             _check_identity(dataset, expected)
@@ -62,7 +61,7 @@ def decode_dicom(
         _check_is_field(dataset)
         header = frame_header(dataset, limits)
         chosen = spread(header.frames, limits.max_frames)
-        scale = _stated_scale(dataset)
+        scale = stated_scale(dataset)
     except UnreadableImage as refusal:
         yield RefusedImage(source=name, reason=str(refusal))
         return
@@ -99,7 +98,7 @@ def decode_file(
         with path.open("rb") as file:
             start = file.read(132)
             if not (is_dicom(start) or start.startswith(_SIGNATURES)):
-                raise UnreadableImage("it is not a DICOM, JPEG, PNG or TIFF image")
+                raise UnreadableImage(other_kind(start) or "it is not a DICOM, JPEG, PNG or TIFF image")
             data = start + file.read()
         if not is_dicom(data):
             yield decode_image(data, limits, source=path.name, um_per_px=um_per_px)
@@ -121,7 +120,7 @@ def instance_ref(data: bytes) -> ImageRef:
     """The identity of a Part 10 file. Raises UnreadableImage when it has none."""
     try:
         tags = ["SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID", "NumberOfFrames"]
-        header = pydicom.dcmread(io.BytesIO(data), specific_tags=list(tags), stop_before_pixels=True)
+        header = read_dataset(data, tags)
         return ImageRef(
             study_uid=str(header.StudyInstanceUID),
             series_uid=str(header.SeriesInstanceUID),
@@ -133,9 +132,12 @@ def instance_ref(data: bytes) -> ImageRef:
         raise UnreadableImage("its DICOM identifiers are missing or malformed") from error
 
 
-def is_dicom(data: bytes) -> bool:
-    """Whether the bytes carry the prefix of a Part 10 file (PS3.10 section 7.1)."""
-    return data[128:132] == b"DICM"
+def stated_scale(dataset: Dataset) -> float | None:
+    """µm per pixel that the attributes state, or None; see `_scale`."""
+    try:
+        return _scale(dataset)
+    except (AttributeError, OverflowError, TypeError, ValueError):
+        return None  # a malformed scale is none; the picture may be sound
 
 
 def spread(total: int, at_most: int) -> list[int]:
@@ -145,25 +147,9 @@ def spread(total: int, at_most: int) -> list[int]:
     return sorted({int((i + 0.5) * total / at_most) for i in range(at_most)})
 
 
-def _read(data: bytes, limits: PixelLimits) -> Dataset:
-    if not is_dicom(data):
-        raise UnreadableImage("it is not a DICOM file")
-    meta_end = 144 + int.from_bytes(data[140:144], "little")  # group length comes first (PS3.10 section 7.1)
-    if DeflatedExplicitVRLittleEndian.encode() in data[144 : min(meta_end, 4096)]:
-        # pydicom inflates the whole dataset at once: a small file could fill the memory.
-        _check_inflated(memoryview(data)[meta_end:], at_most=int(limits.max_megapixels * 6e6) + (16 << 20))
-    return pydicom.dcmread(io.BytesIO(data), specific_tags=list(_TAGS))
-
-
-def _check_inflated(deflated: memoryview, at_most: int) -> None:
-    inflater, size = zlib.decompressobj(-zlib.MAX_WBITS), 0
-    for start in range(0, len(deflated), 1 << 16):
-        rest: bytes | memoryview = deflated[start : start + (1 << 16)]
-        while rest and not inflater.eof:
-            size += len(inflater.decompress(rest, 1 << 20))
-            rest = inflater.unconsumed_tail
-            if size > at_most:
-                raise UnreadableImage(f"it inflates to more than {at_most >> 20} MiB")
+def _at_most(limits: PixelLimits) -> int:
+    """Bytes that a deflated file may fill: the largest frame in 16 bits, and its header."""
+    return int(limits.max_megapixels * 6e6) + HEADER_BYTES
 
 
 def _check_identity(dataset: Dataset, expected: ImageRef) -> None:
@@ -175,17 +161,11 @@ def _check_identity(dataset: Dataset, expected: ImageRef) -> None:
 def _check_is_field(dataset: Dataset) -> None:
     if "PixelData" not in dataset:
         kind = UID(str(dataset.get("SOPClassUID", "")))
-        raise UnreadableImage(f"it holds no picture{f' ({kind.name})' if kind.is_valid else ''}")
+        # Only a name that pydicom knows: a damaged element may hold anything, the patient's number too.
+        raise UnreadableImage(f"it holds no picture{f' ({kind.name})' if kind.name != kind else ''}")
     flavour = [str(v) for v in dataset.get("ImageType") or []][2:3]
     if flavour in (["LABEL"], ["OVERVIEW"]):
         raise UnreadableImage(f"it shows the slide's {flavour[0].lower()}, not cells")
-
-
-def _stated_scale(dataset: Dataset) -> float | None:
-    try:
-        return _scale(dataset)
-    except (AttributeError, OverflowError, TypeError, ValueError):
-        return None  # a malformed scale is none; the picture may be sound
 
 
 def _scale(dataset: Dataset) -> float | None:

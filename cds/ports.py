@@ -2,8 +2,10 @@
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
+from cds.access import AuditEntry, PendingSignIn, Session
+from cds.agreement import AgreementLine, Looked, WrittenReport
 from cds.deadline import Deadline
 from cds.feedback import Action, Feedback, FeedbackSummary, Receipt, ShownCard
 from cds.values import (
@@ -16,8 +18,11 @@ from cds.values import (
     ReportState,
     SmearImage,
     SmearReading,
+    StoredAssessment,
+    StoredFrame,
     StudyRef,
 )
+from cds.worklist import WorklistPage, WorklistQuery
 
 #: A FHIR resource as JSON, straight off the wire; `cds.locate` and `cds.report` are the only ones to look inside.
 Resource = dict[str, Any]
@@ -38,7 +43,10 @@ class FhirServer(Protocol):
         ...
 
     def transaction(self, bundle: Resource, deadline: Deadline | None = None) -> Resource:
-        """POST a transaction bundle; retries the collisions that parallel conditional creates cause."""
+        """POST a transaction bundle; retries the collisions that parallel conditional creates cause.
+
+        With an `ifMatch` among them it is sent once; raises UpstreamConflict where others wrote meanwhile.
+        """
         ...
 
     def capabilities(self, deadline: Deadline | None = None) -> Resource: ...
@@ -63,6 +71,21 @@ class ImageArchive(Protocol):
         ...
 
 
+@runtime_checkable
+class FrameArchive(ImageArchive, Protocol):
+    """An archive that also hands out single frames, which whole slides are read by. Not every way of retrieval can."""
+
+    def metadata(self, image: ImageRef, deadline: Deadline | None = None) -> Mapping[str, Any]:
+        """The instance's attributes as DICOM JSON (PS3.18 annex F), without its pixels."""
+        ...
+
+    def frames(
+        self, image: ImageRef, numbers: Sequence[int], deadline: Deadline | None = None
+    ) -> tuple[StoredFrame, ...]:
+        """Those frames, counted from 1, in the order asked for."""
+        ...
+
+
 class SmearReader(Protocol):
     """A model package, loaded. Safe to call from one thread at a time."""
 
@@ -82,7 +105,7 @@ class SmearReader(Protocol):
 class AssessmentStore(Protocol):
     """Assessments and jobs; the only thing that the two strokes share besides the queue."""
 
-    def latest(self, study_uid: str, model_digest: str) -> Assessment | None:
+    def latest(self, study_uid: str, model_digest: str) -> StoredAssessment | None:
         """The newest assessment of a study by that package, without its cells (`get` has them)."""
         ...
 
@@ -137,8 +160,62 @@ class AssessmentStore(Protocol):
         ...
 
 
-class HookStore(AssessmentStore, Protocol):
-    """What the doors need besides: the cards that were sent, and the feedback on them."""
+class VisitorStore(Protocol):
+    """Who has signed in to the pages, known to all processes, and what they saw."""
+
+    def open_session(self, secret: str, session: Session) -> None: ...
+
+    def session(self, secret: str, idle_s: float, *, in_use: bool = True) -> Session | None:
+        """None when it is over; `in_use`: whether this look keeps it from being idle."""
+        ...
+
+    def close_session(self, secret: str) -> bool: ...
+
+    def begin_sign_in(self, secret: str, pending: PendingSignIn, expires_at: datetime) -> None: ...
+
+    def take_sign_in(self, secret: str, state: str) -> PendingSignIn | None:
+        """To the one caller that asks first with the secret and the state that it was begun with."""
+        ...
+
+    def record(self, entry: AuditEntry) -> None:
+        """Raises StoreError: then nothing may be shown."""
+        ...
+
+    def audit_counts(self) -> Mapping[str, int]:
+        """Entries that wait for the FHIR server (`waiting`) and that it refused for good (`set-aside`)."""
+        ...
+
+
+class AuditStore(Protocol):
+    """What of the record has yet to reach the FHIR server; and sessions that are over, which a worker deletes."""
+
+    def unsent_audit(self, limit: int) -> list[AuditEntry]: ...
+
+    def take_unsent(self, entry_id: str, pause_s: float) -> bool:
+        """True for the one worker that may send it now; due again after the pause unless it was sent."""
+        ...
+
+    def audit_sent(self, entry_id: str) -> None: ...
+
+    def audit_refused(self, entry_id: str, problem: str, pause_s: float | None) -> None:
+        """pause_s: None when it is not to be tried again; the row stays."""
+        ...
+
+    def purge_sessions(self, idle_s: float) -> int: ...
+
+
+class HookStore(AssessmentStore, VisitorStore, Protocol):
+    """What the doors need besides: the cards that were sent, the feedback on them, and the worklist."""
+
+    def worklist(self, query: WorklistQuery) -> WorklistPage: ...
+
+    def retry_job(self, key: str) -> bool:
+        """Queue a failed job again; the caller sends it. False when it is not failed (any more)."""
+        ...
+
+    def retry_report(self, key: str) -> bool:
+        """Make a pending report due now; False when it is not pending."""
+        ...
 
     def remember_cards(self, shown: Sequence[ShownCard]) -> None:
         """Store the cards of one answer, each once for its hookInstance; an EHR waits meanwhile."""
@@ -154,6 +231,18 @@ class HookStore(AssessmentStore, Protocol):
 
     def feedback_summary(self, since: datetime | None = None) -> FeedbackSummary:
         """What became of the cards shown since then, by topic, pattern and model version."""
+        ...
+
+    def agreement(self, since: datetime | None = None) -> tuple[AgreementLine, ...]:
+        """How often signed reports agree with the readings made since then, by pattern and model version."""
+        ...
+
+    def resources_for(self, client: str, keys: Sequence[str]) -> Mapping[str, list[Resource]]:
+        """Of those assessments, the reports (as resources to create) that this client was not handed yet."""
+        ...
+
+    def hand_over(self, client: str, key: str) -> bool:
+        """True for the one answer that may hand that report to that client."""
         ...
 
 
@@ -180,6 +269,30 @@ class WorkerStore(AssessmentStore, Protocol):
         """True for the one sweeper that may send that pending report now; named again after the pause."""
         ...
 
+    def keep_resources(self, key: str, resources: Sequence[Resource]) -> None:
+        """Keep the report of that assessment as resources that a client may create; once."""
+        ...
+
     def report_failed(self, key: str, problem: str, pause: Callable[[int], float]) -> None:
         """Note why a report could not be written; tried again after `pause(number of failures so far)` seconds."""
+        ...
+
+
+class UpkeepStore(Protocol):
+    """What the periodic upkeep of the store needs."""
+
+    def written_reports(self, limit: int) -> list[WrittenReport]:
+        """Written reports to be looked at, those never looked at first."""
+        ...
+
+    def take_written(self, report: WrittenReport, pause_s: float) -> bool:
+        """True for the one worker that may look at that report now."""
+        ...
+
+    def looked_at(self, key: str, looked: Looked, due_at: datetime | None) -> None:
+        """Note what was found. due_at: when to look again; None: never."""
+        ...
+
+    def purge_cards(self, before: datetime, limit: int) -> int:
+        """Delete cards shown before then on which there is no feedback; how many went."""
         ...

@@ -9,34 +9,45 @@ slow to import; only workers import this module. It does not enforce bindings: t
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
+from fhir.resources.R4B.auditevent import AuditEvent
 from fhir.resources.R4B.bundle import Bundle
 from fhir.resources.R4B.device import Device
 from fhir.resources.R4B.diagnosticreport import DiagnosticReport
+from fhir.resources.R4B.documentreference import DocumentReference
+from fhir.resources.R4B.media import Media
 from fhir.resources.R4B.observation import Observation
 from fhir.resources.R4B.provenance import Provenance
+from fhir.resources.R4B.task import Task
 
 from cds.errors import UpstreamInvalid
 from cds.ports import Resource
+from cds.report_attachments import (
+    NO_ATTACHMENTS,
+    Attachments,
+    cell_media,
+    model_card_document,
+)
+from cds.report_audit import images_read, report_written
 from cds.report_observations import differential_observation, impression_observation
 from cds.report_parts import (
-    AI_META,
     concept,
     dicom_identifier,
     full_url,
+    instant,
+    meta,
     narrative,
     own_identifier,
     paragraph,
+    software_agent,
     study_reference,
 )
 from cds.report_text import conclusion, sentences
 from cds.values import Assessment, Finding, ModelIdentity
 from fhir_profiles.codes import (
-    AI_ASSERTED,
-    ASSEMBLER,
     ASSESSMENT_SYSTEM,
     CREATE,
     HEMATOLOGY,
@@ -46,32 +57,58 @@ from fhir_profiles.codes import (
 )
 
 _MODELS: dict[str, Any] = {
+    "AuditEvent": AuditEvent,
     "Device": Device,
-    "Observation": Observation,
     "DiagnosticReport": DiagnosticReport,
+    "DocumentReference": DocumentReference,
+    "Media": Media,
+    "Observation": Observation,
     "Provenance": Provenance,
+    "Task": Task,
 }
+_FOR_CLIENTS = ("Observation", "DiagnosticReport")
 # FHIR R4 dateTime: a time of day needs seconds and a zone.
 _DATE_TIME = re.compile(r"\d{4}(-\d\d(-\d\d(T\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d))?)?)?")
 _LOCATION = re.compile(r"(?:^|/)(DiagnosticReport/[A-Za-z0-9\-.]{1,64})(?:/_history/[^/]+)?$")
 
 
-def report_bundle(assessment: Assessment) -> Resource:
-    """The transaction bundle, as JSON. Raises ValueError when the study has no patient (the command line)."""
+def report_bundle(
+    assessment: Assessment,
+    attachments: Attachments = NO_ATTACHMENTS,
+    *,
+    server: str | None = None,
+    written_at: datetime | None = None,
+) -> Resource:
+    """The transaction bundle, as JSON.
+
+    server: base address of the FHIR server, for its audit log. written_at: when, by default when the smear was read.
+    Raises ValueError when the study has no patient (the command line).
+    """
     if assessment.study.patient is None:
         raise ValueError("a report needs a patient; this study was read without one")
     key = assessment.key
     device = full_url("Device", assessment.model.digest)
+    card = full_url("model card", assessment.model.digest) if attachments.model_card else None
     differential = full_url("differential", key)
     impression = full_url("impression", key)
     report = full_url("DiagnosticReport", key)
     shared = _shared(assessment)
     finding = assessment.outcome if isinstance(assessment.outcome, Finding) else None
     results = [impression] if finding is None else [differential, impression]
-
-    entries = [
-        _entry(device, _device(assessment.model), f"identifier={MODEL_SYSTEM}|{assessment.model.digest}")
+    gallery = [
+        (full_url(f"cell {number}", key), cell_media(assessment, picture, number, device))
+        for number, picture in enumerate(attachments.pictures, start=1)
     ]
+
+    entries = [device_entry(assessment.model)]
+    if card is not None and attachments.model_card is not None:
+        entries.append(
+            _entry(
+                card,
+                model_card_document(assessment.model, attachments.model_card, device),
+                f"identifier={MODEL_SYSTEM}|{assessment.model.digest}",
+            )
+        )
     if finding is not None:
         entries.append(
             _entry(
@@ -80,21 +117,56 @@ def report_bundle(assessment: Assessment) -> Resource:
                 f"identifier={ASSESSMENT_SYSTEM}|{key}.differential",
             )
         )
-    entries += [
+    entries.append(
         _entry(
             impression,
             impression_observation(assessment, shared, device, differential if finding else None),
             f"identifier={ASSESSMENT_SYSTEM}|{key}.impression",
-        ),
-        _entry(report, _report(assessment, shared, results), f"identifier={ASSESSMENT_SYSTEM}|{key}"),
-        # R4's Provenance has no identifier: a tag takes its place (docs/decisions).
+        )
+    )
+    for number, (url, media) in enumerate(gallery, start=1):
+        entries.append(_entry(url, media, f"identifier={ASSESSMENT_SYSTEM}|{key}.cell.{number}"))
+    entries += [
         _entry(
-            full_url("Provenance", key),
-            _provenance(assessment, [report, *results], device),
-            f"_tag={ASSESSMENT_SYSTEM}|{key}",
+            report, _report(assessment, shared, results, gallery), f"identifier={ASSESSMENT_SYSTEM}|{key}"
+        ),
+        # R4's Provenance and AuditEvent have no identifier: a tag takes its place (docs/decisions).
+        tagged_entry(_provenance(assessment, [report, *results, *(url for url, _ in gallery)], device, card)),
+        tagged_entry(images_read(assessment, device)),
+        tagged_entry(
+            report_written(
+                assessment, report, device, server=server, written_at=written_at or assessment.read_at
+            )
         ),
     ]
-    return _as_json(Bundle, {"resourceType": "Bundle", "type": "transaction", "entry": entries})
+    return transaction(entries)
+
+
+def client_resources(assessment: Assessment) -> list[Resource]:
+    """The Observations and, last, the DiagnosticReport as resources that a CDS client creates one by one.
+
+    A client gives them ids of its own, so they refer to one another by business identifier (FHIR R4, References,
+    "logical references"); Device and Provenance stay with us. Raises ValueError when the study has no patient.
+    """
+    entries = [e for e in report_bundle(assessment)["entry"] if "identifier" in e["resource"]]
+    logical = {
+        e["fullUrl"]: {"type": e["resource"]["resourceType"], "identifier": e["resource"]["identifier"][0]}
+        for e in entries
+    }
+    wanted = [e["resource"] for e in entries if e["resource"]["resourceType"] in _FOR_CLIENTS]
+    return [_with_references(resource, logical) for resource in wanted]
+
+
+def _with_references(value: Any, logical: Mapping[str, Resource]) -> Any:
+    if isinstance(value, list):
+        return [_with_references(item, logical) for item in value]
+    if not isinstance(value, dict):
+        return value
+    target = value.get("reference")
+    if isinstance(target, str) and target in logical:
+        rest = {name: item for name, item in value.items() if name != "reference"}
+        return {**logical[target], **rest}
+    return {name: _with_references(item, logical) for name, item in value.items()}
 
 
 def report_reference(response: Resource) -> str:
@@ -121,7 +193,7 @@ def report_reference(response: Resource) -> str:
 def _shared(assessment: Assessment) -> Resource:
     """What Observations and report have in common: for whom, and when."""
     started = assessment.study.started
-    read_at = assessment.read_at.isoformat(timespec="milliseconds")
+    read_at = instant(assessment.read_at)
     shared: Resource = {
         "subject": {"reference": assessment.study.patient},
         "effectiveDateTime": started if started and _is_date_time(started) else read_at,
@@ -142,9 +214,27 @@ def _is_date_time(text: str) -> bool:
     return True
 
 
+def device_entry(model: ModelIdentity) -> Resource:
+    """The entry that creates the model package's Device where it is absent."""
+    criterion = f"identifier={MODEL_SYSTEM}|{model.digest}"
+    return _entry(full_url("Device", model.digest), _device(model), criterion)
+
+
+def tagged_entry(resource: Resource) -> Resource:
+    """The entry that creates a resource named by the first of its tags where it is absent."""
+    tag = resource["meta"]["tag"][0]["code"]
+    kind = resource["resourceType"]
+    return _entry(full_url(kind, tag), resource, f"_tag={ASSESSMENT_SYSTEM}|{tag}")
+
+
+def transaction(entries: Sequence[Resource]) -> Resource:
+    return _as_json(Bundle, {"resourceType": "Bundle", "type": "transaction", "entry": list(entries)})
+
+
 def _device(model: ModelIdentity) -> Resource:
     return {
         "resourceType": "Device",
+        "meta": meta("model-package", asserted=False),
         "identifier": [{"system": MODEL_SYSTEM, "value": model.digest}],
         "status": "active",
         "deviceName": [{"name": model.name, "type": "model-name"}],
@@ -157,10 +247,16 @@ def _device(model: ModelIdentity) -> Resource:
     }
 
 
-def _report(assessment: Assessment, shared: Resource, results: Sequence[str]) -> Resource:
-    return {
+def _report(
+    assessment: Assessment,
+    shared: Resource,
+    results: Sequence[str],
+    gallery: Sequence[tuple[str, Resource]],
+) -> Resource:
+    """gallery: fullUrl and Media of each picture."""
+    report: Resource = {
         "resourceType": "DiagnosticReport",
-        "meta": AI_META,
+        "meta": meta("smear-report"),
         "identifier": [own_identifier(assessment)],
         "status": "preliminary",
         "category": [concept(HEMATOLOGY)],
@@ -171,23 +267,27 @@ def _report(assessment: Assessment, shared: Resource, results: Sequence[str]) ->
         "conclusion": conclusion(assessment),
         "text": narrative(*map(paragraph, sentences(assessment))),
     }
+    if gallery:
+        report["media"] = [
+            {"comment": media["content"]["title"], "link": {"reference": url}} for url, media in gallery
+        ]
+    return report
 
 
-def _provenance(assessment: Assessment, targets: Sequence[str], device: str) -> Resource:
+def _provenance(assessment: Assessment, targets: Sequence[str], device: str, card: str | None) -> Resource:
     """Who made the results (the model package) from what (the study and each instance that was read)."""
     model = assessment.model
     instances = [{"identifier": dicom_identifier(uid)} for uid in assessment.instance_uids]
     sources = [study_reference(assessment), *instances]
+    if card is not None:
+        sources.append({"reference": card, "display": "Model card"})
     return {
         "resourceType": "Provenance",
-        "meta": {
-            "security": [AI_ASSERTED.coding()],
-            "tag": [{"system": ASSESSMENT_SYSTEM, "code": assessment.key}],
-        },
+        "meta": meta("result-provenance", tag=assessment.key),
         "target": [{"reference": target} for target in targets],
-        "recorded": assessment.read_at.isoformat(timespec="milliseconds"),
+        "recorded": instant(assessment.read_at),
         "activity": concept(CREATE),
-        "agent": [{"type": concept(ASSEMBLER), "who": {"reference": device}}],
+        "agent": [software_agent(device)],
         "entity": [{"role": "source", "what": source} for source in sources],
         "text": narrative(
             paragraph(
@@ -202,9 +302,14 @@ def _entry(url: str, resource: Resource, criterion: str) -> Resource:
     kind = resource["resourceType"]
     return {
         "fullUrl": url,
-        "resource": _as_json(_MODELS[kind], resource),
+        "resource": checked(resource),
         "request": {"method": "POST", "url": kind, "ifNoneExist": criterion},
     }
+
+
+def checked(resource: Resource) -> Resource:
+    """The resource as fhir.resources writes it. Raises ValueError where it is none of its type."""
+    return _as_json(_MODELS[resource["resourceType"]], resource)
 
 
 def _as_json(model: Any, resource: Resource) -> Resource:

@@ -5,9 +5,9 @@ from collections.abc import Iterator
 from cds.cell_types import GROUPS
 from cds.ports import Resource
 from cds.report_parts import (
-    AI_META,
     bullets,
     concept,
+    meta,
     narrative,
     own_identifier,
     paragraph,
@@ -98,7 +98,7 @@ def impression_observation(
 def _common(assessment: Assessment, part: str, shared: Resource, device: str) -> Resource:
     return {
         "resourceType": "Observation",
-        "meta": AI_META,
+        "meta": meta(f"smear-{part}"),
         "identifier": [own_identifier(assessment, part)],
         "status": "preliminary",
         "category": [concept(LABORATORY)],
@@ -121,7 +121,7 @@ def _differential_components(differential: Differential) -> Iterator[Resource]:
         count = differential.other.get(cell_type, 0)
         if count:
             ratio = 100 * count / differential.total
-            per_hundred = quantity(ratio, "/100 WBC", "/100{WBCs}", 1)
+            per_hundred = quantity(ratio, "/100 WBCs", "/100{WBCs}", 1)
             yield from _cell_components(
                 cell_type, count, per_hundred if cell_type == "erythroblast" else _percent(ratio)
             )

@@ -2,15 +2,46 @@
 
 import uuid
 from collections.abc import Iterable, Sequence
+from datetime import datetime
 from html import escape
 from typing import Any
 
+from cds.identifiers import NAMESPACE
 from cds.ports import Resource
-from cds.values import NAMESPACE, Assessment
-from fhir_profiles.codes import AI_ASSERTED, ASSESSMENT_SYSTEM, DICOM_UID_SYSTEM, UCUM, Code
+from cds.values import Assessment
+from fhir_profiles.codes import (
+    AI_ASSERTED,
+    AI_ROLE,
+    ASSEMBLER,
+    ASSESSMENT_SYSTEM,
+    DICOM_UID_SYSTEM,
+    UCUM,
+    Code,
+    profile,
+)
 
-#: Label of whatever software asserted (FHIR R4, Security Labels).
-AI_META: Resource = {"security": [AI_ASSERTED.coding()]}
+
+def meta(of: str, *, asserted: bool = True, tag: str | None = None) -> Resource:
+    """`meta` of a resource that conforms to our profile `of`.
+
+    asserted: whether software asserts what it says (AIAST; FHIR R4, Security Labels). tag: name of a resource for which
+    R4 has no identifier, by which it is created once.
+    """
+    made: Resource = {"profile": [profile(of)]}
+    if asserted:
+        made["security"] = [AI_ASSERTED.coding()]
+    if tag is not None:
+        made["tag"] = [{"system": ASSESSMENT_SYSTEM, "code": tag}]
+    return made
+
+
+def instant(moment: datetime) -> str:
+    return moment.isoformat(timespec="milliseconds")
+
+
+def software_agent(device: str) -> Resource:
+    """Provenance.agent of what the model package did. device: reference of its Device."""
+    return {"type": concept(ASSEMBLER), "role": [concept(AI_ROLE)], "who": {"reference": device}}
 
 
 def concept(*codes: Code, text: str | None = None) -> Resource:

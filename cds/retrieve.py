@@ -9,7 +9,9 @@ from dataclasses import dataclass, field
 from cds.deadline import Deadline
 from cds.errors import DeadlineExceeded, UpstreamError
 from cds.pixels import PixelLimits, decode_dicom
-from cds.ports import ImageArchive
+from cds.ports import FrameArchive, ImageArchive
+from cds.slide_retrieval import open_slides
+from cds.slides import is_slide
 from cds.values import ImageRef, RefusedImage, SmearImage
 
 _log = logging.getLogger(__name__)
@@ -31,6 +33,9 @@ def retrieve_images(
 ) -> Generator[Image, None, None]:
     """The images of `refs`, retrieved and decoded by `concurrency` threads, in the order of `refs`.
 
+    The whole slides of a series are one item, in the place of the first of them: where the archive hands out frames,
+    some fields of one level are read (`cds.slide_retrieval`); where not, each instance is an item like any other.
+
     At most ``concurrency + 2`` decoded images are alive at any time, the consumer's own included, as long as it drops
     each one before it asks for the second next; encoded instances add at most `concurrency`.
 
@@ -44,14 +49,16 @@ def retrieve_images(
        archive then still delivers one that it delivered before: the instance is broken, not the archive. Otherwise
        the error is raised.
     4. When no instance at all could be retrieved, the error is raised, whatever its kind.
+    5. A slide that breaks off half way, by a failure that may pass, is an outage: the error is raised.
 
     Raises UpstreamError as above, and DeadlineExceeded. The threads end when the consumer closes the iterator, or
     soon after: one that waits for the archive just then ends with that request.
     """
-    run = _Run(archive, refs, max(1, concurrency), limits or PixelLimits(), deadline)
+    items = _items(archive, refs)
+    run = _Run(archive, items, max(1, concurrency), limits or PixelLimits(), deadline)
     threads = [
         threading.Thread(target=run.work, name=f"retrieve-{n}", daemon=True)
-        for n in range(min(max(1, concurrency), len(refs)))
+        for n in range(min(max(1, concurrency), len(items)))
     ]
     for thread in threads:
         thread.start()
@@ -65,9 +72,63 @@ def retrieve_images(
             thread.join(max(0.0, _left(patience)))
 
 
+def holds_picture(ref: ImageRef) -> bool:
+    """False for storage classes of documents and the like; true for those that the archive does not name."""
+    return not (ref.sop_class_uid or "").startswith(_NO_PICTURE)
+
+
+#: One instance, or the whole slides of one series.
+_Item = tuple[ImageRef, ...]
+
+
+def _items(archive: ImageArchive, refs: Sequence[ImageRef]) -> list[_Item]:
+    if not isinstance(archive, FrameArchive):
+        return [(ref,) for ref in refs]
+    by_series: dict[str, list[ImageRef]] = {}
+    for ref in refs:
+        # An item of its own for whatever is no slide.
+        key = f"slides of {ref.series_uid}" if is_slide(ref) else ref.sop_instance_uid
+        by_series.setdefault(key, []).append(ref)
+    return [tuple(together) for together in by_series.values()]
+
+
+def _open(
+    archive: ImageArchive, item: _Item, limits: PixelLimits, deadline: Deadline | None
+) -> Iterator[Image]:
+    """Begin to retrieve. Raises UpstreamError for what is known to fail before the first image."""
+    if isinstance(archive, FrameArchive) and is_slide(item[0]):
+        try:
+            return open_slides(archive, item, limits, deadline)
+        except UpstreamError as failure:
+            if failure.retryable:
+                raise
+            _log.info("the archive does not describe a slide; it is retrieved whole")
+    first = archive.retrieve(item[0], deadline)
+    return _decoded(archive, item, first, limits, deadline)
+
+
+def _decoded(
+    archive: ImageArchive, item: _Item, first: bytes, limits: PixelLimits, deadline: Deadline | None
+) -> Iterator[Image]:
+    frames = decode_dicom(first, limits, expected=item[0])
+    del first
+    yield from frames
+    for ref in item[1:]:
+        try:
+            data = archive.retrieve(ref, deadline)
+        except UpstreamError as failure:
+            if failure.retryable:
+                raise
+            yield _refusal(ref, failure)
+        else:
+            frames = decode_dicom(data, limits, expected=ref)
+            del data
+            yield from frames
+
+
 @dataclass(slots=True)
 class _Slot:
-    """What has come of one instance so far."""
+    """What has come of one item so far."""
 
     images: deque[Image] = field(default_factory=deque)
     done: bool = False
@@ -84,19 +145,19 @@ class _Run:
     def __init__(
         self,
         archive: ImageArchive,
-        refs: Sequence[ImageRef],
+        items: Sequence[_Item],
         concurrency: int,
         limits: PixelLimits,
         deadline: Deadline | None,
     ) -> None:
-        self._archive, self._refs, self._limits, self._deadline = archive, refs, limits, deadline
-        self._slots = [_Slot() for _ in refs]
+        self._archive, self._items, self._limits, self._deadline = archive, items, limits, deadline
+        self._slots = [_Slot() for _ in items]
         self._permits = concurrency + 1  # the consumer may still hold one whose permit is back
         self._tolerated_in_a_row = max(4, 2 * concurrency)
         self._alive = 0
         self._next = 0
         self._head = 0
-        self._delivered: ImageRef | None = None  # the last that the archive did deliver
+        self._delivered: _Item | None = None  # the last that the archive did deliver
         self._failed_in_a_row = 0
         self._broken: BaseException | None = None
         self._stopped = False
@@ -111,10 +172,11 @@ class _Run:
                 return
             except UpstreamError as failure:
                 self._note_failure(index, failure)
+            except _BrokeOff as broke_off:
+                self._break(broke_off.__cause__ or broke_off)
+                return
             except BaseException as error:  # noqa: BLE001 - it is raised again where the consumer stands
-                with self._changed:
-                    self._broken = self._broken or error
-                    self._changed.notify_all()
+                self._break(error)
                 return
 
     def images(self) -> Iterator[Image]:
@@ -130,26 +192,26 @@ class _Run:
                     self._alive -= 1
                     self._changed.notify_all()
             if slot.failure is not None and not slot.failure.retryable:
-                yield _refusal(self._refs[index], slot.failure)
+                yield _refusal(self._items[index][0], slot.failure)
         self._raise_if_nothing_came()
 
     def put_off_again(self) -> Iterator[Image]:
         """Rule 3, in the consumer's own thread."""
         failed = 0
-        for ref, slot in zip(self._refs, self._slots, strict=True):
+        for item, slot in zip(self._items, self._slots, strict=True):
             if slot.failure is None or not slot.failure.retryable:
                 continue
             try:
-                data = self._archive.retrieve(ref, self._deadline)
+                images = _open(self._archive, item, self._limits, self._deadline)
             except UpstreamError as failure:
                 failed += 1
-                if failed > max(1, len(self._refs) // 10):
+                if failed > max(1, len(self._items) // 10):
                     raise
                 assert self._delivered is not None  # rule 4 has been applied
-                self._archive.retrieve(self._delivered, self._deadline)
-                yield _refusal(ref, failure)
+                _open(self._archive, self._delivered, self._limits, self._deadline)
+                yield _refusal(item[0], failure)
             else:
-                yield from decode_dicom(data, self._limits, expected=ref)
+                yield from images
 
     def stop(self) -> None:
         with self._changed:
@@ -158,30 +220,32 @@ class _Run:
 
     def _take(self) -> int | None:
         with self._changed:
-            if self._stopped or self._broken is not None or self._next >= len(self._refs):
+            if self._stopped or self._broken is not None or self._next >= len(self._items):
                 return None
             self._next += 1
             return self._next - 1
 
     def _fill(self, index: int) -> None:
-        ref, slot = self._refs[index], self._slots[index]
-        if (ref.sop_class_uid or "").startswith(_NO_PICTURE):
+        item, slot = self._items[index], self._slots[index]
+        ref = item[0]
+        if not holds_picture(ref):
             with self._changed:
                 self._wait_for_permit(index)
                 slot.images.append(RefusedImage(source=ref.sop_instance_uid, reason="it holds no picture"))
                 slot.done = True
                 self._changed.notify_all()
             return
-        data = self._archive.retrieve(ref, self._deadline)
+        images = _open(self._archive, item, self._limits, self._deadline)
         with self._changed:
-            self._delivered = ref
+            self._delivered = item
             self._failed_in_a_row = 0
-        frames = decode_dicom(data, self._limits, expected=ref)
-        del data
         while True:
             with self._changed:
                 self._wait_for_permit(index)
-            image = next(frames, None)
+            try:
+                image = next(images, None)
+            except UpstreamError as failure:
+                raise _BrokeOff from failure
             with self._changed:
                 if image is None:
                     self._alive -= 1
@@ -192,6 +256,11 @@ class _Run:
             if image is None:
                 return
             del image
+
+    def _break(self, error: BaseException) -> None:
+        with self._changed:
+            self._broken = self._broken or error
+            self._changed.notify_all()
 
     def _wait_for_permit(self, index: int) -> None:
         while not self._stopped:
@@ -231,6 +300,10 @@ class _Run:
 
 class _Stopped(Exception):
     """The consumer has gone."""
+
+
+class _BrokeOff(Exception):
+    """Rule 5; its cause says why."""
 
 
 def _refusal(ref: ImageRef, failure: UpstreamError) -> RefusedImage:

@@ -32,6 +32,10 @@ class Settings:
     clients: str = _setting(
         "", "TOML file of the CDS clients whose JWTs are accepted; empty: open mode, which is for loopback."
     )
+    open_profile: str = _setting(
+        "",
+        "In open mode, the profile of whoever calls: name of a shipped one or path of a TOML file; empty: standard.",
+    )
     jwt_clock_skew_s: float = _setting(
         30.0, "How far a client's clock may be from ours when times in its JWT are judged; at most 300."
     )
@@ -42,6 +46,20 @@ class Settings:
     jwks_max_age_s: float = _setting(
         86_400.0, "Age until which a fetched key set is used while its `jku` cannot be fetched."
     )
+    sign_in: str = _setting(
+        "",
+        "TOML file of the EHRs whose users may see the pages (SMART App Launch); empty: nobody signs in by an EHR.",
+    )
+    development_login: bool = _setting(
+        False, "Let whoever sits at this machine choose who they are on the sign-in page; loopback only."
+    )
+    session_idle_min: float = _setting(
+        20.0, "Minutes after which a session of the pages that nobody uses ends."
+    )
+    session_max_h: float = _setting(10.0, "Hours after which every session of the pages ends.")
+    frame_ancestors: tuple[str, ...] = _setting(
+        (), "Comma list of origins (https://host) of EHRs that show the pages inside their own; empty: no frame may."
+    )  # fmt: skip
     database_url: str = _setting("sqlite:///leukocds.db", "SQLAlchemy URL of the assessment store.")
     broker_url: str = _setting(
         "memory://", "Celery broker; memory:// runs the worker in a thread of `serve`."
@@ -50,12 +68,47 @@ class Settings:
 
     fhir_url: str = _setting("", "FHIR R4 server that reports are written to; empty: none are written.")
     fhir_token: str = _setting("", "Bearer token for fhir_url (ours, not the EHR's).")
+    fhir_client_id: str = _setting(
+        "", "Our client id at fhir_url's authorization server (SMART Backend Services); empty: LEUKOCDS_FHIR_TOKEN, or "
+        "no token."
+    )  # fmt: skip
+    fhir_token_url: str = _setting(
+        "", "Token endpoint for LEUKOCDS_FHIR_CLIENT_ID; empty: what fhir_url's .well-known/smart-configuration names."
+    )  # fmt: skip
+    fhir_scopes: str = _setting(
+        "system/Patient.r system/ImagingStudy.crus system/Endpoint.crs system/Device.crs system/Observation.crus "
+        "system/DiagnosticReport.crus system/Provenance.crs system/Media.crs system/DocumentReference.crs "
+        "system/AuditEvent.crs system/Task.crus",
+        "Scopes that are asked for with LEUKOCDS_FHIR_CLIENT_ID, separated by spaces (SMART App Launch 2.2).",
+    )
+    signing_key: str = _setting(
+        "", "File of the private key that we prove ourselves with to authorization servers: PEM, JWK or JWK Set, P-384 "
+        "or RSA. Of several keys the first signs; the public halves of all stand at /.well-known/jwks.json."
+    )  # fmt: skip
+    ca_bundle: str = _setting(
+        "", "PEM file of the CAs that are trusted at FHIR servers, archives, token endpoints and key sets, instead of "
+        "the public ones."
+    )  # fmt: skip
+    client_certificate: str = _setting(
+        "", "PEM file of the certificate that we show to those servers where they ask for one (mutual TLS)."
+    )
+    client_key: str = _setting(
+        "", "PEM file of its private key, without passphrase; empty: it is in the same file."
+    )
+    report_cells: int = _setting(
+        8, "Pictures of cells that a report carries at most, each with its class-activation map; 0: none."
+    )
+    write_tasks: bool = _setting(True, "Show each job as a Task on fhir_url, so that an EHR can follow it.")
     archive_url: str = _setting("", "DICOMweb service root for studies that name no endpoint.")
     archive_user: str = _setting("", "User name at the archive (HTTP basic).")
     archive_password: str = _setting("", "Password at the archive (HTTP basic).")
+    archives: str = _setting(
+        "", "TOML file of the image archives with their credentials and certificates; the first is for studies that "
+        "name no endpoint, unless archive_url is set."
+    )  # fmt: skip
     allowed_hosts: tuple[str, ...] = _setting(
         (), "Comma list of host or host:port that a hook's fhirServer and an Endpoint's address may name, "
-        "besides fhir_url's and archive_url's own."
+        "besides fhir_url's and the configured archives' own."
     )  # fmt: skip
     modalities: tuple[str, ...] = _setting(
         ("GM", "SM"), "Comma list of DICOM modalities taken for microscopy."
@@ -103,6 +156,16 @@ class Settings:
     max_frames_per_instance: int = _setting(
         64, "Frames of one instance that are read at most, evenly spread."
     )
+    max_tiles_per_slide: int = _setting(
+        256,
+        "Tiles of one whole slide that are read at most, where cells are seen; of a small slide, one in 40.",
+    )
+
+    dicom_results: bool = _setting(
+        False,
+        "Store each finding as a DICOM structured report and a gallery beside its images, when its FHIR report is "
+        "written.",
+    )
 
     web_processes: int = _setting(1, "Serving processes; more than one needs a broker other than memory://.")
     worker_concurrency: int = _setting(1, "Studies that one worker reads at the same time.")
@@ -113,7 +176,51 @@ class Settings:
     sweep_interval_s: float = _setting(
         20.0, "How often workers look for jobs left behind and reports unwritten."
     )
+    follow_reports_s: float = _setting(
+        600.0, "How often workers look whether reports were signed, and delete old cards; a report's pauses grow with "
+        "its age."
+    )  # fmt: skip
+    follow_reports_days: float = _setting(
+        365.0, "Age of a reading from which its report is no longer looked at."
+    )
+    keep_cards_days: float = _setting(
+        400.0,
+        "Age from which the record of a card that was shown is deleted, unless there is feedback on it.",
+    )
+    worker_metrics: str = _setting(
+        "",
+        "[HOST:]PORT that `leukocds worker` answers /metrics on; a port alone is on 127.0.0.1; empty: nowhere.",
+    )
     retry_failed_after_s: float = _setting(900.0, "Age from which a hook revives a failed job.")
+
+    gateway_folder: str = _setting(
+        "", "Folder of `leukocds gateway`; microscopes leave their images in its subfolder `in`."
+    )
+    gateway_host: str = _setting("127.0.0.1", "Address that `leukocds gateway` listens on.")
+    gateway_port: int = _setting(8703, "Port that `leukocds gateway` listens on.")
+    gateway_token: str = _setting(
+        "", "Token that cameras (Bearer) and browsers (as password) show to the gateway; empty: it answers on "
+        "loopback only, and not what a proxy forwards."
+    )  # fmt: skip
+    gateway_max_image_mb: int = _setting(128, "Largest image that the gateway takes, in MiB.")
+    gateway_stable_s: float = _setting(
+        2.0,
+        "Time that a file in the gateway's folder must stay as it is before it counts as completely written.",
+    )
+    gateway_sidecar_wait_s: float = _setting(
+        60.0, "Time that an image waits for its sidecar file before the gateway asks a person for its data."
+    )
+    gateway_settle_s: float = _setting(
+        5.0, "Time without a further image of an accession number after which the gateway makes its ImagingStudy "
+        "known and has it read."
+    )  # fmt: skip
+    gateway_accession_system: str = _setting(
+        "", "System of the identifiers that are accession numbers; empty: those of type ACSN."
+    )
+    gateway_order_codes: tuple[str, ...] = _setting(
+        (),
+        "Comma list of codes of which an order must carry one for the gateway to take it; empty: any order.",
+    )
 
     log_level: str = _setting("INFO", "Level of the log: DEBUG, INFO, WARNING or ERROR.")
     metrics_token: str = _setting(
@@ -122,14 +229,19 @@ class Settings:
     )
 
     def __post_init__(self) -> None:
-        for name in ("fhir_url", "archive_url", "public_url"):
+        for name in ("fhir_url", "fhir_token_url", "archive_url", "public_url"):
             url = getattr(self, name)
             if url:
                 _check_address(PREFIX + name.upper(), url)
-            object.__setattr__(self, name, url.rstrip("/"))
+            if name != "fhir_token_url":  # it is compared letter by letter, as `aud`
+                object.__setattr__(self, name, url.rstrip("/"))
+        if not 0 <= self.report_cells <= 50:
+            raise ConfigurationError(f"{PREFIX}REPORT_CELLS must be from 0 to 50, got {self.report_cells}")
         for f in fields(self):
             value = getattr(self, f.name)
-            if isinstance(value, int | float) and not isinstance(value, bool) and not 0 < value < math.inf:
+            if f.name == "report_cells" or isinstance(value, bool):
+                continue
+            if isinstance(value, int | float) and not 0 < value < math.inf:
                 raise ConfigurationError(f"{PREFIX}{f.name.upper()} must be a number above zero, got {value}")
         if self.jwt_clock_skew_s > 300:
             raise ConfigurationError(
@@ -139,16 +251,44 @@ class Settings:
             raise ConfigurationError(f"{PREFIX}JWKS_MAX_AGE_S is below {PREFIX}JWKS_TTL_S")
         if self.log_level.upper() not in ("DEBUG", "INFO", "WARNING", "ERROR"):
             raise ConfigurationError(f"{PREFIX}LOG_LEVEL is not a level: {self.log_level!r}")
+        self._check_backend_services()
         _hours_or_never(PREFIX + "REPEAT_CRITICAL_H", self.repeat_critical_h)
+        if self.worker_metrics:
+            host, _ = _host_and_port(PREFIX + "WORKER_METRICS", self.worker_metrics)
+            if host not in ("127.0.0.1", "::1", "localhost") and not self.metrics_token:
+                raise ConfigurationError(
+                    f"{PREFIX}WORKER_METRICS is not on loopback and {PREFIX}METRICS_TOKEN is not set: whoever reaches "
+                    "it would read it"
+                )
         for origin in self.cors_origins:
             if origin != "*" and not re.fullmatch(r"https?://[^\s/?#@*]+", origin):
                 raise ConfigurationError(
                     f"{PREFIX}CORS_ORIGINS must list origins such as https://ehr.example"
                 )
+        for origin in self.frame_ancestors:
+            if not re.fullmatch(r"https?://[^\s/?#@*;,]+", origin):
+                raise ConfigurationError(
+                    f"{PREFIX}FRAME_ANCESTORS must list origins such as https://ehr.example"
+                )
         if "*" in self.cors_origins and len(self.cors_origins) > 1:
             raise ConfigurationError(f"{PREFIX}CORS_ORIGINS: * stands alone, it allows every origin")
         if not self.modalities:
             raise ConfigurationError(f"{PREFIX}MODALITIES is empty: no study would ever be read")
+
+    def _check_backend_services(self) -> None:
+        """What belongs together is set together."""
+        if self.fhir_client_id:
+            for name in ("fhir_url", "signing_key", "fhir_scopes"):
+                if not getattr(self, name):
+                    raise ConfigurationError(f"{PREFIX}FHIR_CLIENT_ID needs {PREFIX}{name.upper()}")
+            if self.fhir_token:
+                raise ConfigurationError(
+                    f"{PREFIX}FHIR_TOKEN and {PREFIX}FHIR_CLIENT_ID exclude one another: a fixed token or fetched ones"
+                )
+        elif self.fhir_token_url:
+            raise ConfigurationError(f"{PREFIX}FHIR_TOKEN_URL is set but {PREFIX}FHIR_CLIENT_ID is not")
+        if self.client_key and not self.client_certificate:
+            raise ConfigurationError(f"{PREFIX}CLIENT_KEY is set but {PREFIX}CLIENT_CERTIFICATE is not")
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str] | None = None) -> "Settings":
@@ -173,9 +313,22 @@ class Settings:
         return _hours_or_never(PREFIX + "REPEAT_CRITICAL_H", self.repeat_critical_h)
 
     @property
+    def worker_metrics_address(self) -> tuple[str, int]:
+        """Host and port of `worker_metrics`, which must not be empty."""
+        return _host_and_port(PREFIX + "WORKER_METRICS", self.worker_metrics)
+
+    @property
     def embedded(self) -> bool:
         """Whether the Celery worker runs as a thread of the serving process."""
         return self.broker_url.startswith("memory://")
+
+
+def _host_and_port(variable: str, text: str) -> tuple[str, int]:
+    host, colon, port = text.rpartition(":")
+    host = host.strip("[]") if colon else "127.0.0.1"
+    if not host or not port.isascii() or not port.isdecimal() or not 0 < int(port) < 65_536:
+        raise ConfigurationError(f"{variable} must be a port or HOST:PORT, got {text!r}")
+    return host, int(port)
 
 
 def _hours_or_never(variable: str, text: str) -> timedelta | None:

@@ -8,25 +8,35 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable
 from datetime import datetime, timedelta
+from functools import cached_property
 
-from sqlalchemy import insert, select, update
+from sqlalchemy import bindparam, insert, literal_column, select, update
 
 from cds.errors import UnknownService
+from cds.store_actions import ActionRows
+from cds.store_agreement import AgreementRows
+from cds.store_audit import AuditRows
 from cds.store_codec import cells_of, decode_assessment, encode_assessment
 from cds.store_engine import insert_or_ignore, migrating, open_engine, reading, writing
 from cds.store_feedback import FeedbackRows
 from cds.store_jobs import JobRows
 from cds.store_jtis import JtiRows
+from cds.store_quick import Quick
 from cds.store_schema import assessments, jobs, thumbnails
-from cds.values import Assessment, JobState, ReportState, utc_now
+from cds.store_sessions import SessionRows
+from cds.store_worklist import WorklistRows
+from cds.urgency import urgency
+from cds.values import Assessment, JobState, NotAnalysed, ReportState, StoredAssessment, utc_now
 
 #: Assessments without cells that are kept decoded; they never change once stored.
 CACHE_SIZE = 512
 
 
-class SqlAssessmentStore(JobRows, FeedbackRows, JtiRows):
-    """Fulfils `cds.ports.WorkerStore`, `HookStore` and `JtiStore`. Safe for threads; a process that forks makes one
-    after the fork.
+class SqlAssessmentStore(
+    JobRows, FeedbackRows, JtiRows, AgreementRows, ActionRows, SessionRows, AuditRows, WorklistRows
+):
+    """Fulfils `cds.ports.WorkerStore`, `HookStore`, `JtiStore` and `AuditStore`. Safe for threads; a process that
+    forks makes one after the fork.
 
     retry_failed_after_s: age from which `enqueue` revives a failed job, and a done one whose result rests on fewer
     instances than the study now names. report_grace_s: time that the worker who saved an assessment has to write its
@@ -61,27 +71,35 @@ class SqlAssessmentStore(JobRows, FeedbackRows, JtiRows):
     def close(self) -> None:
         self._engine.dispose()
 
-    def latest(self, study_uid: str, model_digest: str) -> Assessment | None:
-        """The newest assessment of a study by that package, without its cells (`get` has them)."""
-        newest = (
-            select(assessments.c.key)
-            .where(assessments.c.study_uid == study_uid, assessments.c.model_digest == model_digest)
-            .order_by(assessments.c.read_at.desc())
-            .limit(1)
+    @cached_property
+    def _latest(self) -> Quick:
+        a = assessments.c
+        return Quick(
+            self._engine,
+            select(a.key, a.report_state, a.report_reference)
+            .where(a.study_uid == bindparam("study_uid"), a.model_digest == bindparam("model_digest"))
+            .order_by(a.read_at.desc())
+            .limit(literal_column("1")),
         )
-        with reading(self._engine) as connection:
-            key = connection.scalar(newest)
-            if key is None or (cached := self._cached(key)) is not None:
-                return None if key is None else cached
-            document = connection.scalar(select(assessments.c.document).where(assessments.c.key == key))
-        if document is None:
+
+    def latest(self, study_uid: str, model_digest: str) -> StoredAssessment | None:
+        """The newest assessment of a study by that package, without its cells (`get` has them)."""
+        found = self._latest.rows(study_uid=study_uid, model_digest=model_digest)
+        if not found:
             return None
-        assessment = decode_assessment(document)
-        with self._cache_lock:
-            self._cache[key] = assessment
-            while len(self._cache) > CACHE_SIZE:
-                self._cache.popitem(last=False)
-        return assessment
+        key, state, reference = found[0]
+        assessment = self._cached(key)
+        if assessment is None:
+            with reading(self._engine) as connection:
+                document = connection.scalar(select(assessments.c.document).where(assessments.c.key == key))
+            if document is None:
+                return None
+            assessment = decode_assessment(document)
+            with self._cache_lock:
+                self._cache[key] = assessment
+                while len(self._cache) > CACHE_SIZE:
+                    self._cache.popitem(last=False)
+        return StoredAssessment(assessment=assessment, report_state=ReportState(state), report=reference)
 
     def get(self, key: str) -> Assessment | None:
         with reading(self._engine) as connection:
@@ -112,6 +130,9 @@ class SqlAssessmentStore(JobRows, FeedbackRows, JtiRows):
             "report_state": report_state.value,
             "report_attempts": 0,
             "report_due_at": self._clock() + self._report_grace,
+            "patient": assessment.study.patient,
+            "urgency": urgency(assessment.outcome),
+            "analysed": not isinstance(assessment.outcome, NotAnalysed),
         }
         jpegs = [
             {"assessment_key": assessment.key, "position": position, "jpeg": cell.thumbnail}

@@ -46,9 +46,18 @@ def open_engine(database_url: str) -> Engine:
     )
 
 
+def require_database(database_url: str) -> None:
+    """Raises StoreError when that is an SQLite file which is not there: who only reads must not make an empty one."""
+    engine = open_engine(database_url)
+    file = engine.url.database or ""
+    engine.dispose()
+    if engine.dialect.name == "sqlite" and not file.startswith("file:") and not Path(file).exists():
+        raise StoreError(f"the assessment store {file} does not exist")
+
+
 @contextmanager
 def reading(engine: Engine) -> Iterator[Connection]:
-    with _in_our_words(engine), engine.connect() as connection:
+    with in_our_words(engine), engine.connect() as connection:
         yield connection
 
 
@@ -57,7 +66,7 @@ def writing(engine: Engine) -> Iterator[Connection]:
     """One transaction, committed at the end. On SQLite it takes the write lock at its start, so that it cannot fail
     later because someone else wrote in between."""
     with (
-        _in_our_words(engine),
+        in_our_words(engine),
         _in_turn(engine, BUSY_TIMEOUT_S),
         engine.execution_options(leukocds_writes=True).begin() as connection,
     ):
@@ -69,7 +78,7 @@ def writing_in_haste(engine: Engine, wait_s: float = HASTE_S) -> Iterator[Connec
     """`writing` for a caller whom somebody waits for, of what may be lost with the machine's power (not with the
     process): it waits `wait_s` for others at most, and not for the disk."""
     with (
-        _in_our_words(engine),
+        in_our_words(engine),
         _in_turn(engine, wait_s),
         engine.execution_options(leukocds_writes=True, leukocds_haste_s=wait_s).begin() as connection,
     ):
@@ -114,7 +123,7 @@ def _sqlite(url: URL) -> Engine:
         )
     engine = create_engine(
         url, hide_parameters=True, pool_size=16, max_overflow=16, pool_timeout=BUSY_TIMEOUT_S,
-        connect_args={"timeout": BUSY_TIMEOUT_S},
+        connect_args={"timeout": BUSY_TIMEOUT_S, "factory": _SqliteConnection},
     )  # fmt: skip
 
     _TURNS[engine.pool] = threading.Lock()
@@ -133,16 +142,25 @@ def _sqlite(url: URL) -> Engine:
         if not options.get("leukocds_writes", False):
             driver.execute("BEGIN")
             return
-        haste_s = options.get("leukocds_haste_s")
-        patience = BUSY_TIMEOUT_S if haste_s is None else haste_s
-        if connection.info.get("patience") != patience:  # of the connection, hence set where it changes
-            driver.execute(f"PRAGMA busy_timeout = {int(1000 * patience)}")
-            # NORMAL: on the disk with the next write that is not in haste.
-            driver.execute(f"PRAGMA synchronous = {'FULL' if haste_s is None else 'NORMAL'}")
-            connection.info["patience"] = patience
-        driver.execute("BEGIN IMMEDIATE")
+        _begin_writing(driver, options.get("leukocds_haste_s"))
 
     return engine
+
+
+def _begin_writing(driver: Any, haste_s: float | None) -> None:
+    patience = BUSY_TIMEOUT_S if haste_s is None else haste_s
+    if driver.patience != patience:  # of the connection, hence set where it changes
+        driver.execute(f"PRAGMA busy_timeout = {int(1000 * patience)}")
+        # NORMAL: on the disk with the next write that is not in haste.
+        driver.execute(f"PRAGMA synchronous = {'FULL' if haste_s is None else 'NORMAL'}")
+        driver.patience = patience
+    driver.execute("BEGIN IMMEDIATE")
+
+
+class _SqliteConnection(sqlite3.Connection):
+    """Remembers for how long it waits for other writers, which is asked before each write."""
+
+    patience: float | None = None
 
 
 def _postgresql(url: URL) -> Engine:
@@ -163,7 +181,7 @@ def _postgresql(url: URL) -> Engine:
 
 def _enter_wal(engine: Engine) -> None:
     """Write-ahead log: readers go on while one writes. A property of the file, kept once set."""
-    with _in_our_words(engine), engine.connect() as connection:
+    with in_our_words(engine), engine.connect() as connection:
         # Straight at the driver: the mode cannot change inside a transaction, and `connection` would begin one.
         cursor = connection.connection.cursor()
         cursor.execute("PRAGMA journal_mode")
@@ -172,16 +190,35 @@ def _enter_wal(engine: Engine) -> None:
         cursor.close()
 
 
+def turn_of(engine: Engine) -> "threading.Lock | None":
+    """What a thread holds while it writes to SQLite; None for PostgreSQL, which takes any number of writers."""
+    return _TURNS.get(engine.pool)
+
+
+def locked() -> sqlite3.OperationalError:
+    """As SQLite says it: one explanation for both."""
+    return sqlite3.OperationalError("database is locked")
+
+
+def begin_in_haste(engine: Engine, driver: Any, wait_s: float) -> None:
+    """At the driver's connection, with the turn taken: what `writing_in_haste` begins with."""
+    if engine.dialect.name == "sqlite":
+        _begin_writing(driver, wait_s)
+        return
+    # psycopg begins by itself; without parameters it sends both at once.
+    driver.execute(f"SET LOCAL statement_timeout = {int(1000 * wait_s)}; SET LOCAL synchronous_commit = off")
+
+
 @contextmanager
 def _in_turn(engine: Engine, wait_s: float) -> Iterator[None]:
     """Threads of one process write to SQLite one after the other. Left to the database's own lock, who comes second
     sleeps for ever longer pauses instead of going on when the first is done."""
-    turn = _TURNS.get(engine.pool)
+    turn = turn_of(engine)
     if turn is None:
         yield
         return
     if not turn.acquire(timeout=wait_s):
-        raise sqlite3.OperationalError("database is locked")  # as SQLite says it: one explanation for both
+        raise locked()
     try:
         yield
     finally:
@@ -189,15 +226,20 @@ def _in_turn(engine: Engine, wait_s: float) -> Iterator[None]:
 
 
 @contextmanager
-def _in_our_words(engine: Engine) -> Iterator[None]:
+def in_our_words(engine: Engine) -> Iterator[None]:
     try:
         yield
-    except (SQLAlchemyError, sqlite3.Error) as error:
+    except (SQLAlchemyError, _driver_error(engine)) as error:
         raise StoreError(_explain(engine, error)) from error
     except OSError as error:
         raise StoreError(
             f"the assessment store cannot be reached: {error.strerror or type(error).__name__}"
         ) from error
+
+
+def _driver_error(engine: Engine) -> type[Exception]:
+    error: type[Exception] = engine.dialect.loaded_dbapi.Error
+    return error
 
 
 def _explain(engine: Engine, error: Exception) -> str:

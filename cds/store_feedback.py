@@ -3,12 +3,28 @@
 import json
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
+from functools import cached_property
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Engine, Row, Select, and_, func, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Engine,
+    Row,
+    Select,
+    and_,
+    bindparam,
+    delete,
+    func,
+    literal_column,
+    select,
+    tuple_,
+    update,
+)
 
 from cds.feedback import Action, Feedback, FeedbackLine, FeedbackSummary, Outcome, Reason, Receipt, ShownCard
-from cds.store_engine import insert_or_ignore, reading, writing, writing_in_haste
+from cds.store_engine import HASTE_S, insert_or_ignore, reading, writing, writing_in_haste
+from cds.store_quick import Quick, QuickInsert
 from cds.store_schema import accepted_suggestions, cards, feedback
 from fhir_profiles.codes import OVERRIDE_REASON
 
@@ -23,17 +39,40 @@ class FeedbackRows:
     _engine: Engine
     _clock: Callable[[], datetime]
 
+    @cached_property
+    def _insert_cards(self) -> QuickInsert:
+        return QuickInsert(self._engine, cards, HASTE_S)
+
+    @cached_property
+    def _has_feedback(self) -> Quick:
+        known = feedback.c.card == bindparam("card")
+        return Quick(self._engine, select(feedback.c.outcome).where(known).limit(literal_column("1")))
+
     def remember_cards(self, shown: Sequence[ShownCard]) -> None:
-        """Store the cards of one answer, each once for its hookInstance, in haste: an EHR waits for the answer."""
+        """Store the cards of one answer, each once for its hookInstance, in haste: an EHR waits for the answer.
+
+        Where an EHR uses a hookInstance again, the suggestions of both answers are kept: either may be accepted.
+        """
         if not shown:
             return
+        rows = [_card_row(card) for card in sorted(shown, key=lambda card: card.uuid)]
+        new = self._insert_cards.insert(rows)
+        if not all(new):
+            self._add_suggestions([row for row, is_new in zip(rows, new, strict=True) if not is_new])
+
+    def _add_suggestions(self, rows: Sequence[Mapping[str, Any]]) -> None:
         with writing_in_haste(self._engine) as connection:
-            rows = [_card_row(card) for card in sorted(shown, key=lambda card: card.uuid)]
-            connection.execute(insert_or_ignore(self._engine, cards), rows)
+            for row in rows:
+                this = (cards.c.uuid == row["uuid"], cards.c.hook_instance == row["hook_instance"])
+                known = connection.scalar(select(cards.c.suggestions).where(*this).with_for_update())
+                offered = json.loads(known) if known is not None else {}
+                if json.loads(row["suggestions"]).keys() - offered.keys():
+                    both = _suggestions({**offered, **json.loads(row["suggestions"])})
+                    connection.execute(update(cards).where(*this).values(suggestions=both))
 
     def actions(self, card_uuids: Sequence[str]) -> Mapping[str, tuple[Action, ...]]:
         """What was done about each of those cards, the earliest first; cards without feedback are left out."""
-        if not card_uuids:
+        if not any(self._has_feedback.rows(card=uuid) for uuid in card_uuids):
             return {}
         f = feedback.c
         query = (
@@ -110,6 +149,19 @@ class FeedbackRows:
             unknown_cards=unknown_cards or 0,
             unknown_suggestions=unknown_suggestions or 0,
         )
+
+    def purge_cards(self, before: datetime, limit: int) -> int:
+        """Delete cards shown before then on which there is no feedback, the oldest first; how many went."""
+        c = cards.c
+        old = (
+            select(c.uuid, c.hook_instance)
+            .where(c.shown_at < before, c.uuid.not_in(select(feedback.c.card)))
+            .order_by(c.shown_at)
+            .limit(limit)
+        )
+        with writing(self._engine) as connection:
+            gone = delete(cards).where(tuple_(c.uuid, c.hook_instance).in_(old))
+            return connection.execute(gone).rowcount
 
     def _take(
         self,
@@ -190,8 +242,12 @@ def _card_row(card: ShownCard) -> dict[str, Any]:
         "model_version": card.model.version,
         "model_digest": card.model.digest,
         "shown_at": card.shown_at,
-        "suggestions": json.dumps(dict(card.suggestions), separators=(",", ":")),
+        "suggestions": _suggestions(card.suggestions),
     }
+
+
+def _suggestions(offered: Mapping[str, str]) -> str:
+    return json.dumps(dict(offered), separators=(",", ":"))
 
 
 def _action(

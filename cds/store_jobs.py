@@ -23,7 +23,7 @@ class JobRows:
     def enqueue(self, study: StudyRef, model_digest: str) -> tuple[Job, bool]:
         key, now = job_key(study, model_digest), self._clock()
         if (known := self._job_row(key)) is not None and not self._revivable(known, study, now):
-            return _job(known), False
+            return job_of(known), False
         fresh = {
             "study_uid": study.study_uid,
             "study": encode_study(study),
@@ -37,6 +37,8 @@ class JobRows:
             "send_at": None,
             "created_at": now,
             "updated_at": now,
+            "patient": study.patient,
+            "accession": study.accession,
         }
         with writing(self._engine) as connection:
             if known is None:
@@ -47,11 +49,11 @@ class JobRows:
                 statement = update(jobs).where(*same).values(fresh)
             mine = connection.execute(statement).rowcount == 1
             row = connection.execute(select(jobs).where(jobs.c.key == key)).one()
-        return _job(row), mine
+        return job_of(row), mine
 
     def job(self, key: str) -> Job | None:
         row = self._job_row(key)
-        return None if row is None else _job(row)
+        return None if row is None else job_of(row)
 
     def claim(self, key: str, owner: str, lease_s: float) -> Job | None:
         now = self._clock()
@@ -74,7 +76,7 @@ class JobRows:
         with writing(self._engine) as connection:
             if not connection.execute(update(jobs).where(jobs.c.key == key, free).values(values)).rowcount:
                 return None
-            return _job(connection.execute(select(jobs).where(jobs.c.key == key)).one())
+            return job_of(connection.execute(select(jobs).where(jobs.c.key == key)).one())
 
     def heartbeat(self, key: str, owner: str, lease_s: float) -> bool:
         """Prolong the claim; False when it is no longer the owner's."""
@@ -114,7 +116,7 @@ class JobRows:
         )
         with reading(self._engine) as connection:
             rows = connection.execute(select(jobs).where(lost).order_by(jobs.c.updated_at).limit(500)).all()
-        return [_job(row) for row in rows]
+        return [job_of(row) for row in rows]
 
     def take_orphan(self, orphan: Job, send_again_at: datetime) -> bool:
         """True for the one sweeper that may send that orphan to the queue now; the others are told False.
@@ -182,7 +184,8 @@ class JobRows:
             return connection.execute(update(jobs).where(*mine).values(dict(values))).rowcount == 1
 
 
-def _job(row: Row[Any]) -> Job:
+def job_of(row: Row[Any]) -> Job:
+    """The job in a row that has (at least) its columns."""
     return Job(
         key=row.key,
         study=decode_study(row.study),

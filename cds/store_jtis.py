@@ -3,10 +3,12 @@
 import hashlib
 import time
 from datetime import datetime
+from functools import cached_property
 
 from sqlalchemy import Engine, delete
 
-from cds.store_engine import insert_or_ignore, writing_in_haste
+from cds.store_engine import writing_in_haste
+from cds.store_quick import QuickInsert
 from cds.store_schema import used_jtis
 
 #: How often one process deletes what ran out.
@@ -21,6 +23,10 @@ class JtiRows:
     _engine: Engine
     _next_sweep = 0.0
 
+    @cached_property
+    def _insert_jti(self) -> QuickInsert:
+        return QuickInsert(self._engine, used_jtis, WAIT_S)
+
     def use_jti(self, iss: str, jti: str, expires_at: datetime, now: datetime) -> bool:
         """True for the one caller, of all processes, that uses this `jti` of that issuer first (RFC 7519, section
         4.1.7). It is remembered until `expires_at`; rows that ran out by `now` are deleted now and then.
@@ -31,9 +37,9 @@ class JtiRows:
         digest = hashlib.sha256(jti.encode("utf-8", "surrogatepass")).hexdigest()
         values = {"iss": iss, "jti_sha256": digest, "expires_at": expires_at}
         # Not for the disk: of tokens used just before a power cut, one could be used again for the rest of its minutes.
-        with writing_in_haste(self._engine, WAIT_S) as connection:
-            first = connection.execute(insert_or_ignore(self._engine, used_jtis, values)).rowcount == 1
-            if time.monotonic() >= self._next_sweep:
-                self._next_sweep = time.monotonic() + SWEEP_EVERY_S
+        (first,) = self._insert_jti.insert([values])
+        if time.monotonic() >= self._next_sweep:
+            self._next_sweep = time.monotonic() + SWEEP_EVERY_S
+            with writing_in_haste(self._engine, WAIT_S) as connection:
                 connection.execute(delete(used_jtis).where(used_jtis.c.expires_at < now))
         return first

@@ -4,6 +4,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from sqlalchemy import (
+    Boolean,
     Column,
     DateTime,
     Dialect,
@@ -57,14 +58,19 @@ assessments = Table(
     Column("instances", Integer, nullable=False),
     Column("read_at", UtcDateTime, nullable=False),
     Column("seconds", Float, nullable=False),
-    # Everything a card needs, and apart from it the cells: the request stroke never loads those.
-    Column("document", Text, nullable=False),
-    Column("cells", Text, nullable=False),
     Column("report_state", String(16), nullable=False),
     Column("report_reference", Text),
     Column("report_attempts", Integer, nullable=False),
     Column("report_due_at", UtcDateTime, nullable=False),
     Column("report_problem", Text),
+    # For the worklist; the document says the same.
+    Column("patient", Text),
+    Column("urgency", Integer),
+    Column("analysed", Boolean),
+    # Everything a card needs, and apart from it the cells: the request stroke never loads those. They come last, since
+    # SQLite reads all that stands before a column to find it.
+    Column("document", Text, nullable=False),
+    Column("cells", Text, nullable=False),
     Index("ix_assessments_latest", "study_uid", "model_digest", "read_at"),
     Index("ix_assessments_unwritten", "report_state", "report_due_at"),
 )
@@ -96,6 +102,9 @@ jobs = Table(
     Column("send_at", UtcDateTime),
     Column("created_at", UtcDateTime, nullable=False),
     Column("updated_at", UtcDateTime, nullable=False),
+    # For the worklist; `study` says the same.
+    Column("patient", Text),
+    Column("accession", Text),
     Index("ix_jobs_state", "state", "updated_at"),
     Index("ix_jobs_study_uid", "study_uid"),
 )
@@ -161,4 +170,92 @@ used_jtis = Table(
     Column("jti_sha256", String(64), primary_key=True),
     Column("expires_at", UtcDateTime, nullable=False),
     Index("ix_used_jtis_expires_at", "expires_at"),
+)
+
+sessions = Table(
+    "sessions",
+    metadata,
+    # Of what the cookie holds: who reads the database cannot sit down in a session.
+    Column("id_sha256", String(64), primary_key=True),
+    Column("user_reference", Text, nullable=False),
+    Column("user_name", Text, nullable=False),
+    Column("issuer", Text, nullable=False),
+    Column("may_review", Boolean, nullable=False),
+    Column("may_operate", Boolean, nullable=False),
+    Column("patient", Text),
+    Column("started_at", UtcDateTime, nullable=False),
+    Column("seen_at", UtcDateTime, nullable=False),
+    Column("ends_at", UtcDateTime, nullable=False),
+    Index("ix_sessions_ends_at", "ends_at"),
+)
+
+sign_ins = Table(
+    "sign_ins",
+    metadata,
+    Column("id_sha256", String(64), primary_key=True),
+    Column("issuer", Text, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("nonce", Text, nullable=False),
+    Column("code_verifier", Text, nullable=False),
+    Column("target", Text, nullable=False),
+    Column("expires_at", UtcDateTime, nullable=False),
+    Index("ix_sign_ins_expires_at", "expires_at"),
+)
+
+audit_entries = Table(
+    "audit_entries",
+    metadata,
+    Column("id", String(36), primary_key=True),
+    Column("at", UtcDateTime, nullable=False),
+    Column("user_reference", Text),
+    Column("user_name", Text),
+    Column("issuer", Text),
+    Column("action", String(16), nullable=False),
+    Column("what", Text, nullable=False),
+    Column("patient", Text),
+    Column("outcome", String(16), nullable=False),
+    Column("address", Text),
+    Column("refusals", Integer, nullable=False),
+    # When it is to be sent to the FHIR server (again); None: it was, or was refused for good.
+    Column("send_at", UtcDateTime),
+    Column("sent_at", UtcDateTime),
+    Column("problem", Text),
+    Index("ix_audit_entries_at", "at"),
+    Index("ix_audit_entries_send_at", "send_at"),
+)
+
+report_resources = Table(
+    "report_resources",
+    metadata,
+    Column("assessment_key", String(36), primary_key=True),
+    # JSON: the resources of the report, in the order in which a client creates them.
+    Column("resources", Text, nullable=False),
+)
+
+client_reports = Table(
+    "client_reports",
+    metadata,
+    # Issuer and tenant of the client whose EHR was handed the report.
+    Column("client", Text, primary_key=True),
+    Column("assessment_key", String(36), primary_key=True),
+    Column("handed_at", UtcDateTime, nullable=False),
+)
+
+signed_reports = Table(
+    "signed_reports",
+    metadata,
+    Column("assessment_key", String(36), primary_key=True),
+    # What we found (None: not analysed), and by which model; so that counting needs no document.
+    Column("pattern", String(16)),
+    Column("model_name", Text, nullable=False),
+    Column("model_version", Text, nullable=False),
+    Column("read_at", UtcDateTime, nullable=False),
+    Column("fate", String(16), nullable=False),
+    # DiagnosticReport.status as it was read, and the pattern that a signed report concludes.
+    Column("status", String(32)),
+    Column("conclusion", String(16)),
+    Column("looked_at", UtcDateTime),
+    # When to look again; None: no more.
+    Column("due_at", UtcDateTime),
+    Index("ix_signed_reports_due_at", "due_at"),
 )

@@ -3,10 +3,11 @@
 The clients of both kinds of server go through `send`, so that an outage never looks like an empty answer.
 """
 
+import base64
 import json
 from collections.abc import Callable, Container
 from http.cookiejar import DefaultCookiePolicy
-from typing import Any
+from typing import Any, Protocol
 from urllib.parse import urlsplit
 
 import requests
@@ -23,6 +24,9 @@ from cds.errors import (
     UpstreamTimeout,
     UpstreamUnavailable,
 )
+from cds.settings import PREFIX
+from cds.tls import Tls
+from cds.transport import BoundedAdapter, bounded
 
 #: Longest exchange where no deadline is given; it ends a server that sends a byte now and then for ever.
 TOTAL_TIMEOUT_S = 600.0
@@ -37,24 +41,61 @@ def _tell_nobody(_server: str, _host: str, _error: str) -> None:
 _observer: Callable[[str, str, str], None] = _tell_nobody
 
 
+class Credentials(Protocol):
+    """What Authorization says in every request to one server."""
+
+    def authorization(self, deadline: Deadline | None) -> str | None:
+        """The header's value, None for no header. Raises UpstreamError where it has to be fetched and cannot be."""
+        ...
+
+    def renewed(self, refused: str, deadline: Deadline | None) -> str | None:
+        """Another value after the server answered 401 to that one; None when there is no other."""
+        ...
+
+
+class FixedCredentials:
+    """A bearer token (RFC 6750), or a user name and a password (HTTP basic, RFC 7617), or nothing."""
+
+    def __init__(self, *, token: str | None = None, user: str = "", password: str = "") -> None:
+        self._authorization = f"Bearer {token}" if token else None
+        if not token and user:
+            self._authorization = f"Basic {base64.b64encode(f'{user}:{password}'.encode()).decode()}"
+
+    def authorization(self, deadline: Deadline | None) -> str | None:
+        return self._authorization
+
+    def renewed(self, refused: str, deadline: Deadline | None) -> str | None:
+        return None
+
+
+class Session(requests.Session):
+    """A session that knows what it says in Authorization."""
+
+    credentials: Credentials
+
+    def get_redirect_target(self, resp: requests.Response) -> str | None:
+        """None: otherwise `requests` prepares the next request, and reads the body without our deadline for it."""
+        return None
+
+
 def open_session(
-    *, token: str | None = None, user: str = "", password: str = "", pool_size: int = 10
-) -> requests.Session:
+    credentials: Credentials | None = None, *, tls: Tls | None = None, pool_size: int = 10
+) -> Session:
     """A session that sends the given credentials and nothing that it picked up elsewhere.
 
     Cookies are not kept, and an entry in ~/.netrc does not replace the Authorization header, as it would by default.
     """
-    session = _Session()
-    session.auth = _Credentials(token, user, password)
+    session = Session()
+    session.credentials = credentials or FixedCredentials()
     session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
-    adapter = requests.adapters.HTTPAdapter(pool_maxsize=pool_size)
+    adapter = BoundedAdapter(tls or Tls(), pool_size=pool_size)
     session.mount("http://", adapter)
     session.mount("https://", adapter)
     return session
 
 
 def send(
-    session: requests.Session,
+    session: Session,
     method: str,
     url: str,
     *,
@@ -71,26 +112,43 @@ def send(
     server: its role in messages ("FHIR server", "image archive"). max_bytes: largest body, after decompression.
     accept_statuses: statuses besides 2xx that are returned to the caller instead of raised.
 
-    Redirects are not followed: they would lead outside the allow-list. Raises DeadlineExceeded when the deadline was
-    over before we began, UpstreamTimeout when it ends (or the server is silent) meanwhile, and the UpstreamError that
-    fits otherwise; its message names server and host, never the query, which may hold a patient identifier. Whoever
-    called `tell_failures_to` is told of each UpstreamError.
+    Redirects are not followed: they would lead outside the allow-list, and take our credentials along. Where the
+    answer is 401 and our credentials can be renewed, they are, and the request is sent once more.
+
+    Raises DeadlineExceeded when the deadline was over before we began, UpstreamTimeout when it ends (or the server is
+    silent) meanwhile, and the UpstreamError that fits otherwise; its message names server and host, never the query,
+    which may hold a patient identifier. Whoever called `tell_failures_to` is told of each UpstreamError.
     """
-    try:
-        return _exchange(
-            session,
-            method,
-            url,
-            server=server,
-            timeouts_s=(connect_timeout_s, read_timeout_s),
-            deadline=deadline,
-            max_bytes=max_bytes,
-            accept_statuses=accept_statuses,
-            **kwargs,
-        )
-    except UpstreamError as error:
+
+    def exchange(authorization: str | None) -> requests.Response:
+        try:
+            return _exchange(
+                session,
+                method,
+                url,
+                server=server,
+                timeouts_s=(connect_timeout_s, read_timeout_s),
+                deadline=deadline,
+                max_bytes=max_bytes,
+                auth=_Authorization(authorization),
+                **kwargs,
+            )
+        except UpstreamError as error:
+            _observer(server, _host(url), type(error).__name__)
+            raise
+
+    # Fetching credentials is an exchange of its own with another server: its failure is not told as this one's.
+    authorization = session.credentials.authorization(deadline)
+    response = exchange(authorization)
+    if response.status_code == 401 and authorization is not None:
+        renewed = session.credentials.renewed(authorization, deadline)
+        if renewed is not None:
+            response = exchange(renewed)
+    if not (200 <= response.status_code < 300 or response.status_code in accept_statuses):
+        error = status_error(response, server=server)
         _observer(server, _host(url), type(error).__name__)
-        raise
+        raise error
+    return response
 
 
 def tell_failures_to(observer: Callable[[str, str, str], None]) -> None:
@@ -100,7 +158,7 @@ def tell_failures_to(observer: Callable[[str, str, str], None]) -> None:
 
 
 def _exchange(
-    session: requests.Session,
+    session: Session,
     method: str,
     url: str,
     *,
@@ -108,7 +166,6 @@ def _exchange(
     timeouts_s: tuple[float, float],
     deadline: Deadline | None,
     max_bytes: int | None,
-    accept_statuses: Container[int],
     **kwargs: Any,
 ) -> requests.Response:
     connect_timeout_s, read_timeout_s = timeouts_s
@@ -116,19 +173,20 @@ def _exchange(
     total = Deadline(TOTAL_TIMEOUT_S if deadline is None else deadline.remaining(at_most=TOTAL_TIMEOUT_S))
     # The causes are left out of the traceback: they quote the whole address.
     try:
-        response = session.request(
-            method,
-            url,
-            timeout=(min(connect_timeout_s, total.seconds), min(read_timeout_s, total.seconds)),
-            allow_redirects=False,
-            stream=True,
-            **kwargs,
-        )
-        with response:
-            # What `requests` does itself when it is not streaming; `content`, `text` and `json()` work from here on.
-            response._content = _read_body(response, where, total, read_timeout_s, max_bytes)
-            response._content_consumed = True  # type: ignore[attr-defined]
-    except (requests.Timeout, urllib3.exceptions.TimeoutError, DeadlineExceeded):
+        with bounded(total, read_timeout_s):
+            response = session.request(
+                method,
+                url,
+                timeout=(min(connect_timeout_s, total.seconds), min(read_timeout_s, total.seconds)),
+                allow_redirects=False,
+                stream=True,
+                **kwargs,
+            )
+            with response:
+                # What `requests` does itself when it is not streaming; `content` and `json()` work from here on.
+                response._content = _read_body(response, where, max_bytes)
+                response._content_consumed = True  # type: ignore[attr-defined]
+    except (requests.Timeout, urllib3.exceptions.TimeoutError, DeadlineExceeded, TimeoutError):
         raise UpstreamTimeout(f"the {where} did not answer in time") from None
     except urllib3.exceptions.DecodeError:
         raise UpstreamInvalid(f"the answer of the {where} is damaged (content encoding)") from None
@@ -138,8 +196,6 @@ def _exchange(
         ) from None
     except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
         raise UpstreamUnavailable(f"the {where} cannot be reached: {_cause(error)}") from None
-    if not (200 <= response.status_code < 300 or response.status_code in accept_statuses):
-        raise status_error(response, server=server)
     return response
 
 
@@ -171,30 +227,20 @@ def json_object(response: requests.Response, *, server: str) -> dict[str, Any]:
     return value
 
 
-class _Session(requests.Session):
-    def get_redirect_target(self, resp: requests.Response) -> str | None:
-        """None: otherwise `requests` prepares the next request, and reads the body without our deadline for it."""
-        return None
+class _Authorization(AuthBase):
+    """Sets Authorization where there is something to say; being there at all keeps ~/.netrc out."""
 
-
-class _Credentials(AuthBase):
-    """Sets Authorization where there is something to send; being there at all keeps ~/.netrc out."""
-
-    def __init__(self, token: str | None, user: str, password: str) -> None:
-        self._token, self._user, self._password = token, user, password
+    def __init__(self, value: str | None) -> None:
+        self._value = value
 
     def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
-        if self._token:
-            request.headers["Authorization"] = f"Bearer {self._token}"
-        elif self._user:
-            requests.auth.HTTPBasicAuth(self._user, self._password)(request)
+        if self._value is not None:
+            request.headers["Authorization"] = self._value
         return request
 
 
-def _read_body(
-    response: requests.Response, where: str, total: Deadline, read_timeout_s: float, max_bytes: int | None
-) -> bytes:
-    """Read whatever has arrived, piece by piece, so that a body that drips meets the deadline as well."""
+def _read_body(response: requests.Response, where: str, max_bytes: int | None) -> bytes:
+    """Read whatever has arrived, piece by piece, so that a body that is too large ends early."""
     too_large = UpstreamInvalid(f"the answer of the {where} is larger than the {max_bytes} bytes allowed")
     announced = response.headers.get("Content-Length", "")
     if max_bytes is not None and announced.isdecimal() and int(announced) > max_bytes:
@@ -202,7 +248,6 @@ def _read_body(
     pieces: list[bytes] = []
     size = 0
     while True:
-        _limit_next_read(response, total.remaining(at_most=read_timeout_s))
         piece = response.raw.read1(_READ_SIZE, decode_content=True)
         if not piece:
             return b"".join(pieces)
@@ -212,22 +257,43 @@ def _read_body(
         pieces.append(piece)
 
 
-def _limit_next_read(response: requests.Response, seconds: float) -> None:
-    """Shorten the socket's time-out; where urllib3 has let go of the socket the one set at the start stays."""
-    sock = getattr(getattr(response.raw, "connection", None), "sock", None)
-    if sock is not None:
-        sock.settimeout(seconds)
-
-
 def _cause(error: Exception) -> str:
     reason = getattr(error.args[0], "reason", None) if error.args else None
     if isinstance(error, requests.exceptions.SSLError):
-        return "its TLS certificate is not trusted, or it does not speak TLS"
+        return _tls_cause(str(error))
     if isinstance(reason, urllib3.exceptions.NameResolutionError):
         return "its name cannot be resolved"
     if isinstance(reason, urllib3.exceptions.NewConnectionError):
         return "it does not accept connections"
     return "the connection broke off"
+
+
+_CA_BUNDLE = f"{PREFIX}CA_BUNDLE, or in ca_bundle of its [[archive]]"
+_CERTIFICATE = f"{PREFIX}CLIENT_CERTIFICATE, or client_certificate of its [[archive]]"
+#: What OpenSSL says in an error, and what that means for whoever has to mend it; the first that fits.
+_TLS_CAUSES = (
+    ("certificate has expired", "its TLS certificate has expired; its operator has to renew it"),
+    ("certificate is not yet valid", "its TLS certificate is not valid yet; compare the clocks"),
+    ("Hostname mismatch", "its TLS certificate is for another host; ask it by a name in that certificate"),
+    ("IP address mismatch", "its TLS certificate is for another host; ask it by a name in that certificate"),
+    ("CERTIFICATE_VERIFY_FAILED", f"the CA of its TLS certificate is not trusted; name its file in {_CA_BUNDLE}"),
+    ("CERTIFICATE_REQUIRED", f"it asks for a client certificate; name ours in {_CERTIFICATE}"),
+    ("HANDSHAKE_FAILURE", f"it refused the TLS handshake; it may ask for a client certificate: {_CERTIFICATE}"),
+    ("CERTIFICATE_EXPIRED", "it says that our client certificate has expired; have it renewed"),
+    ("UNKNOWN_CA", "it does not trust the CA of our client certificate; have its operator issue us one"),
+    ("ALERT", "it refused our client certificate, or the TLS handshake"),
+    ("EOF occurred", f"it broke TLS off; it may ask for a client certificate, or refuse ours: {_CERTIFICATE}"),
+    ("WRONG_VERSION_NUMBER", "it does not speak TLS at that port; should the address begin with http://?"),
+    ("RECORD_LAYER_FAILURE", "it does not speak TLS at that port; should the address begin with http://?"),
+)  # fmt: skip
+
+
+def _tls_cause(said: str) -> str:
+    said = said.replace(" ", "_").upper()
+    for words, meaning in _TLS_CAUSES:
+        if words.replace(" ", "_").upper() in said:
+            return meaning
+    return "its TLS certificate is not trusted, or it does not speak TLS"
 
 
 def _meaning(status: int) -> tuple[type[UpstreamError], str]:

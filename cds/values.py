@@ -5,7 +5,6 @@ Units stand in the names (`_um_per_px`, `_s`); probabilities and fractions are i
 
 import math
 import re
-import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -15,11 +14,7 @@ from types import MappingProxyType
 import numpy as np
 import numpy.typing as npt
 
-#: Namespace of every deterministic identifier that LeukoCDS derives (RFC 9562, version 5).
-NAMESPACE = uuid.uuid5(uuid.NAMESPACE_URL, "urn:leukocds")
-
-_UID = re.compile(r"(0|[1-9]\d*)(\.(0|[1-9]\d*))+")
-_REFERENCE = re.compile(r"[A-Z][A-Za-z]+/[A-Za-z0-9\-.]{1,64}")
+from cds.identifiers import are_uids, derived_uuid, is_reference, is_uid
 
 
 class Pattern(StrEnum):
@@ -62,22 +57,6 @@ class ReportState(StrEnum):
     WRITTEN = "written"
 
 
-def derived_uuid(*parts: str) -> str:
-    """UUID version 5 of those parts; lone surrogates, which no encoding has, stand as question marks."""
-    name = "\n".join(parts).encode("utf-8", "replace").decode("utf-8")
-    return str(uuid.uuid5(NAMESPACE, name))
-
-
-def is_uid(text: str) -> bool:
-    """Whether `text` is a DICOM UID (PS3.5 section 9.1): dotted decimals, no leading zeros, at most 64 characters."""
-    return len(text) <= 64 and _UID.fullmatch(text) is not None
-
-
-def is_reference(text: str) -> bool:
-    """Whether `text` is a relative FHIR reference such as `Patient/123`."""
-    return _REFERENCE.fullmatch(text) is not None
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StudyRef:
     """One microscopy study: what it is called and where its images are.
@@ -97,11 +76,14 @@ class StudyRef:
     number_of_instances: int | None = None
     #: `ImagingStudy.started` as FHIR dateTime text (any precision), shown on cards.
     started: str | None = None
+    #: Accession number of the order, as people search for it.
+    accession: str | None = None
 
     def __post_init__(self) -> None:
-        for uid in (self.study_uid, *self.instance_uids):
-            if not is_uid(uid):
-                raise ValueError(f"not a DICOM UID: {uid!r}")
+        uids = (self.study_uid, *self.instance_uids)
+        if not are_uids(uids):
+            wrong = next(uid for uid in uids if not is_uid(uid))
+            raise ValueError(f"not a DICOM UID: {wrong!r}")
         for reference in (self.imaging_study, self.patient, self.encounter):
             if reference is not None and not is_reference(reference):
                 raise ValueError(f"not a relative FHIR reference: {reference!r}")
@@ -123,6 +105,14 @@ class ImageRef:
                 raise ValueError(f"not a DICOM UID: {uid!r}")
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredFrame:
+    """One frame as an archive hands it out: its bytes, and the transfer syntax that they are in."""
+
+    data: bytes = field(repr=False)
+    transfer_syntax_uid: str
+
+
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class SmearImage:
     """A decoded image.
@@ -130,7 +120,8 @@ class SmearImage:
     pixels: uint8 RGB, shape ``(r, c, 3)``, 0 to 255. um_per_px: micrometres per pixel, None where nothing states it.
     """
 
-    #: File name, or SOP Instance UID (with `#frame`, counted from 1, when the instance has several).
+    #: File name, or SOP Instance UID (with `#frame`, counted from 1, when the instance has several; with those of a
+    #: slide's tiles that make one field, `#frame+frame`).
     source: str
     pixels: npt.NDArray[np.uint8]
     um_per_px: float | None = None
@@ -344,6 +335,16 @@ class Assessment:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class StoredAssessment:
+    """An assessment, and how far its report is."""
+
+    assessment: Assessment
+    report_state: ReportState
+    #: `DiagnosticReport/…` on the FHIR server, once written.
+    report: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
     """One study waiting for, or under, the worker stroke."""
 
@@ -362,15 +363,13 @@ class Job:
 
 def assessment_key(study_uid: str, instance_uids: tuple[str, ...], model_digest: str) -> str:
     """Key of the result for that set of instances read by that package (UUID text)."""
-    return str(
-        uuid.uuid5(NAMESPACE, "\n".join(["assessment", study_uid, *sorted(instance_uids), model_digest]))
-    )
+    return derived_uuid("assessment", study_uid, *sorted(instance_uids), model_digest)
 
 
 def job_key(study: StudyRef, model_digest: str) -> str:
     """Key of the job: a repeated hook meets the same job; a study that has grown since makes a new one."""
     extent = sorted(study.instance_uids) or [str(study.number_of_instances or "")]
-    return str(uuid.uuid5(NAMESPACE, "\n".join(["job", study.study_uid, *extent, model_digest])))
+    return derived_uuid("job", study.study_uid, *extent, model_digest)
 
 
 def wilson_interval(count: int, total: int, z: float = 1.959964) -> tuple[float, float]:

@@ -20,10 +20,20 @@ V2_DIAGNOSTIC_SERVICE = "http://terminology.hl7.org/CodeSystem/v2-0074"
 OBSERVATION_CATEGORY = "http://terminology.hl7.org/CodeSystem/observation-category"
 DATA_ABSENT_REASON = "http://terminology.hl7.org/CodeSystem/data-absent-reason"
 PROVENANCE_PARTICIPANT = "http://terminology.hl7.org/CodeSystem/provenance-participant-type"
+MEDIA_TYPE = "http://terminology.hl7.org/CodeSystem/media-type"
+AUDIT_EVENT_TYPE = "http://terminology.hl7.org/CodeSystem/audit-event-type"
+RESTFUL_INTERACTION = "http://hl7.org/fhir/restful-interaction"
+AUDIT_ENTITY_TYPE = "http://terminology.hl7.org/CodeSystem/audit-entity-type"
+OBJECT_ROLE = "http://terminology.hl7.org/CodeSystem/object-role"
 
-#: Business identifiers: of a result's resources (its value is the assessment's key), of a model package (its digest).
+#: Canonical base of our profiles: `fhir_profiles/sushi-config.yaml` has it too.
+CANONICAL = "http://leukocds.org/fhir"
+
+#: Business identifiers: of a result's resources (its value is the assessment's key), of a model package (its digest),
+#: of a job (its key).
 ASSESSMENT_SYSTEM = "urn:leukocds:assessment"
 MODEL_SYSTEM = "urn:leukocds:model-package"
+JOB_SYSTEM = "urn:leukocds:job"
 #: Identifier system of DICOM UIDs, written `urn:oid:…` (FHIR R4, ImagingStudy.identifier).
 DICOM_UID_SYSTEM = "urn:dicom:uid"
 
@@ -33,6 +43,7 @@ PATTERN = "urn:leukocds:pattern"
 PATTERN_PROBABILITY = "urn:leukocds:pattern-probability"
 NOT_ANALYSED = "urn:leukocds:not-analysed-reason"
 RESULT = "urn:leukocds:result"
+ORDER = "urn:leukocds:order"
 OVERRIDE_REASON = "urn:leukocds:override-reason"
 
 _MCODE = "HL7 mCODE STU1 ballot, value set of the differential panels"
@@ -108,7 +119,21 @@ NOT_PERFORMED = Code(DATA_ABSENT_REASON, "not-performed", "Not Performed", _R4)
 ABNORMAL = Code(V3_INTERPRETATION, "A", "Abnormal", _R4)
 CRITICAL_ABNORMAL = Code(V3_INTERPRETATION, "AA", "Critical abnormal", _R4)
 CREATE = Code(V3_DATA_OPERATION, "CREATE", "create", _R4)
+UPDATE = Code(V3_DATA_OPERATION, "UPDATE", "revise", _R4)
 ASSEMBLER = Code(PROVENANCE_PARTICIPANT, "assembler", "Assembler", _R4)
+VERIFIER = Code(PROVENANCE_PARTICIPANT, "verifier", "Verifier", _R4)
+IMAGE = Code(MEDIA_TYPE, "image", "Image", _R4)
+REST = Code(AUDIT_EVENT_TYPE, "rest", "RESTful Operation", _R4)
+REST_READ = Code(RESTFUL_INTERACTION, "read", "read", _R4)
+REST_CREATE = Code(RESTFUL_INTERACTION, "create", "create", _R4)
+REST_UPDATE = Code(RESTFUL_INTERACTION, "update", "update", _R4)
+#: Who sends the data in an exchange and who receives them (DICOM PS3.16, CID 402).
+DATA_SOURCE = Code(DCM, "110153", "Source Role ID", "DICOM PS3.16; IHE BALP")
+DATA_DESTINATION = Code(DCM, "110152", "Destination Role ID", "DICOM PS3.16; IHE BALP")
+PERSON = Code(AUDIT_ENTITY_TYPE, "1", "Person", _R4)
+SYSTEM_OBJECT = Code(AUDIT_ENTITY_TYPE, "2", "System Object", _R4)
+PATIENT_ROLE = Code(OBJECT_ROLE, "1", "Patient", _R4)
+DOMAIN_RESOURCE = Code(OBJECT_ROLE, "4", "Domain Resource", _R4)
 
 _OURS = "LeukoCDS"
 IMAGE_ANALYSIS = Code(RESULT, "ai-image-analysis", "Automated image analysis of a blood smear", _OURS)
@@ -116,6 +141,10 @@ WHITE_CELLS_COUNTED = Code(RESULT, "white-cells-counted", "White cells counted",
 POSSIBLE_APL = Code(
     RESULT, "possible-apl", "Promyelocytes so many that acute promyelocytic leukemia must be ruled out", _OURS
 )
+AI_ROLE = Code(RESULT, "artificial-intelligence", "Artificial intelligence that made the result", _OURS)
+MODEL_CARD = Code(RESULT, "model-card", "Model card", _OURS)
+READ_SMEAR = Code(RESULT, "read-smear", "Reading of a blood smear by software", _OURS)
+SMEAR_REPORT = Code(RESULT, "smear-report", "Report of a blood smear read by software", _OURS)
 
 _CELL_NAMES = {
     "segmented_neutrophil": "Segmented neutrophil",
@@ -158,6 +187,17 @@ _OVERRIDE_REASON_NAMES = {
     "not-relevant-now": "Not my patient, or not relevant to this visit",
     "will-review-later": "Will review later",
 }
+#: Orders of the bundled next steps, by local codes: every laboratory orders by its own catalogue.
+_ORDER_NAMES = {
+    "hematology-referral": "Hematology referral",
+    "coagulation-screen": "Coagulation screen: PT, aPTT, fibrinogen, D-dimer",
+    "pml-rara": "PML::RARA by FISH or PCR",
+    "flow-cytometry": "Flow cytometry (immunophenotyping) of peripheral blood",
+    "bone-marrow-examination": "Bone-marrow aspirate and biopsy with cytogenetics and molecular panel",
+    "flow-cytometry-b-cell-clonality": "Flow cytometry of peripheral blood for a clonal B-cell population",
+    "bcr-abl1": "BCR::ABL1 by quantitative RT-PCR of peripheral blood",
+    "smear-review": "Review of the blood smear by a pathologist",
+}
 
 CELL_TYPES: Mapping[str, Code] = {c: Code(CELL_TYPE, c, name, _OURS) for c, name in _CELL_NAMES.items()}
 CELL_COUNTS: Mapping[str, Code] = {
@@ -175,6 +215,7 @@ NOT_ANALYSED_REASONS: Mapping[str, Code] = {
 OVERRIDE_REASONS: Mapping[str, Code] = {
     c: Code(OVERRIDE_REASON, c, name, _OURS) for c, name in _OVERRIDE_REASON_NAMES.items()
 }
+ORDERS: Mapping[str, Code] = {c: Code(ORDER, c, name, _OURS) for c, name in _ORDER_NAMES.items()}
 
 TABLE: tuple[Code, ...] = (
     SMEAR_FINDING,
@@ -191,17 +232,40 @@ TABLE: tuple[Code, ...] = (
     ABNORMAL,
     CRITICAL_ABNORMAL,
     CREATE,
+    UPDATE,
     ASSEMBLER,
+    VERIFIER,
+    IMAGE,
+    REST,
+    REST_READ,
+    REST_CREATE,
+    REST_UPDATE,
+    DATA_SOURCE,
+    DATA_DESTINATION,
+    PERSON,
+    SYSTEM_OBJECT,
+    PATIENT_ROLE,
+    DOMAIN_RESOURCE,
     IMAGE_ANALYSIS,
     WHITE_CELLS_COUNTED,
     POSSIBLE_APL,
+    AI_ROLE,
+    MODEL_CARD,
+    READ_SMEAR,
+    SMEAR_REPORT,
     *CELL_TYPES.values(),
     *CELL_COUNTS.values(),
     *PATTERNS.values(),
     *PATTERN_PROBABILITIES.values(),
     *NOT_ANALYSED_REASONS.values(),
     *OVERRIDE_REASONS.values(),
+    *ORDERS.values(),
 )
+
+
+def profile(name: str) -> str:
+    """Canonical address of one of our profiles or extensions, by its short name such as `smear-report`."""
+    return f"{CANONICAL}/StructureDefinition/leukocds-{name}"
 
 
 def code_systems() -> list[dict[str, Any]]:
@@ -214,6 +278,7 @@ def code_systems() -> list[dict[str, Any]]:
         NOT_ANALYSED: "Reasons why a smear was not analysed",
         RESULT: "Other codes of LeukoCDS results",
         OVERRIDE_REASON: "Reasons for overriding a card",
+        ORDER: "Orders of the bundled next steps",
     }
     return [
         {
@@ -222,6 +287,7 @@ def code_systems() -> list[dict[str, Any]]:
             "url": url,
             "name": "LeukoCDS" + "".join(word.title() for word in url.rpartition(":")[2].split("-")),
             "title": f"LeukoCDS: {title}",
+            "description": f"{title}, as LeukoCDS names them.",
             "status": "active",
             "experimental": False,
             "caseSensitive": True,

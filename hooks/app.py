@@ -4,11 +4,12 @@ import json
 import time
 import traceback
 import uuid
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import structlog
-from flask import Flask, Response, request
+from flask import Flask, Response, g, request
 from werkzeug.exceptions import HTTPException
 
 from cds.errors import (
@@ -18,7 +19,10 @@ from cds.errors import (
     LeukoError,
     MissingFhirData,
     NonconformantAnswer,
+    NotAllowed,
     RequestTooLarge,
+    SignInFailed,
+    SignInNeeded,
     StoreError,
     TooManyRequests,
     Unauthenticated,
@@ -27,18 +31,33 @@ from cds.errors import (
     UpstreamUnavailable,
 )
 from cds.settings import PREFIX, Settings
-from hooks.authentication import require_client
-from hooks.cds_requests import parse_request
+from hooks.authentication import Caller, require_client
+from hooks.cds_requests import HookRequest, parse_request
+from hooks.client_reports import hand_over
 from hooks.context import Context
+from hooks.ehr_profile import Profile
 from hooks.feedback import feedback_routes
-from hooks.headers import add_headers, correlate, end_correlation, is_api, preflight, start_correlation
+from hooks.headers import (
+    add_headers,
+    correlate,
+    end_correlation,
+    is_navigation,
+    preflight,
+    start_correlation,
+    wants_json,
+)
 from hooks.health import health_routes
-from hooks.limits import HeaderTooLarge, Limits, client
+from hooks.hygiene import remember
+from hooks.limits import HeaderTooLarge, Limits, caller_profile, client
 from hooks.metrics import count_cards, count_prefetch, metrics_routes
 from hooks.outgoing import checked_discovery, checked_response
 from hooks.pages import error_page, page_routes
-from hooks.prefetch import spared
+from hooks.prefetch import adapted, spared
 from hooks.services import SERVICE_ID, answer, discovery
+from hooks.sign_in import sign_in_address, sign_in_routes
+from hooks.visitors import guard_pages
+from hooks.well_known import well_known_routes
+from hooks.worklist import worklist_routes
 
 _log = structlog.get_logger(__name__)
 
@@ -48,6 +67,8 @@ ERRORS: tuple[tuple[type[LeukoError], int, str], ...] = (
     (RequestTooLarge, 413, "too-costly"),
     (BadRequest, 400, "invalid"),
     (Unauthenticated, 401, "login"),
+    (NotAllowed, 403, "forbidden"),
+    (SignInFailed, 403, "login"),
     (UnknownService, 404, "not-found"),
     (MissingFhirData, 412, "incomplete"),
     (EndpointNotAllowed, 412, "security"),
@@ -70,7 +91,7 @@ def create_app(context: Context) -> Flask:
 
     @app.get("/cds-services")
     def discover() -> Response:
-        document = discovery(context.settings)
+        document = discovery(context.settings, caller_profile(context.open_profile))
         return _json(checked_discovery(document) if context.settings.check_answers else document)
 
     @app.post("/cds-services/<service_id>")
@@ -80,11 +101,10 @@ def create_app(context: Context) -> Flask:
         if request.mimetype != "application/json":
             return _outcome(415, "not-supported", "The Content-Type must be application/json.")
         began = time.perf_counter()
-        hook_request = parse_request(request.get_data())
+        profile = caller_profile(context.open_profile)
+        hook_request = _hook_request(profile)
         count_prefetch(client(), spared(hook_request))
-        cards: dict[str, Any] = answer(hook_request, context)
-        if context.settings.check_answers:
-            cards = checked_response(cards)
+        cards = _answered(hook_request, profile, context)
         count_cards(cards)
         _log.info(
             "hook answered",
@@ -95,15 +115,43 @@ def create_app(context: Context) -> Flask:
         return _json(cards)
 
     feedback_routes(app, context)
+    sign_in_routes(app, context)
     page_routes(app, context)
+    worklist_routes(app, context)
     health_routes(app, context)
+    well_known_routes(app, context)
     _handle_errors(app, context.settings)
     return app
 
 
+def _hook_request(profile: Profile) -> HookRequest:
+    """The request as that kind of EHR means it. Raises BadRequest, also for a hook that it is not offered."""
+    parsed = replace(parse_request(request.get_data()), issuer=client())
+    if parsed.hook not in profile.hooks:
+        raise BadRequest(f"hook is not offered to this client, which is offered {', '.join(profile.hooks)}.")
+    return adapted(parsed, profile)
+
+
+def _answered(hook_request: HookRequest, profile: Profile, context: Context) -> dict[str, Any]:
+    """The answer that leaves. What was shown and handed over is remembered after the last check: an answer that does
+    not pass it was seen by nobody."""
+    caller: Caller | None = g.get("client")
+    account = caller.account if caller is not None else None
+    answered = answer(hook_request, context, profile, account)
+    response = answered.response
+    if context.settings.check_answers:
+        response = checked_response(
+            response, system_actions=profile.system_actions, max_summary=profile.max_summary
+        )
+    if account is not None:
+        response = hand_over(response, answered.reports, account, context)
+    remember(answered.offers, SERVICE_ID, hook_request, context)
+    return response
+
+
 def _guard(app: Flask, context: Context) -> None:
     """What happens before any handler, in this order, and to every answer."""
-    limits = Limits(context.settings)
+    limits = Limits(context.settings, context.open_profile)
     app.before_request(start_correlation)
     app.teardown_request(end_correlation)
     metrics_routes(app, context.settings, context.store)
@@ -113,6 +161,7 @@ def _guard(app: Flask, context: Context) -> None:
     app.before_request(limits.share)
     app.before_request(correlate)
     app.before_request(limits.body)
+    guard_pages(app, context.settings, context.store)
     add_headers(app, context.settings)
 
     @app.after_request
@@ -123,6 +172,12 @@ def _guard(app: Flask, context: Context) -> None:
 
 
 def _handle_errors(app: Flask, settings: Settings) -> None:
+    @app.errorhandler(SignInNeeded)
+    def on_stranger(error: SignInNeeded) -> Response:
+        if is_navigation():
+            return Response(status=303, headers={"Location": sign_in_address()})
+        return _answer(401, "login", str(error))
+
     @app.errorhandler(LeukoError)
     def on_error(error: LeukoError) -> Response:
         known = next((row for row in ERRORS if isinstance(error, row[0])), None)
@@ -163,7 +218,7 @@ def _handle_errors(app: Flask, settings: Settings) -> None:
 
 
 def _answer(status: int, code: str, text: str) -> Response:
-    return _outcome(status, code, text) if is_api() else error_page(status, text)
+    return _outcome(status, code, text) if wants_json() else error_page(status, text)
 
 
 def _outcome(status: int, code: str, text: str) -> Response:

@@ -20,7 +20,8 @@ from cds.errors import Unauthenticated
 from cds.ports import JtiStore
 from cds.settings import Settings
 from hooks.client_keys import ALGORITHMS
-from hooks.clients import SURFACE, Client, load_clients
+from hooks.clients import Client, load_clients
+from hooks.ehr_profile import STANDARD, SURFACE, Profile
 
 _log = structlog.get_logger(__name__)
 
@@ -40,6 +41,12 @@ class Caller:
     name: str
     iss: str
     tenant: str | None
+    profile: Profile = STANDARD
+
+    @property
+    def account(self) -> str:
+        """The issuer and the tenant that it speaks for: one organisation's EHR."""
+        return f"{self.iss} {self.tenant}" if self.tenant else self.iss
 
 
 class Authenticator:
@@ -90,7 +97,7 @@ class Authenticator:
         expires_at = _moment(claims["exp"] + 2 * self._skew_s)
         if not self._store.use_jti(client.iss, jti, expires_at, _moment(self._clock())):
             raise Unauthenticated("jti-reused")
-        return Caller(name=client.name, iss=client.iss, tenant=tenant)
+        return Caller(name=client.name, iss=client.iss, tenant=tenant, profile=client.profile)
 
     def client_named(self, authorization: str | None) -> str | None:
         """Name of the configured client that an unverified token claims to be from: for the log alone."""

@@ -4,27 +4,42 @@ Both functions are called in the process that will do the work, after any fork: 
 """
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import structlog
 
 from cds.allowlist import AllowList
-from cds.dicomweb import DicomWebArchive
-from cds.errors import ConfigurationError, LeukoError
-from cds.fhir_client import HttpFhirServer
+from cds.archives import Archive
+from cds.errors import ConfigurationError, LeukoError, PackageError
 from cds.ports import FhirServer, ImageArchive, SmearReader
+from cds.report_attachments import Attachments, CellPicture
 from cds.settings import Settings
 from cds.store import SqlAssessmentStore
-from cds.values import ModelIdentity, StudyRef
+from cds.tls import Tls
+from cds.upstream import FixedCredentials
+from cds.values import Assessment, Cell, Finding, ModelIdentity, StudyRef
+from hooks.audit_delivery import AuditDelivery
 from hooks.authentication import Authenticator
 from hooks.context import Context
+from hooks.ehr_profile import open_profile
 from hooks.lease import Flag
 from hooks.next_steps import NextSteps, bundled_next_steps, load_next_steps
+from hooks.outbound import (
+    archives,
+    fhir_server,
+    open_archive,
+    own_fhir_server,
+    signing_keys,
+    stranger,
+)
 from hooks.recovery import Sweeper
 from hooks.stroke import WorkerParts
 from hooks.tasks import TaskQueue
-from models.package import bundled_package, load_identity
+from hooks.upkeep import Upkeep
+from models.package import CARD, bundled_package, load_identity
 
 _log = structlog.get_logger(__name__)
 
@@ -36,12 +51,12 @@ def context(settings: Settings, worker_alive: Callable[[], bool] | None = None) 
     """
     store = open_store(settings)
     queue = TaskQueue(settings)
-    allow_list = AllowList.from_settings(settings)
+    tls, allow_list = Tls.from_settings(settings), _allow_list(settings, archives(settings))
     model = model_identity(settings)
 
-    def fhir_server(url: str, token: str | None) -> FhirServer:
-        # Never our own token: the address comes from whoever sent the hook.
-        return _fhir_server(settings, allow_list.check(url), token)
+    def hooks_server(url: str, token: str | None) -> FhirServer:
+        # Never our own credentials: the address comes from whoever sent the hook.
+        return fhir_server(settings, allow_list.check(url), FixedCredentials(token=token), tls)
 
     def ready() -> Mapping[str, str]:
         parts = {"store": _says(store.check), "broker": _says(queue.check), "model": "ok"}
@@ -55,24 +70,27 @@ def context(settings: Settings, worker_alive: Callable[[], bool] | None = None) 
         model=model,
         next_steps=next_steps(settings),
         submit=queue.submit_study,
-        fhir_server=fhir_server,
+        fhir_server=hooks_server,
         allow_list=allow_list,
         authenticator=Authenticator.from_settings(settings, store) if settings.clients else None,
         ready=ready,
+        open_profile=open_profile(settings),
+        signing_keys=signing_keys(settings),
     )
 
 
 def worker_parts(settings: Settings, stopping: Flag) -> WorkerParts:
     """Collaborators of the worker stroke. The model package is loaded when the first study is read."""
-    allow_list = AllowList.from_settings(settings)
+    known, tls = archives(settings), Tls.from_settings(settings)
+    allow_list = _allow_list(settings, known)
+    reader = _once_a_thread(lambda: load_reader(settings))
     return WorkerParts(
         settings=settings,
         store=open_store(settings),
-        archive=lambda study: archive_of(study, settings, allow_list),
-        reader=_once_a_thread(lambda: load_reader(settings)),
-        fhir=_fhir_server(settings, settings.fhir_url, settings.fhir_token or None)
-        if settings.fhir_url
-        else None,
+        archive=lambda study: archive_of(study, settings, allow_list, known, tls),
+        reader=reader,
+        attachments=lambda assessment: attachments(assessment, settings, reader),
+        fhir=report_server(settings),
         submit_report=TaskQueue(settings).submit_report,
         stopping=stopping,
     )
@@ -89,6 +107,32 @@ def sweeper(settings: Settings, store: SqlAssessmentStore) -> Sweeper:
         # Fine enough for the shortest pause between two attempts.
         tick_s=max(0.05, min(settings.sweep_interval_s, settings.job_backoff_s / 2)),
     )
+
+
+def audit_delivery(settings: Settings, store: SqlAssessmentStore) -> AuditDelivery:
+    return AuditDelivery(
+        store,
+        report_server(settings),
+        site=settings.base_url,
+        session_idle_s=60.0 * settings.session_idle_min,
+        tick_s=min(5.0, settings.sweep_interval_s),
+    )
+
+
+def upkeep(settings: Settings, store: SqlAssessmentStore) -> Upkeep:
+    return Upkeep(
+        store,
+        report_server(settings),
+        interval_s=settings.follow_reports_s,
+        read_timeout_s=settings.read_timeout_s,
+        follow_for=timedelta(days=settings.follow_reports_days),
+        keep_cards=timedelta(days=settings.keep_cards_days),
+    )
+
+
+def report_server(settings: Settings) -> FhirServer | None:
+    """Where reports go, with our own credentials; None: nowhere."""
+    return own_fhir_server(settings) if settings.fhir_url else None
 
 
 def open_store(settings: Settings) -> SqlAssessmentStore:
@@ -118,32 +162,58 @@ def load_reader(settings: Settings) -> SmearReader:
     return reader
 
 
-def archive_of(study: StudyRef, settings: Settings, allow_list: AllowList) -> ImageArchive:
-    """The archive that the study names, or the configured one. The address is checked here again: between the hook
-    and now it lay in the store. Raises EndpointNotAllowed, ConfigurationError."""
-    configured = allow_list.check(settings.archive_url) if settings.archive_url else None
-    url = allow_list.check(study.archive_url) if study.archive_url else configured
-    if url is None:
-        raise ConfigurationError("the study names no image archive and LEUKOCDS_ARCHIVE_URL is not set")
-    known = url == configured
-    return DicomWebArchive(
-        url,
-        # Our credentials are for our archive alone.
-        user=settings.archive_user if known else "",
-        password=settings.archive_password if known else "",
-        connect_timeout_s=settings.connect_timeout_s,
-        read_timeout_s=settings.read_timeout_s,
-        max_instance_bytes=settings.max_instance_mb * 1024 * 1024,
-    )
+def attachments(assessment: Assessment, settings: Settings, reader: Callable[[], SmearReader]) -> Attachments:
+    """Pictures and model card for a report. A package other than the one that read the smear has no card to give and
+    cannot say where that one looked: the pictures are then the cells alone."""
+    finding = assessment.outcome
+    cells = finding.cells if isinstance(finding, Finding) else ()
+    card, explain = None, None
+    try:
+        loaded = reader()
+        if loaded.identity.digest == assessment.model.digest:
+            explain = getattr(loaded, "explain", None)
+            card = (_package_folder(settings) / CARD).read_bytes()
+    except (PackageError, OSError) as error:
+        _log.warning("report without activation maps or model card", reason=str(error))
+    return Attachments(pictures=_pictures(cells, explain, settings.report_cells), model_card=card)
 
 
-def _fhir_server(settings: Settings, url: str, token: str | None) -> FhirServer:
-    return HttpFhirServer(
-        url,
-        token=token,
-        connect_timeout_s=settings.connect_timeout_s,
-        read_timeout_s=settings.read_timeout_s,
-    )
+def _pictures(
+    cells: Sequence[Cell], explain: Callable[[Any, str], Any] | None, at_most: int
+) -> tuple[CellPicture, ...]:
+    """A report waits for no picture: without maps where the package has none, and none at all before it fails."""
+    from models.gallery import cell_pictures  # OpenCV and the networks' runtime: for workers alone
+
+    try:
+        return cell_pictures(cells, explain, at_most=at_most)
+    except PackageError as error:
+        _log.warning("report without activation maps", reason=str(error))
+        return _pictures(cells, None, at_most)
+    except ValueError as error:
+        _log.warning("report without pictures of cells", reason=str(error))
+        return ()
+
+
+def archive_of(
+    study: StudyRef, settings: Settings, allow_list: AllowList, known: Sequence[Archive], tls: Tls
+) -> ImageArchive:
+    """The archive that the study names, or the first of the `known`. The address is checked here again: between the
+    hook and now it lay in the store. Raises EndpointNotAllowed, ConfigurationError."""
+    if study.archive_url:
+        url = allow_list.check(study.archive_url)
+        # Credentials are for the address that they were configured for, and no other.
+        archive = next((a for a in known if a.url == url), None) or stranger(url, settings, tls)
+    elif known:
+        archive = known[0]
+    else:
+        raise ConfigurationError(
+            "the study names no image archive, and neither LEUKOCDS_ARCHIVE_URL nor LEUKOCDS_ARCHIVES is set"
+        )
+    return open_archive(archive, settings)
+
+
+def _allow_list(settings: Settings, known: Sequence[Archive]) -> AllowList:
+    return AllowList.from_settings(settings, (archive.url for archive in known))
 
 
 def _package_folder(settings: Settings) -> Path:

@@ -66,6 +66,8 @@ class HookRequest:
     user_id: str | None = field(default=None, repr=False)
     encounter_id: str | None = field(default=None, repr=False)
     fhir_server: str | None = None
+    #: Issuer of the client's JWT; None where clients are not authenticated.
+    issuer: str | None = None
     token: str | None = field(default=None, repr=False)
     patient: Prefetched = Prefetched(PrefetchState.ABSENT)
     studies: Prefetched = Prefetched(PrefetchState.ABSENT)

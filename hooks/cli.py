@@ -10,10 +10,13 @@ from hooks.commands.assess import assess
 from hooks.commands.check import check
 from hooks.commands.demo import demo
 from hooks.commands.evaluate import evaluate
+from hooks.commands.export_training import export_training
 from hooks.commands.feedback import feedback
+from hooks.commands.gateway import gateway
 from hooks.commands.ingest import ingest
 from hooks.commands.keys import keys
 from hooks.commands.predict import predict
+from hooks.commands.profiles import profiles
 from hooks.commands.serve import serve, worker
 from hooks.commands.train import train
 
@@ -47,7 +50,10 @@ def cli(debug: bool) -> None:
     """
 
 
-for _command in (serve, worker, demo, assess, ingest, check, feedback, keys, train, evaluate, predict):
+for _command in (
+    *(serve, worker, demo, assess, ingest, gateway, check, feedback, keys, profiles),
+    *(train, evaluate, predict, export_training),
+):
     cli.add_command(_command)
 
 

@@ -16,6 +16,7 @@ from jwt.algorithms import ECAlgorithm, RSAAlgorithm
 
 from cds.deadline import Deadline
 from cds.errors import LeukoError
+from cds.tls import Tls
 from cds.upstream import json_object, open_session, send
 
 _log = structlog.get_logger(__name__)
@@ -77,11 +78,12 @@ class FetchedKeys:
         ttl_s: float,
         max_age_s: float,
         cool_down_s: float = COOL_DOWN_S,
+        tls: Tls | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._jku, self._clock = jku, clock
         self._ttl_s, self._max_age_s, self._cool_down_s = ttl_s, max_age_s, cool_down_s
-        self._session = open_session()
+        self._session = open_session(tls=tls)
         self._fetching = threading.Lock()
         self._tried_at = -math.inf
         #: The set and when it came, replaced as one.

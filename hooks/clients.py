@@ -1,4 +1,7 @@
-"""The CDS clients that may call: who they are, their keys, and what their tokens may say. One TOML file."""
+"""The CDS clients that may call: who they are, their keys, what their tokens may say, and what their EHR can do.
+
+One TOML file; an EHR's profile may stand in a file of its own beside it.
+"""
 
 import re
 import tomllib
@@ -6,17 +9,23 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
-from cds.allowlist import is_loopback
+from cds.allowlist import is_loopback, why_not_confidential
 from cds.errors import ConfigurationError
 from cds.settings import PREFIX, Settings
+from cds.tls import Tls
 from hooks.client_keys import ConfiguredKeys, FetchedKeys, KeySetError, KeySource, parse_key_set
+from hooks.ehr_profile import (
+    STANDARD,
+    Profile,
+    ProfileError,
+    check_audience,
+    open_profile,
+    read_profile,
+)
 
 VARIABLE = f"{PREFIX}CLIENTS"
-#: Where the CDS Hooks surface begins, below our address.
-SURFACE = "/cds-services"
-_MEMBERS = ("name", "iss", "jwks", "jku", "audiences", "tenants", "trailing_slash")
+_MEMBERS = ("name", "iss", "jwks", "jku", "audiences", "tenants", "trailing_slash", "profile")
 _NO_SPACE = re.compile(r"[!-~]+")
 
 
@@ -25,7 +34,8 @@ class Client:
     """A CDS client (CDS Hooks 2.0, "Trusting CDS Clients").
 
     jku: the only address that its tokens may name. audiences: our addresses as it knows them, without the path.
-    tenants: the `tenant`s that it may speak for; empty: it need not say. trailing_slash: its `aud` may end in one.
+    tenants: the `tenant`s that it may speak for; empty: it need not say.
+    trailing_slash: its `aud` may end in one. profile: what its EHR does and shows.
     """
 
     name: str
@@ -35,6 +45,7 @@ class Client:
     audiences: tuple[str, ...]
     tenants: frozenset[str]
     trailing_slash: bool
+    profile: Profile = STANDARD
 
     def accepts(self, aud: object, path: str) -> bool:
         """Whether `aud` (a string or a list of them) is the address of the endpoint at that path of ours."""
@@ -79,13 +90,19 @@ def check_door(settings: Settings) -> None:
     if settings.clients:
         if settings.allow_open:
             raise ConfigurationError(f"{PREFIX}ALLOW_OPEN=1 and {VARIABLE} contradict one another: unset one")
+        if settings.open_profile:
+            raise ConfigurationError(
+                f"{PREFIX}OPEN_PROFILE is for open mode: with {VARIABLE}, give each client its profile there"
+            )
         if not settings.public_url and not is_loopback(settings.host):
             raise ConfigurationError(
                 f"{PREFIX}PUBLIC_URL is not set, and the `aud` of a client's JWT is compared with it: set it to our "
                 "address as CDS clients know it"
             )
         load_clients(settings)
-    elif not settings.allow_open and not is_loopback(settings.host):
+        return
+    open_profile(settings)
+    if not settings.allow_open and not is_loopback(settings.host):
         raise ConfigurationError(
             f"{PREFIX}HOST is {settings.host} and no CDS clients are configured: whoever reaches that address could "
             f"ask for any patient. Name the clients in {VARIABLE}; or listen on 127.0.0.1; or put a gateway that "
@@ -105,7 +122,8 @@ def _client(where: str, table: Mapping[str, Any], settings: Settings) -> Client:
             raise _wrong(where, f"{name}: is missing")
     if not _NO_SPACE.fullmatch(table["iss"]):
         raise _wrong(where, "iss: must be a URI")
-    trailing_slash = table.get("trailing_slash", False)
+    profile = _profile(where, table, settings)
+    trailing_slash = table.get("trailing_slash", profile.trailing_slash)
     if not isinstance(trailing_slash, bool):
         raise _wrong(where, "trailing_slash: must be true or false")
     return Client(
@@ -113,16 +131,26 @@ def _client(where: str, table: Mapping[str, Any], settings: Settings) -> Client:
         iss=table["iss"],
         keys=_keys(where, table, settings),
         jku=table.get("jku"),
-        audiences=_audiences(where, table) or (settings.base_url,),
+        audiences=_audiences(where, table) or profile.audiences or (settings.base_url,),
         tenants=frozenset(_texts(where, table, "tenants")),
         trailing_slash=trailing_slash,
+        profile=profile,
     )
+
+
+def _profile(where: str, table: Mapping[str, Any], settings: Settings) -> Profile:
+    try:
+        return (
+            read_profile(table["profile"], Path(settings.clients).parent) if "profile" in table else STANDARD
+        )
+    except ProfileError as error:
+        raise _wrong(where, f"profile: {error}") from None
 
 
 def _keys(where: str, table: Mapping[str, Any], settings: Settings) -> KeySource:
     """Keys in the file win over `jku`, which then only says what tokens may name and is never fetched."""
     jku = table.get("jku")
-    if jku is not None and (problem := _unfit(jku)):
+    if jku is not None and (problem := why_not_confidential(jku)):
         raise _wrong(where, f"jku: {problem}")
     if "jwks" in table:
         try:
@@ -131,30 +159,16 @@ def _keys(where: str, table: Mapping[str, Any], settings: Settings) -> KeySource
             raise _wrong(where, f"jwks.{error}") from None
     if jku is None:
         raise _wrong(where, "has neither jwks nor jku: its keys are not known")
-    return FetchedKeys(jku, ttl_s=settings.jwks_ttl_s, max_age_s=settings.jwks_max_age_s)
-
-
-def _unfit(url: str) -> str | None:
-    """What keeps that address from being fetched, or None."""
-    try:
-        parts = urlsplit(url)
-        host, _ = parts.hostname, parts.port
-    except ValueError:
-        return "has no valid host or port"
-    if not _NO_SPACE.fullmatch(url) or not host or "@" in parts.netloc or parts.fragment:
-        return "must be a plain address, without user name or fragment"
-    if parts.scheme != "https" and not (parts.scheme == "http" and is_loopback(host)):
-        return "must begin with https:// (http:// on loopback only)"
-    return None
+    return FetchedKeys(
+        jku, ttl_s=settings.jwks_ttl_s, max_age_s=settings.jwks_max_age_s, tls=Tls.from_settings(settings)
+    )
 
 
 def _audiences(where: str, table: Mapping[str, Any]) -> tuple[str, ...]:
     bases = tuple(base.rstrip("/") for base in _texts(where, table, "audiences"))
     for base in bases:
-        if not re.match(r"https?://[^/]", base):
-            raise _wrong(where, f"audiences: must list addresses of this service, not {base[:100]!r}")
-        if SURFACE in base:
-            raise _wrong(where, f"audiences: give our address without {SURFACE}, which is appended")
+        if problem := check_audience(base):
+            raise _wrong(where, f"audiences: {problem}")
     return bases
 
 

@@ -98,14 +98,13 @@ def card_violations(card: Any, where: str, max_summary: int = MAX_SUMMARY) -> It
     if not isinstance(card, dict):
         yield Violation("card", where)
         return
+    spotless = _holds_nothing_empty(card)  # the common case, without a path made for each value
     for name in card:
         if name not in _CARD:
             yield Violation("card.unknown-field", f"{where}.(unknown)", name)
-        else:
-            # Below `source` one field may go without the others.
-            part = "" if name in ("summary", "indicator", "source", "detail") else _removable(name)
-            if name != "source":
-                yield from _empty(card[name], f"{where}.{name}", part)
+        elif not spotless and name != "source":  # below `source` one field may go without the others
+            part = "" if name in ("summary", "indicator", "detail") else _removable(name)
+            yield from _empty(card[name], f"{where}.{name}", part)
     summary = card.get("summary")
     if not isinstance(summary, str) or not 0 < len(summary) <= max_summary:
         yield Violation("card.summary", f"{where}.summary")
@@ -309,6 +308,23 @@ def _empty(value: Any, where: str, part: str) -> Iterator[Violation]:
     elif isinstance(value, list):
         for number, inner in enumerate(value):
             yield from _empty(inner, f"{where}[{number}]", part)
+
+
+def _holds_nothing_empty(value: Any) -> bool:
+    """Whether `_empty` would find nothing in what `json.loads` made, or in what is like it."""
+    left = [value]
+    while left:
+        one = left.pop()
+        if not one and one is not False and one != 0:
+            return False
+        kind = type(one)
+        if kind is dict:
+            left += one.values()
+        elif kind is list:
+            left += one
+        elif kind is not str and isinstance(one, dict | list):
+            return False  # a kind of its own: for the careful way
+    return True
 
 
 def _is_uuid(value: Any) -> bool:

@@ -6,8 +6,10 @@ from dataclasses import dataclass
 from cds.allowlist import AllowList
 from cds.ports import FhirServer, HookStore
 from cds.settings import Settings
+from cds.signing_key import SigningKey
 from cds.values import ModelIdentity
 from hooks.authentication import Authenticator
+from hooks.ehr_profile import STANDARD, Profile
 from hooks.next_steps import NextSteps
 
 
@@ -29,3 +31,7 @@ class Context:
     authenticator: Authenticator | None
     #: Part name to "ok" or what is wrong with it, for `/ready`.
     ready: Callable[[], Mapping[str, str]]
+    #: Of whoever calls in open mode.
+    open_profile: Profile = STANDARD
+    #: Ours, as a client of authorization servers; their public halves are served.
+    signing_keys: tuple[SigningKey, ...] = ()

@@ -9,7 +9,7 @@ from celery import Celery, signals
 from celery.worker import WorkController, state
 
 from cds.settings import Settings
-from hooks.bootstrap import open_store, sweeper, worker_parts
+from hooks.bootstrap import audit_delivery, open_store, sweeper, upkeep, worker_parts
 from hooks.lease import Flag
 from hooks.stroke import WorkerParts
 from hooks.tasks import TaskQueue, create_celery
@@ -32,6 +32,8 @@ class EmbeddedWorker:
         self._app = create_celery(settings, self._the_parts)
         self._queue = TaskQueue(settings)
         self._sweeper = sweeper(settings, self._store)
+        self._audit = audit_delivery(settings, self._store)
+        self._upkeep = upkeep(settings, self._store)
         self._thread = threading.Thread(target=self._run, name="worker", daemon=True)
 
     def start(self) -> None:
@@ -39,6 +41,8 @@ class EmbeddedWorker:
         self._store.take_all_up_again()
         self._thread.start()
         self._sweeper.start()
+        self._audit.start()
+        self._upkeep.start()
 
     def alive(self) -> bool:
         return self._thread.is_alive()
@@ -49,6 +53,8 @@ class EmbeddedWorker:
         state.should_stop = 0  # Celery's own switch for workers that have no signals
         self._wake()
         self._sweeper.stop()
+        self._audit.stop()
+        self._upkeep.stop(1.0)  # what it reads may be read again
         self._thread.join(timeout_s)
         self._store.close()
 

@@ -1,21 +1,28 @@
 """What became of the cards, as one table for the command, its JSON and the page."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from cds.agreement import AgreementLine
 from cds.errors import BadRequest
 from cds.feedback import FeedbackLine, FeedbackSummary
+from cds.report_text import percent
 from cds.values import Pattern
 from fhir_profiles.codes import OVERRIDE_REASONS
-from hooks.wording import PATTERN_NAMES
+from hooks.wording import PATTERN_NAMES, between
 
 HEADINGS = ("card", "model", "cards", "shown", "accepted", "overridden", "overridden because")
 #: Stands with every table: what is counted, and why the columns need not add up.
 NOTE = (
     "Counted are cards: one reading for one user, however often it was shown. A card without feedback was ignored, or "
     "its EHR sends none."
+)
+AGREEMENT_HEADINGS = ("reading", "model", "reports", "signed", "coded", "agree", "95 % interval", "withdrawn")
+AGREEMENT_NOTE = (
+    "Of the reports that we wrote: signed by a human, of these concluded by a code that we know, and of these by the "
+    "pattern of the reading. Withdrawn are those entered in error, cancelled or deleted."
 )
 _TOPICS: Mapping[str, str] = {
     "smear-result": "Reading",
@@ -60,6 +67,36 @@ def table(summary: FeedbackSummary) -> list[Row]:
     ]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AgreementRow:
+    """One line as text; `agree` and `interval` are empty where no signed report is coded."""
+
+    reading: str
+    model: str
+    reports: int
+    signed: int
+    coded: int
+    agree: str
+    interval: str
+    withdrawn: int
+
+
+def agreement_table(lines: Sequence[AgreementLine]) -> list[AgreementRow]:
+    return [
+        AgreementRow(
+            reading=PATTERN_NAMES[Pattern(e.pattern)] if e.pattern in tuple(Pattern) else "Not analysed",
+            model=f"{e.model_name} {e.model_version}",
+            reports=e.reports,
+            signed=e.signed,
+            coded=e.coded,
+            agree=f"{e.agreed} ({percent(e.share)})" if e.share is not None else "",
+            interval=between(*e.interval) if e.interval is not None else "",
+            withdrawn=e.withdrawn,
+        )
+        for e in lines
+    ]
+
+
 def unknown(summary: FeedbackSummary) -> str | None:
     """A sentence about feedback that belongs to no card, where there is any."""
     if not summary.unknown_cards and not summary.unknown_suggestions:
@@ -70,7 +107,7 @@ def unknown(summary: FeedbackSummary) -> str | None:
     )
 
 
-def to_json(summary: FeedbackSummary) -> dict[str, Any]:
+def to_json(summary: FeedbackSummary, agreement: Sequence[AgreementLine] = ()) -> dict[str, Any]:
     """The object that `leukocds feedback --json` prints. Reasons by their code; "" where none was given."""
     return {
         "since": summary.since.isoformat() if summary.since else None,
@@ -86,6 +123,20 @@ def to_json(summary: FeedbackSummary) -> dict[str, Any]:
                 "overridden_by_reason": dict(line.reasons),
             }
             for line in summary.lines
+        ],
+        "agreement": [
+            {
+                "pattern": line.pattern,
+                "model": {"name": line.model_name, "version": line.model_version},
+                "reports": line.reports,
+                "signed": line.signed,
+                "coded": line.coded,
+                "agreed": line.agreed,
+                "withdrawn": line.withdrawn,
+                "share": line.share,
+                "interval": list(line.interval) if line.interval is not None else None,
+            }
+            for line in agreement
         ],
         "unknown_cards": summary.unknown_cards,
         "unknown_suggestions": summary.unknown_suggestions,

@@ -13,7 +13,8 @@ import structlog
 
 from cds.errors import StoreError
 from cds.feedback import Action, Outcome, ShownCard
-from cds.values import Assessment, Finding, NotAnalysed, derived_uuid, utc_now
+from cds.identifiers import derived_uuid
+from cds.values import Assessment, Finding, NotAnalysed, utc_now
 from fhir_profiles.codes import OVERRIDE_REASON
 from hooks.cards import Card, indicator
 from hooks.cds_requests import HookRequest
@@ -64,9 +65,13 @@ def stable_key(service: str, patient: str, *subject: str) -> str:
 def user_of(request: HookRequest) -> str:
     """The user as the card's identity has it; empty where the hook names none.
 
-    Servers number their users each for itself, so the same userId at another fhirServer is another user.
+    Servers number their users each for itself, so the same userId at another fhirServer, or told by another client
+    (the issuer of its JWT), is another user.
     """
-    return plain(f"{request.user_id} {request.fhir_server or ''}") if request.user_id else ""
+    if not request.user_id:
+        return ""
+    who = f"{request.user_id} {request.fhir_server or ''}"
+    return plain(f"{who} {request.issuer}" if request.issuer else who)
 
 
 def fingerprint(outcome: Finding | NotAnalysed, signed: str | None) -> str:
@@ -82,8 +87,8 @@ def fingerprint(outcome: Finding | NotAnalysed, signed: str | None) -> str:
     return f"{outcome.pattern.value}, {indicator(outcome)}, {_verdict(outcome)}, {apl}, {report}"
 
 
-def sift(offers: Sequence[Offer], service: str, request: HookRequest, context: Context) -> list[Card]:
-    """The cards to send: those offered, less the readings that the user has dealt with. Those sent are remembered.
+def sift(offers: Sequence[Offer], context: Context) -> list[Offer]:
+    """The cards to send: those offered, less the readings that the user has dealt with.
 
     Cards that tell of a smear without a reading are always sent: their absence would say that there is none. A store
     that fails here costs the clinician nothing: every card is sent, and the problem is logged.
@@ -97,11 +102,19 @@ def sift(offers: Sequence[Offer], service: str, request: HookRequest, context: C
     ]
     if len(kept) < len(offers):
         _log.info("cards not shown again", count=len(offers) - len(kept))
+    return kept
+
+
+def remember(offers: Sequence[Offer], service: str, request: HookRequest, context: Context) -> None:
+    """Remember the cards of an answer that has passed its last check and is about to leave.
+
+    A store that fails here costs the clinician nothing either: the answer leaves, and the problem is logged.
+    """
+    now = utc_now()
     try:
-        context.store.remember_cards([_shown(o, service, request, context, now) for o in kept])
+        context.store.remember_cards([_shown(o, service, request, context, now) for o in offers])
     except StoreError:
-        _log.error("cards sent but not remembered: feedback on them will be unknown", count=len(kept))
-    return [o.card for o in kept]
+        _log.error("cards sent but not remembered: feedback on them will be unknown", count=len(offers))
 
 
 def dealt_with(actions: Sequence[Action], indicator: str, repeat: timedelta | None, now: datetime) -> bool:

@@ -18,6 +18,7 @@ from flask import g, request
 
 from cds.errors import RequestTooLarge, TooManyRequests
 from cds.settings import PREFIX, Settings
+from hooks.ehr_profile import STANDARD, Profile
 
 #: Clients remembered at a time; who was forgotten starts with a full share.
 MAX_CLIENTS = 10_000
@@ -42,28 +43,35 @@ class Shares:
         self._shares: OrderedDict[str, tuple[float, float]] = OrderedDict()
         self._lock = threading.Lock()
 
-    def take(self, client: str, requests: int = 1) -> None:
-        """Count `requests` (0: only look). Raises TooManyRequests when the client's share is used up."""
+    def take(
+        self, client: str, requests: int = 1, rate: float | None = None, burst: int | None = None
+    ) -> None:
+        """Count `requests` (0: only look). rate, burst: of a client that has its own. Raises TooManyRequests when the
+        client's share is used up."""
+        own = rate is not None
+        rate = self._rate if rate is None else rate
+        most = self._burst if burst is None else float(burst)
         with self._lock:
             now = self._clock()
-            left, since = self._shares.pop(client, (self._burst, now))
-            left = min(self._burst, left + (now - since) * self._rate)
+            left, since = self._shares.pop(client, (most, now))
+            left = min(most, left + (now - since) * rate)
             enough = left >= 1.0
             self._shares[client] = (left - requests if enough else left, now)
             while len(self._shares) > MAX_CLIENTS:
                 self._shares.popitem(last=False)
         if not enough:
             raise TooManyRequests(
-                f"More than {self._rate:g} requests a second ({PREFIX}RATE_LIMIT_PER_S) from this client.",
-                retry_after_s=max(1, math.ceil((1.0 - left) / self._rate)),
+                f"More than {rate:g} requests a second "
+                f"({'requests_per_s of its profile' if own else f'{PREFIX}RATE_LIMIT_PER_S'}) from this client.",
+                retry_after_s=max(1, math.ceil((1.0 - left) / rate)),
             )
 
 
 class Limits:
     """The limits of `Settings` for the request that Flask is handling."""
 
-    def __init__(self, settings: Settings) -> None:
-        self._settings = settings
+    def __init__(self, settings: Settings, open_profile: Profile = STANDARD) -> None:
+        self._settings, self._open_profile = settings, open_profile
         self._shares = Shares(settings.rate_limit_per_s, settings.rate_limit_burst)
 
     def before(self) -> None:
@@ -74,13 +82,13 @@ class Limits:
         if sum(len(name) + len(value) + 4 for name, value in fields) > largest:
             raise HeaderTooLarge(f"The header is larger than {largest} bytes ({PREFIX}MAX_HEADER_BYTES).")
         if self._counts():
-            self._shares.take(_address(), 0)
+            self._take(_address(), self._open_profile, 0)
 
     def share(self) -> None:
         """After authentication. Raises TooManyRequests."""
         if self._counts():
             g.counted = True
-            self._shares.take(client() or _address())
+            self._take(client() or _address(), caller_profile(self._open_profile))
 
     def body(self) -> None:
         """Before the body is parsed. Raises RequestTooLarge, and werkzeug's RequestEntityTooLarge for its bytes."""
@@ -95,9 +103,12 @@ class Limits:
         """Count a call that authentication refused against its address."""
         if self._counts() and not g.get("counted"):
             try:
-                self._shares.take(_address())
+                self._take(_address(), self._open_profile)
             except TooManyRequests:
                 pass  # it learns so at its next call
+
+    def _take(self, client: str, profile: Profile, requests: int = 1) -> None:
+        self._shares.take(client, requests, profile.requests_per_s, profile.burst)
 
     def _counts(self) -> bool:
         return request.path.rstrip("/") not in _UNLIMITED
@@ -107,6 +118,12 @@ def client() -> str | None:
     """The issuer that authentication found, in `flask.g.client_issuer`; None where clients are not authenticated."""
     found: str | None = g.get("client_issuer")
     return found
+
+
+def caller_profile(open_profile: Profile) -> Profile:
+    """Profile of the client that authentication found; where clients are not authenticated, that of open mode."""
+    caller = g.get("client")
+    return caller.profile if caller is not None else open_profile
 
 
 def check_json(body: bytes, settings: Settings) -> None:

@@ -23,8 +23,9 @@ TALKATIVE = (
 CORRELATION = "correlation_id"
 #: Fields whose value is never logged, whatever it is; compared without regard to case, `-` and `_`.
 SECRET_FIELDS = frozenset({
-    "authorization", "accesstoken", "token", "fhirtoken", "metricstoken", "clientassertion", "jwt", "password",
-    "archivepassword", "cookie", "body", "patient", "patientid", "patientreference", "userid", "subject",
+    "authorization", "accesstoken", "token", "fhirtoken", "metricstoken", "gatewaytoken", "clientassertion",
+    "clientsecret", "jwt", "password", "archivepassword", "cookie", "body", "patient", "patientid",
+    "patientreference", "userid", "subject", "accession", "accessionnumber",
 })  # fmt: skip
 # Whole addresses, and paths as urllib3 quotes them.
 _QUERY = re.compile(r"((?:https?:/|(?<![^\s'\"=:(]))/[^\s?'\"]*)\?[^\s'\"]*")

@@ -17,12 +17,13 @@ from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
 
-from cds.allowlist import is_loopback
+from cds.agreement import AgreementLine
 from cds.errors import LeukoError, Unauthenticated, UnknownService
-from cds.ports import AssessmentStore
+from cds.ports import HookStore
 from cds.settings import Settings
 from cds.upstream import tell_failures_to
 from cds.values import utc_now
+from hooks.headers import from_this_machine
 
 REQUEST_SECONDS = Histogram(
     "leukocds_request_seconds",
@@ -64,7 +65,7 @@ def count_upstream_error(server: str, host: str, error: str) -> None:
     UPSTREAM_ERRORS.labels(upstream=server, host=host, error=error).inc()
 
 
-def metrics_routes(app: Flask, settings: Settings, store: AssessmentStore) -> None:
+def metrics_routes(app: Flask, settings: Settings, store: HookStore) -> None:
     """Time every request, count what fails upstream, and answer `GET /metrics`."""
     tell_failures_to(count_upstream_error)
 
@@ -88,7 +89,7 @@ def metrics_routes(app: Flask, settings: Settings, store: AssessmentStore) -> No
         return Response(exposition(store), mimetype="text/plain", content_type=CONTENT_TYPE_PLAIN_0_0_4)
 
 
-def exposition(store: AssessmentStore) -> bytes:
+def exposition(store: HookStore) -> bytes:
     """Everything counted so far, and the jobs as the store has them now."""
     counted = REGISTRY
     if os.environ.get("PROMETHEUS_MULTIPROC_DIR"):
@@ -102,13 +103,15 @@ def exposition(store: AssessmentStore) -> bytes:
 class _Jobs(Collector):
     """The queue is the store's table of jobs, whatever carries the messages; so every process tells the same."""
 
-    def __init__(self, store: AssessmentStore) -> None:
+    def __init__(self, store: HookStore) -> None:
         self._store = store
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
         up = GaugeMetricFamily("leukocds_store_up", "Whether the assessment store answers.")
         try:
             counts, oldest = self._store.job_counts(), self._store.oldest_queued()
+            audit = self._store.audit_counts()
+            agreement = self._store.agreement()
         except LeukoError:
             up.add_metric([], 0)
             yield up
@@ -127,6 +130,45 @@ class _Jobs(Collector):
         yield GaugeMetricFamily(
             "leukocds_oldest_queued_seconds", "Age of the oldest job that waits; 0 when none does.", value=age
         )
+        entries = GaugeMetricFamily(
+            "leukocds_audit_entries",
+            "Audit entries that wait for the FHIR server, and those that it refused for good.",
+            labels=["state"],
+        )
+        for state, count in sorted(audit.items()):
+            entries.add_metric([state], count)
+        yield entries
+        yield from _signed(agreement)
+
+
+def _signed(lines: Iterable[AgreementLine]) -> Iterator[GaugeMetricFamily]:
+    by = ["pattern", "model", "version"]
+    reports = GaugeMetricFamily(
+        "leukocds_reports_followed",
+        "Written reports by what became of them: open, agreed, disagreed, uncoded (signed), withdrawn.",
+        labels=[*by, "result"],
+    )
+    share = GaugeMetricFamily(
+        "leukocds_signed_agreement",
+        "Share of signed reports with a coded conclusion that agree with the reading, and its 95 % interval (Wilson).",
+        labels=[*by, "bound"],
+    )
+    for line in lines:
+        group = [line.pattern or "not-analysed", line.model_name, line.model_version]
+        results = {
+            "open": line.reports - line.signed - line.withdrawn,
+            "agreed": line.agreed,
+            "disagreed": line.coded - line.agreed,
+            "uncoded": line.signed - line.coded,
+            "withdrawn": line.withdrawn,
+        }
+        for result, count in results.items():
+            reports.add_metric([*group, result], count)
+        if line.share is not None and line.interval is not None:
+            for bound, value in zip(("share", "low", "high"), (line.share, *line.interval), strict=True):
+                share.add_metric([*group, bound], value)
+    yield reports
+    yield share
 
 
 def _check_caller(settings: Settings) -> None:
@@ -136,7 +178,5 @@ def _check_caller(settings: Settings) -> None:
         if not hmac.compare_digest(given, f"Bearer {settings.metrics_token}".encode()):
             raise Unauthenticated("/metrics asks for LEUKOCDS_METRICS_TOKEN")
         return
-    # A gateway on this machine calls from loopback too, for whoever called it.
-    forwarded = any(name in request.headers for name in ("Forwarded", "X-Forwarded-For", "X-Real-Ip", "Via"))
-    if forwarded or not is_loopback(request.remote_addr or ""):
+    if not from_this_machine():
         raise UnknownService("There is nothing at this address.")

@@ -14,9 +14,10 @@ from typing import Any
 from cds.errors import ConfigurationError
 from cds.settings import PREFIX
 from cds.values import Finding, Pattern
+from fhir_profiles.codes import ORDER
 
 #: Codes of orders that name no system: local ones, since every laboratory orders by its own catalogue.
-ORDER_SYSTEM = "urn:leukocds:order"
+ORDER_SYSTEM = ORDER
 #: Not a pattern but the emergency that overrides it: its steps take the place of the pattern's.
 POSSIBLE_APL = "possible-apl"
 #: FHIR R4 request-priority, with the words that a suggestion's label begins with.

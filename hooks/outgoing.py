@@ -12,7 +12,7 @@ import structlog
 
 from cds.errors import NonconformantAnswer
 from hooks import metrics
-from hooks.conformance import NO_TOPIC, Violation, discovery_violations, response_violations
+from hooks.conformance import MAX_SUMMARY, NO_TOPIC, Violation, discovery_violations, response_violations
 
 _log = structlog.get_logger(__name__)
 
@@ -25,12 +25,15 @@ def checked_discovery(document: dict[str, Any]) -> dict[str, Any]:
     return document
 
 
-def checked_response(response: dict[str, Any], *, system_actions: bool = False) -> dict[str, Any]:
+def checked_response(
+    response: dict[str, Any], *, system_actions: bool = False, max_summary: int = MAX_SUMMARY
+) -> dict[str, Any]:
     """The answer, less optional parts that break CDS Hooks 2.0, "CDS Service Response".
 
-    system_actions: whether this client agreed to them. Raises NonconformantAnswer when what is wrong has to stay.
+    system_actions, max_summary: what this client agreed to, and how much it shows. Raises NonconformantAnswer when
+    what is wrong has to stay.
     """
-    found = response_violations(response, system_actions=system_actions)
+    found = response_violations(response, system_actions=system_actions, max_summary=max_summary)
     if not found:
         return response
     _tell(found)
@@ -38,7 +41,7 @@ def checked_response(response: dict[str, Any], *, system_actions: bool = False) 
     for violation in found:
         if violation.part:
             _leave_out(mended, violation)
-    left = response_violations(mended, system_actions=system_actions)
+    left = response_violations(mended, system_actions=system_actions, max_summary=max_summary)
     if left := [violation for violation in left if violation.rule != NO_TOPIC]:
         raise _cannot_send(left)
     return mended

@@ -1,6 +1,6 @@
 """The pages: what a study's card links to, what became of the cards, and a front page.
 
-Server-rendered, no script, nothing from another host.
+Server-rendered, nothing from another host, for nobody who has not signed in.
 """
 
 import base64
@@ -15,8 +15,9 @@ from cds.report_text import cell_name, percent
 from cds.values import Assessment, Cell, Finding, NotAnalysed, ReportState, wilson_interval
 from hooks.cards import WHAT_TO_DO, indicator
 from hooks.context import Context
-from hooks.feedback_table import NOTE, parse_since, table, unknown
+from hooks.feedback_table import AGREEMENT_NOTE, NOTE, agreement_table, parse_since, table, unknown
 from hooks.services import SERVICE_ID
+from hooks.visitors import any_visitor, visitor_for
 from hooks.wording import (
     NOT_A_DIAGNOSIS,
     NOT_ANALYSED,
@@ -61,6 +62,7 @@ class Group:
 def page_routes(app: Flask, context: Context) -> None:
     @app.get("/")
     def home() -> str:
+        any_visitor(look=False)
         return render_template(
             "home.html", service_id=SERVICE_ID, model=context.model, notice=NOT_A_DIAGNOSIS
         )
@@ -69,13 +71,16 @@ def page_routes(app: Flask, context: Context) -> None:
     def study(key: Any) -> str:
         assessment = context.store.get(str(key))
         if assessment is None:
+            any_visitor(look=False)  # whether there is one is told to nobody else
             raise UnknownService("There is no reading under this address.")
+        visitor_for(assessment.study.patient)
         state, reference = context.store.report_state(assessment.key)
         return render_template("study.html", **_view(assessment, reference or _REPORT_STATES[state]))
 
     @app.get("/feedback")
     def feedback() -> str:
         """Counts alone: no patient, no user, no comment."""
+        any_visitor(staff=True)
         text = request.args.get("since", "")
         since = parse_since(text) if text else None
         summary = context.store.feedback_summary(since)
@@ -84,6 +89,8 @@ def page_routes(app: Flask, context: Context) -> None:
             rows=table(summary),
             unknown=unknown(summary),
             note=NOTE,
+            agreement=agreement_table(context.store.agreement(since)),
+            agreement_note=AGREEMENT_NOTE,
             since=f"{since:%Y-%m-%d %H:%M} UTC" if since else None,
         )
 

@@ -9,7 +9,7 @@ being made twice: they are used where they were sent, and never fetched.
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from concurrent.futures import TimeoutError as FutureTimeout
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 import structlog
@@ -27,6 +27,7 @@ from cds.locate import StudyProblem
 from cds.ports import FhirServer, Resource
 from hooks.cds_requests import IMAGING_STUDY_AVAILABLE, HookRequest, Prefetched, PrefetchState
 from hooks.context import Context
+from hooks.ehr_profile import PREFETCH_KEYS, STANDARD, Profile
 
 #: Once the studies are there, nobody waits longer than this for the patient and the earlier reports.
 _OPTIONAL_WAIT_S = 0.5
@@ -54,15 +55,40 @@ class Chart:
     problems: tuple[StudyProblem, ...] = ()
 
 
-def templates(modalities: Sequence[str]) -> dict[str, str]:
-    """Prefetch templates, within the query forms that CDS Hooks 2.0 recommends ("Prefetch query restrictions")."""
+def templates(modalities: Sequence[str], keys: Sequence[str] = PREFETCH_KEYS) -> dict[str, str]:
+    """Prefetch templates, within the query forms that CDS Hooks 2.0 recommends ("Prefetch query restrictions").
+
+    keys: those offered to this client.
+    """
     patient = "{{context.patientId}}"
-    return {
+    offered = {
         "patient": f"Patient/{patient}",
         "studies": f"ImagingStudy?patient={patient}&modality={','.join(modalities)}&_sort=-started",
         "reports": f"DiagnosticReport?patient={patient}&code={_REPORT_CODE}&_sort=-date&_count=20",
         "orders": f"ServiceRequest?patient={patient}&status=active&_sort=-authored&_count=100",
     }
+    return {key: offered[key] for key in keys}
+
+
+def adapted(request: HookRequest, profile: Profile) -> HookRequest:
+    """The request with its prefetch read as that kind of EHR means it."""
+    if profile.prefetch_page is None and not profile.null_is_absent:
+        return request
+    return replace(
+        request,
+        patient=_meant(request.patient, profile, None),
+        studies=_meant(request.studies, profile, profile.prefetch_page),
+        reports=_meant(request.reports, profile, profile.prefetch_page),
+        orders=_meant(request.orders, profile, profile.prefetch_page),
+    )
+
+
+def _meant(given: Prefetched, profile: Profile, page: int | None) -> Prefetched:
+    if profile.null_is_absent and given.state is PrefetchState.NO_DATA:
+        return replace(given, state=PrefetchState.ABSENT)
+    if page is not None and given.state is PrefetchState.COMPLETE and len(given.resources) >= page:
+        return replace(given, state=PrefetchState.PAGED)
+    return given
 
 
 def spared(request: HookRequest) -> tuple[tuple[str, bool], ...]:
@@ -75,10 +101,10 @@ def spared(request: HookRequest) -> tuple[tuple[str, bool], ...]:
     )
 
 
-def gather(request: HookRequest, context: Context, deadline: Deadline) -> Chart:
+def gather(request: HookRequest, context: Context, deadline: Deadline, profile: Profile = STANDARD) -> Chart:
     """The chart as far as the cards need it. Raises MissingFhirData (412) and BadRequest."""
     _same_patient(request)
-    server = _Server(request, context)
+    server = _Server(request, context, profile)
     # The log lines of the pool's threads are lines of this request too.
     told = structlog.contextvars.get_contextvars()
     pool = ThreadPoolExecutor(
@@ -94,7 +120,7 @@ def gather(request: HookRequest, context: Context, deadline: Deadline) -> Chart:
         else:
             studies, problems = _patient_studies(request, context, server, pool, deadline), ()
         optional: list[Future[Any]] = [f for f in (patient, reports) if f is not None]
-        wait(optional, timeout=_OPTIONAL_WAIT_S)
+        wait(optional, timeout=min(_OPTIONAL_WAIT_S, deadline.left() / 2))  # endpoints may follow
         if patient is not None:
             _check_patient(patient, deadline)
         return Chart(
@@ -111,10 +137,14 @@ def gather(request: HookRequest, context: Context, deadline: Deadline) -> Chart:
 class _Server:
     """The EHR's FHIR server, or why there is none."""
 
-    def __init__(self, request: HookRequest, context: Context) -> None:
+    def __init__(self, request: HookRequest, context: Context, profile: Profile) -> None:
         self.why_not = "the request names no fhirServer to fetch it from"
         self._server: FhirServer | None = None
-        if request.fhir_server is not None:
+        if not profile.ask_fhir_server:
+            self.why_not = (
+                "this client's profile says that its fhirServer is not to be asked (ask_fhir_server)"
+            )
+        elif request.fhir_server is not None:
             try:
                 context.allow_list.check(request.fhir_server)
                 self._server = context.fhir_server(request.fhir_server, request.token)
@@ -251,10 +281,22 @@ def _endpoints(
             fhir = server.optional()
             if fhir is None:
                 raise MissingFhirData(f"it is not among what was sent, and {server.why_not}")
-            known[reference] = fhir.read(reference, deadline)
+            known[reference] = _within(deadline, fhir.read, reference, deadline)
         return known[reference]
 
     return endpoint
+
+
+def _within(deadline: Deadline, call: Callable[..., _T], *args: Any) -> _T:
+    """What the call gives or raises; DeadlineExceeded when the time is over, whatever it hangs in then: to look up a
+    name, or to try each address of a host, takes as long as it takes."""
+    pool = ThreadPoolExecutor(1, thread_name_prefix="chart")
+    try:
+        return pool.submit(call, *args).result(timeout=deadline.remaining())
+    except FutureTimeout:
+        raise DeadlineExceeded(f"not given within {deadline.seconds:g} s") from None
+    finally:
+        pool.shutdown(wait=False)
 
 
 class _NotThere(MissingFhirData):

@@ -19,6 +19,8 @@ from hooks import logs
 from hooks.bootstrap import context, model_identity, next_steps, open_store
 from hooks.clients import check_door
 from hooks.embedded import EmbeddedWorker
+from hooks.issuers import check_sign_in
+from hooks.outbound import check_outbound
 
 _log = structlog.get_logger(__name__)
 
@@ -35,7 +37,9 @@ def run(settings: Settings) -> None:
     Raises ConfigurationError, PackageError or StoreError when it cannot start.
     """
     check_door(settings)
-    _check_address(settings)
+    check_sign_in(settings)
+    check_address(settings.host, settings.port)
+    check_outbound(settings)
     if settings.embedded and settings.web_processes > 1:
         raise ConfigurationError(
             "LEUKOCDS_WEB_PROCESSES is above 1 with the embedded broker, which lives in one process only: "
@@ -47,6 +51,12 @@ def run(settings: Settings) -> None:
             "OPEN MODE: CDS clients are not authenticated, whoever reaches this address may ask for any patient",
             address=settings.base_url,
             remedy="name the clients in LEUKOCDS_CLIENTS",
+        )
+    if settings.development_login:
+        _log.warning(
+            "DEVELOPMENT LOGIN: whoever sits at this machine may be anybody, and see every patient's smears",
+            address=settings.base_url,
+            remedy="unset LEUKOCDS_DEVELOPMENT_LOGIN; name the EHRs that vouch for people in LEUKOCDS_SIGN_IN",
         )
     model_identity(settings)
     next_steps(settings)
@@ -83,7 +93,7 @@ class _Server(BaseApplication):  # type: ignore[misc]
             "limit_request_field_size": 2 * settings.max_header_bytes,
             "proc_name": "leukocds",
             "loglevel": settings.log_level.lower(),
-            "logger_class": _GunicornLogger,
+            "logger_class": GunicornLogger,
             "control_socket_disable": True,
             "post_worker_init": self._after_fork,
             "worker_exit": self._before_exit,
@@ -118,7 +128,7 @@ def _forget_metrics(_arbiter: Any) -> None:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-class _GunicornLogger(Logger):  # type: ignore[misc]
+class GunicornLogger(Logger):  # type: ignore[misc]
     """gunicorn's lines go where all others go; no access log, which would hold addresses with their queries."""
 
     def setup(self, cfg: Any) -> None:
@@ -127,20 +137,20 @@ class _GunicornLogger(Logger):  # type: ignore[misc]
         self.error_log.propagate = True
 
 
-def _check_address(settings: Settings) -> None:
-    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+def check_address(host: str, port: int, prefix: str = "LEUKOCDS_") -> None:
+    """Raises ConfigurationError, naming the settings `prefix`HOST and `prefix`PORT, where nothing can listen there."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.socket(family, socket.SOCK_STREAM) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            probe.bind((settings.host, settings.port))
+            probe.bind((host, port))
         except OSError as error:
-            where = f"{settings.host}, port {settings.port}"
             why = {
-                errno.EADDRINUSE: "the port is taken; stop what listens there or set LEUKOCDS_PORT",
-                errno.EACCES: "no permission for that port; set LEUKOCDS_PORT to one above 1023",
-                errno.EADDRNOTAVAIL: "that is no address of this machine; set LEUKOCDS_HOST",
+                errno.EADDRINUSE: f"the port is taken; stop what listens there or set {prefix}PORT",
+                errno.EACCES: f"no permission for that port; set {prefix}PORT to one above 1023",
+                errno.EADDRNOTAVAIL: f"that is no address of this machine; set {prefix}HOST",
             }.get(error.errno or 0, str(error.strerror or error))
-            raise ConfigurationError(f"cannot listen on {where}: {why}") from None
+            raise ConfigurationError(f"cannot listen on {host}, port {port}: {why}") from None
 
 
 if __name__ == "__main__":

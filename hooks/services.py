@@ -5,19 +5,24 @@ order hooks show the same cards as the others, less the suggestions that the dra
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import structlog
 
 from cds.deadline import Deadline
 from cds.errors import StoreError
+from cds.identifiers import derived_uuid
 from cds.locate import Located, StudyProblem, locate
 from cds.ports import Resource
 from cds.settings import Settings
-from cds.values import Assessment, JobState, ReportState, StudyRef, derived_uuid
-from hooks.cards import Card, Earlier, assessment_card, job_card, more_card, problem_card
-from hooks.cds_requests import HookRequest, hooks
+from cds.values import Assessment, JobState, ReportState, StoredAssessment, StudyRef
+from hooks.card_shape import shaped
+from hooks.cards import Earlier, assessment_card, job_card, more_card, problem_card
+from hooks.cds_requests import HookRequest
+from hooks.client_reports import ClientReport, client_reports
 from hooks.context import Context
+from hooks.ehr_profile import STANDARD, Profile
 from hooks.hygiene import SIGNED, Identity, Offer, fingerprint, sift, stable_key, user_of
 from hooks.prefetch import Chart, gather, templates
 from hooks.suggestions import Chosen, open_orders, order_codes
@@ -38,8 +43,20 @@ _NO_ENDPOINT: Resource = {"resourceType": "Endpoint", "status": "off"}
 _log = structlog.get_logger(__name__)
 
 
-def discovery(settings: Settings) -> dict[str, Any]:
-    """CDS Hooks 2.0, "Discovery": one entry for each hook, all under the same id."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """What a hook is answered, before the last check."""
+
+    response: dict[str, Any]
+    #: Those whose cards are in it; remembered once it leaves.
+    offers: tuple[Offer, ...]
+    #: Those whose actions are in it; handed over once it leaves.
+    reports: tuple[ClientReport, ...] = ()
+
+
+def discovery(settings: Settings, profile: Profile = STANDARD) -> dict[str, Any]:
+    """CDS Hooks 2.0, "Discovery": one entry for each hook that is offered to this client, all under the same id."""
+    prefetch = templates(settings.modalities, profile.prefetch)
     return {
         "services": [
             {
@@ -50,25 +67,29 @@ def discovery(settings: Settings) -> dict[str, Any]:
                     "Reads the patient's blood-smear images and shows the differential and whether it has a pattern "
                     "of ALL, AML, CLL or CML. Preliminary, for research use; not a diagnosis."
                 ),
-                "prefetch": templates(settings.modalities),
+                **({"prefetch": prefetch} if prefetch else {}),
                 "usageRequirements": (
                     "Needs the patient's ImagingStudy resources of modality "
                     f"{' or '.join(settings.modalities)}, in the prefetch or from fhirServer, and images that this "
                     "service can retrieve by DICOMweb."
                 ),
             }
-            for hook in hooks()
+            for hook in profile.hooks
         ]
     }
 
 
-def answer(request: HookRequest, context: Context) -> dict[str, list[Card]]:
-    """`{"cards": [...]}`. The list is empty only when the patient has no smear images, or when the user has dealt with
-    every reading there is (CDS Hooks 2.0, "CDS Service Response": `cards` may be empty).
+def answer(
+    request: HookRequest, context: Context, profile: Profile = STANDARD, client: str | None = None
+) -> Answer:
+    """`{"cards": [...]}`, with systemActions for a client that agreed. The list is empty only when the patient has no
+    smear images, or when the user has dealt with every reading there is (CDS Hooks 2.0, "CDS Service Response": `cards`
+    may be empty).
 
-    Raises BadRequest, MissingFhirData and StoreError; an outage is never an empty list.
+    client: who is handed reports to create; None: nobody. Raises BadRequest, MissingFhirData and StoreError; an outage
+    is never an empty list.
     """
-    chart = gather(request, context, Deadline(context.settings.hook_budget_s))
+    chart = gather(request, context, Deadline(context.settings.hook_budget_s), profile)
     # What was read already needs no archive, so the endpoints are looked up for the rest only, below.
     located = _locate(chart.imaging_studies, request, context, lambda _: _NO_ENDPOINT)
     newest, strangers = _of_patient(located.studies, request.patient_reference)
@@ -92,7 +113,15 @@ def answer(request: HookRequest, context: Context) -> dict[str, list[Card]]:
         offers.append(Offer(identity=named, card=problem_card(named.uuid, problem, base_url)))
     if problems:
         _log.warning("studies that cannot be read", count=len(problems))
-    return {"cards": sift(offers, SERVICE_ID, request, context)}
+    kept = sift(offers, context)
+    response: dict[str, Any] = {"cards": [shaped(o.card, profile, o.subject_key) for o in kept]}
+    reports: tuple[ClientReport, ...] = ()
+    if profile.system_actions and client is not None:
+        readings = [o.assessment for o in offers if o.assessment is not None]
+        reports = client_reports(readings, request, chart.reports, client, context)
+        if reports:
+            response["systemActions"] = [action for report in reports for action in report.actions]
+    return Answer(response=response, offers=tuple(kept), reports=reports)
 
 
 def _identity(request: HookRequest, says: str, *subject: str) -> Identity:
@@ -122,15 +151,15 @@ def _study_offers(study: StudyRef, request: HookRequest, chart: Chart, context: 
     store, digest = context.store, context.model.digest
     latest = store.latest(study.study_uid, digest)
     if latest is not None:
-        _same_patient(latest.study, study)
-        if _covers(latest, study):
+        _same_patient(latest.assessment.study, study)
+        if _covers(latest.assessment, study):
             return [_result(latest, request, chart, context)]
     job, must_submit = store.enqueue(_with_archive(study, request, chart, context), digest)
     _same_patient(job.study, study)
     if job.state is JobState.DONE:
         # The archive and the ImagingStudy differ in the number of instances; what was read for this one is known.
-        if latest is None or latest.key != job.assessment_key:
-            latest = store.get(job.assessment_key) if job.assessment_key else None
+        if latest is None or latest.assessment.key != job.assessment_key:
+            latest = _stored(job.assessment_key, context) if job.assessment_key else None
         if latest is None:
             raise StoreError("a job is done but its assessment is not in the store")
         return [_result(latest, request, chart, context)]
@@ -212,10 +241,18 @@ def _submit(job_key: str, context: Context) -> None:
         _log.error("job not sent to the queue; the sweeper will", job=job_key, error=type(error).__name__)
 
 
+def _stored(key: str, context: Context) -> StoredAssessment | None:
+    assessment = context.store.get(key)
+    if assessment is None:
+        return None
+    state, report = context.store.report_state(key)
+    return StoredAssessment(assessment=assessment, report_state=state, report=report)
+
+
 def _result(
-    assessment: Assessment, request: HookRequest, chart: Chart, context: Context, *, grown: bool = False
+    stored: StoredAssessment, request: HookRequest, chart: Chart, context: Context, *, grown: bool = False
 ) -> Offer:
-    state, report = context.store.report_state(assessment.key)
+    assessment = stored.assessment
     encounter = f"Encounter/{request.encounter_id}" if request.encounter_id else None
     reports = chart.reports or ()
     says = fingerprint(assessment.outcome, _signed(reports, assessment))
@@ -230,7 +267,7 @@ def _result(
             steps=context.next_steps,
             ordered=order_codes([*request.draft_orders, *_open_orders(request)]),
         ),
-        report=report if state is ReportState.WRITTEN else None,
+        report=stored.report if stored.report_state is ReportState.WRITTEN else None,
         earlier=_earlier(reports, assessment),
         grown=grown,
     )

@@ -8,19 +8,23 @@ import random
 import socket
 import uuid
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import structlog
 
 from cds.deadline import Deadline
+from cds.dicom_results import store_results
 from cds.errors import ClaimLost, LeukoError, PackageError, StoreError, UpstreamError
 from cds.pipeline import assess_study, write_back
 from cds.pixels import PixelLimits
 from cds.ports import FhirServer, ImageArchive, SmearReader, WorkerStore
+from cds.report import client_resources
+from cds.report_attachments import NO_ATTACHMENTS, Attachments
 from cds.settings import Settings
-from cds.values import Assessment, Job, ReportState, StudyRef
+from cds.values import Assessment, Job, ReportState, StudyRef, job_key
 from hooks.lease import Flag, Lease, WorkerStopping
 from hooks.logs import bind
+from hooks.progress import JobProgress
 
 _log = structlog.get_logger(__name__)
 
@@ -37,28 +41,35 @@ class WorkerParts:
     reader: Callable[[], SmearReader]
     #: Where reports go; None: nowhere.
     fhir: FhirServer | None
+    #: Pictures and model card that go with a report.
+    attachments: Callable[[Assessment], Attachments] = field(default=lambda assessment: NO_ATTACHMENTS)
     #: Sends an assessment's key to the queue of reports; raises when the broker cannot be reached.
     submit_report: Callable[[str], None]
     #: Set when the worker is told to end.
     stopping: Flag
+
+    @property
+    def progress(self) -> JobProgress:
+        settings = self.settings
+        return JobProgress(self.fhir if settings.write_tasks else None, settings.read_timeout_s)
 
 
 class _OtherPackage(LeukoError):
     """The job asks for another model package than the one that is loaded here."""
 
 
-def read_study(parts: WorkerParts, job_key: str) -> None:
+def read_study(parts: WorkerParts, key: str) -> None:
     """Claim the job, read its study, store the assessment, have its report written.
 
     Raises StoreError when the outcome cannot be recorded; the lease then runs out and the job is taken up again.
     """
     owner = f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:12]}"
     settings, store = parts.settings, parts.store
-    with bind(job=job_key):
+    with bind(job=key):
         if parts.stopping.is_set():
             _log.info("job left in the store: the worker is stopping")
             return
-        job = store.claim(job_key, owner, settings.job_lease_s)
+        job = store.claim(key, owner, settings.job_lease_s)
         if job is None:
             _log.info("job is over or in other hands")
             return
@@ -66,7 +77,8 @@ def read_study(parts: WorkerParts, job_key: str) -> None:
             # Its workers died over it again and again: that is no reason to kill one more.
             why = f"given up after {settings.job_max_attempts} attempts; the last: {job.reason or 'its worker died'}"
             _log.error("job failed", reason=why)
-            store.fail(job_key, owner, why)
+            store.fail(key, owner, why)
+            parts.progress.failed(job, why)
             return
         _log.info("study is being read", attempt=job.attempts)
         try:
@@ -87,7 +99,11 @@ def write_report(parts: WorkerParts, assessment_key: str) -> None:
             return
         deadline = Deadline(3 * settings.read_timeout_s)
         try:
-            reference = write_back(assessment, parts.fhir, deadline)
+            reference = write_back(
+                assessment, parts.fhir, deadline, parts.attachments(assessment), older_stand=_older_stand
+            )
+            if settings.dicom_results:
+                store_results(assessment, parts.archive(assessment.study), deadline)
         except StoreError:
             raise
         except LeukoError as error:
@@ -97,10 +113,20 @@ def write_report(parts: WorkerParts, assessment_key: str) -> None:
             _log.exception("report not written: bug")
             problem = f"internal error ({type(error).__name__})"
         else:
+            # Before it is noted as written: who dies here does all of it again, which changes nothing.
+            job = store.job(job_key(assessment.study, assessment.model.digest))
+            if job is not None:
+                parts.progress.done(job, reference)
             store.mark_written(assessment_key, reference)
             _log.info("report written", report=reference)
             return
         store.report_failed(assessment_key, problem, lambda failures: backoff(settings, failures))
+
+
+def _older_stand(error: UpstreamError) -> None:
+    _log.warning(
+        "older preliminary reports stand beside the new one", error=type(error).__name__, reason=str(error)
+    )
 
 
 def backoff(settings: Settings, failures: int) -> float:
@@ -120,12 +146,14 @@ def _read(parts: WorkerParts, job: Job, owner: str) -> None:
         deadline_s=settings.study_deadline_s,
         stopping=parts.stopping,
     ) as lease:
+        parts.progress.running(job)
         try:
             assessment = _assess(parts, job, lease.deadline)
         except (ClaimLost, StoreError):
             raise
         except WorkerStopping as stopping:
             store.release(job.key, owner, str(stopping), counts_as_attempt=False)
+            parts.progress.waiting(job, str(stopping))
             _log.info("job released: the worker is stopping")
             return
         except LeukoError as error:
@@ -133,14 +161,21 @@ def _read(parts: WorkerParts, job: Job, owner: str) -> None:
             return
         except Exception as error:  # noqa: BLE001 - a bug or no memory; who waits for the study must learn of it
             _log.exception("job failed: bug")
-            store.fail(job.key, owner, f"internal error ({type(error).__name__})")
+            why = f"internal error ({type(error).__name__})"
+            store.fail(job.key, owner, why)
+            parts.progress.failed(job, why)
             return
         pending = parts.fhir is not None and assessment.study.patient is not None
+        if assessment.study.patient is not None:
+            _keep_resources(store, assessment)
         saved = store.save(assessment, ReportState.PENDING if pending else ReportState.NOT_CONFIGURED)
         store.finish(job.key, owner, assessment.key)
     _log.info("study read", assessment=assessment.key, seconds=round(assessment.seconds, 2), new=saved)
     if saved and pending:
         _submit_report(parts, assessment.key)
+    else:
+        # Read before, as another job: its report is written, or will be.
+        parts.progress.done(job, store.report_state(assessment.key)[1])
 
 
 def _assess(parts: WorkerParts, job: Job, deadline: Deadline) -> Assessment:
@@ -154,7 +189,9 @@ def _assess(parts: WorkerParts, job: Job, deadline: Deadline) -> Assessment:
         archive=parts.archive(job.study),
         reader=reader,
         limits=PixelLimits(
-            max_megapixels=settings.max_image_megapixels, max_frames=settings.max_frames_per_instance
+            max_megapixels=settings.max_image_megapixels,
+            max_frames=settings.max_frames_per_instance,
+            max_tiles=settings.max_tiles_per_slide,
         ),
         concurrency=settings.retrieve_concurrency,
         max_images=settings.max_images_per_study,
@@ -171,15 +208,30 @@ def _give_back(parts: WorkerParts, job: Job, owner: str, error: LeukoError) -> N
         level = _log.error if isinstance(error, PackageError) else _log.warning
         level("job failed", error=type(error).__name__, reason=str(error))
         store.fail(job.key, owner, str(error))
+        parts.progress.failed(job, str(error))
     elif job.attempts >= settings.job_max_attempts:
         _log.warning("job failed after its last attempt", attempts=job.attempts, reason=str(error))
-        store.fail(job.key, owner, f"{error} (after {job.attempts} attempts)")
+        why = f"{error} (after {job.attempts} attempts)"
+        store.fail(job.key, owner, why)
+        parts.progress.failed(job, why)
     else:
         pause = backoff(settings, job.attempts)
         _log.warning(
             "job will be tried again", attempt=job.attempts, pause_s=round(pause, 1), reason=str(error)
         )
         store.release(job.key, owner, str(error), pause_s=pause)
+        parts.progress.waiting(job, str(error))
+
+
+def _keep_resources(store: WorkerStore, assessment: Assessment) -> None:
+    """For clients that create the report themselves; built here, where fhir.resources is loaded. Before the reading is
+    saved: whoever finds it finds these too. Raises StoreError."""
+    try:
+        resources = client_resources(assessment)
+    except Exception:  # noqa: BLE001 - logged; the reading itself must not be lost for it
+        _log.exception("report cannot be made for clients: bug", assessment=assessment.key)
+        return
+    store.keep_resources(assessment.key, resources)
 
 
 def _submit_report(parts: WorkerParts, assessment_key: str) -> None:

@@ -8,8 +8,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
+from cds.identifiers import derived_uuid
 from cds.ports import Resource
-from cds.values import Assessment, Finding, derived_uuid
+from cds.values import Assessment, Finding
 from hooks.next_steps import PRIORITIES, NextSteps, Order
 
 _SNOMED = "http://snomed.info/sct"

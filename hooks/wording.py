@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping
+from functools import lru_cache
 
 from cds.cell_types import GROUPS
 from cds.evidence import CML_NEVER_VALIDATED
@@ -107,7 +108,9 @@ def caveats(finding: Finding) -> list[str]:
 
 def plain(text: str) -> str:
     """One line without control characters or lone surrogates, for fields that are plain text."""
-    return " ".join("".join(c if c.isprintable() else " " for c in text).split())
+    if not text.isprintable():
+        text = "".join(c if c.isprintable() else " " for c in text)
+    return " ".join(text.split())
 
 
 def shorten(text: str, at_most: int) -> str:
@@ -115,6 +118,7 @@ def shorten(text: str, at_most: int) -> str:
     return text if len(text) <= at_most else text[: at_most - 1].rstrip() + "…"
 
 
+@lru_cache(maxsize=1024)  # names of cell types above all: the same few in every card
 def markdown(text: str) -> str:
     """Text that came from data, so that GitHub Markdown shows it as it is: no markup, no HTML, no autolink.
 

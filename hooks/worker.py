@@ -1,20 +1,36 @@
 """`leukocds worker`: reads queued studies in processes of its own, as many machines as one likes."""
 
+import atexit
 import mmap
 import os
+import shutil
 import socket
+import tempfile
 import threading
 from functools import cache
+from typing import TYPE_CHECKING
 
 import structlog
 from celery import signals
 
 from cds.errors import ConfigurationError
 from cds.settings import Settings
+from cds.store import SqlAssessmentStore
 from hooks import logs
-from hooks.bootstrap import model_identity, open_store, sweeper, worker_parts
+from hooks.bootstrap import (
+    audit_delivery,
+    model_identity,
+    open_store,
+    sweeper,
+    upkeep,
+    worker_parts,
+)
+from hooks.outbound import check_outbound
 from hooks.stroke import WorkerParts
 from hooks.tasks import create_celery
+
+if TYPE_CHECKING:
+    from hooks.worker_metrics import WorkerMetrics
 
 _log = structlog.get_logger(__name__)
 
@@ -29,27 +45,36 @@ def run(settings: Settings) -> None:
             "LEUKOCDS_BROKER_URL is memory://: `leukocds serve` then reads the studies itself. "
             "A worker of its own needs a broker that both reach, for example redis://127.0.0.1:6379/0"
         )
+    check_outbound(settings)
     logs.configure(settings)
     model_identity(settings)  # a package that is missing or altered is said now, not at the first study
     store = open_store(settings)
     store.migrate()
     store.close()  # its connections must not be carried over the fork; it opens new ones when asked
     stopping = _SharedFlag()
+    metrics = _metrics(settings, store)
 
     @cache
     def parts_of(_pid: int) -> WorkerParts:
         return worker_parts(settings, stopping)
 
     app = create_celery(settings, lambda: parts_of(os.getpid()))
-    sweeping = sweeper(settings, store)
+    sweeping, keeping = sweeper(settings, store), upkeep(settings, store)
+    auditing = audit_delivery(settings, store)
 
     def on_ready(**_: object) -> None:
         sweeping.start()
+        keeping.start()
+        auditing.start()
+        if metrics is not None:
+            metrics.start()
         _log.info("worker ready", concurrency=settings.worker_concurrency)
 
     def on_shutdown(**_: object) -> None:
         stopping.set()
         threading.Thread(target=sweeping.stop, daemon=True).start()
+        threading.Thread(target=auditing.stop, daemon=True).start()
+        threading.Thread(target=keeping.stop, daemon=True).start()
 
     signals.setup_logging.connect(_keep_logging, weak=False)
     signals.worker_ready.connect(on_ready, weak=False)
@@ -65,8 +90,31 @@ def run(settings: Settings) -> None:
         quiet=True,
     )
     worker.start()
+    if metrics is not None:
+        metrics.stop()
     store.close()
     raise SystemExit(worker.exitcode or 0)
+
+
+def _metrics(settings: Settings, store: SqlAssessmentStore) -> "WorkerMetrics | None":
+    """Counts what fails upstream, in this process and those forked from it. Raises ConfigurationError."""
+    if not settings.worker_metrics:
+        return None
+    # Files that all of them write; prometheus_client looks for the folder when it is imported.
+    folder = tempfile.mkdtemp(prefix="leukocds-metrics-")
+    atexit.register(_forget, folder, os.getpid())
+    os.environ["PROMETHEUS_MULTIPROC_DIR"] = folder
+    from cds.upstream import tell_failures_to
+    from hooks.metrics import count_upstream_error
+    from hooks.worker_metrics import WorkerMetrics
+
+    tell_failures_to(count_upstream_error)
+    return WorkerMetrics(settings, store)
+
+
+def _forget(folder: str, owner: int) -> None:
+    if os.getpid() == owner:  # those forked from it inherit what is to be done at the end
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 class _SharedFlag:

@@ -95,11 +95,16 @@ def overlay(crop: Rgb, heat: Floats) -> Rgb:
     return np.clip(mixed + 0.5, 0, 255).astype(np.uint8)
 
 
-def panel(explained: Explanation, caption: str) -> Rgb:
-    """The crop, beside it the same with its map, below both the caption (ASCII): uint8 RGB."""
+def side_by_side(explained: Explanation) -> Rgb:
+    """The crop, and beside it the same with its map: uint8 RGB ``(PANEL_PX, 2 * PANEL_PX, 3)``."""
     pictures = [explained.crop, overlay(explained.crop, explained.map)]
     side = (PANEL_PX, PANEL_PX)
-    both = np.hstack([cv2.resize(p, side, interpolation=cv2.INTER_CUBIC) for p in pictures]).astype(np.uint8)
+    return np.hstack([cv2.resize(p, side, interpolation=cv2.INTER_CUBIC) for p in pictures]).astype(np.uint8)
+
+
+def panel(explained: Explanation, caption: str) -> Rgb:
+    """The crop, beside it the same with its map, below both the caption (ASCII): uint8 RGB."""
+    both = side_by_side(explained)
     below = np.full((_CAPTION_PX, both.shape[1], 3), 255, np.uint8)
     font, wide = cv2.FONT_HERSHEY_SIMPLEX, both.shape[1] - 16
     (width, _), _ = cv2.getTextSize(caption, font, 0.5, 1)

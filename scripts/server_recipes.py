@@ -121,7 +121,8 @@ class Orthanc(Recipe):
 
     name = "orthanc"
     default_port = 18042
-    packages = ("orthanc", "orthanc-dicomweb")
+    # dicom3tools: the tests show what we write to its dciodvfy, where it is there.
+    packages = ("orthanc", "orthanc-dicomweb", "dicom3tools")
     stop_signal = signal.SIGTERM
     patience_s = 60.0
 

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from cds.errors import ConfigurationError
+from cds.identifiers import is_uid
 from cds.settings import Settings
-from cds.values import Assessment, NotAnalysed, RefusedImage, SmearImage, SmearReading, StudyRef, is_uid
+from cds.values import Assessment, NotAnalysed, RefusedImage, SmearImage, SmearReading, StudyRef
 
 if TYPE_CHECKING:
     from cds.deadline import Deadline
@@ -172,7 +173,7 @@ def _decode(
 
 
 def _assess_study(study_uid: str, settings: Settings, package: Path) -> Assessment:
-    if not settings.archive_url:
+    if not (settings.archive_url or settings.archives):
         raise ConfigurationError("LEUKOCDS_ARCHIVE_URL is not set: there is no archive to ask for that study")
     from cds.deadline import Deadline
     from cds.pipeline import assess_study
@@ -180,10 +181,11 @@ def _assess_study(study_uid: str, settings: Settings, package: Path) -> Assessme
     from hooks.commands.upstreams import archive_of, pixel_limits
     from models.reader import open_reader
 
+    archive = archive_of(settings)
     with progress("Reading", total=None) as step:
         return assess_study(
-            StudyRef(study_uid=study_uid, archive_url=settings.archive_url),
-            archive=archive_of(settings),
+            StudyRef(study_uid=study_uid, archive_url=archive.base_url),
+            archive=archive,
             reader=_Counted(open_reader(package), step),
             limits=pixel_limits(settings),
             concurrency=settings.retrieve_concurrency,

@@ -12,7 +12,7 @@ import click
 from cds.errors import LeukoError
 from cds.settings import PREFIX, Settings
 
-SECRETS = ("fhir_token", "archive_password", "metrics_token")
+SECRETS = ("fhir_token", "archive_password", "metrics_token", "gateway_token")
 NOT_CONFIGURED = "not configured"
 #: A UID that no archive holds: an archive that answers with no instances works.
 _UNKNOWN_STUDY = "2.25.1"
@@ -98,13 +98,34 @@ def parts(settings: Settings) -> Iterator[Part]:
             f"check {PREFIX}MODEL_PACKAGE; a package is a folder with card.json and its weights",
         ),
         ("next steps", _next_steps, f"correct the file that {PREFIX}NEXT_STEPS names, or unset it"),
-        ("FHIR server", _fhir, f"check {PREFIX}FHIR_URL and {PREFIX}FHIR_TOKEN, and that the server runs"),
-        ("archive", _archive, f"check {PREFIX}ARCHIVE_URL, _USER and _PASSWORD, and that the archive runs"),
+        ("certificates", _tls, f"check {PREFIX}CA_BUNDLE, _CLIENT_CERTIFICATE and _CLIENT_KEY"),
+        (
+            "our token",
+            _token,
+            f"check {PREFIX}FHIR_CLIENT_ID, _FHIR_TOKEN_URL, _FHIR_SCOPES and _SIGNING_KEY, and that the authorization "
+            "server knows our key (`leukocds keys --ours`)",
+        ),
+        (
+            "FHIR server",
+            _fhir,
+            f"check {PREFIX}FHIR_URL and our login (_FHIR_TOKEN or _FHIR_CLIENT_ID), and that the server runs",
+        ),
+        (
+            "archive",
+            _archive,
+            f"check {PREFIX}ARCHIVE_URL, _USER and _PASSWORD or {PREFIX}ARCHIVES, and that the archive runs",
+        ),
         (
             "door",
             _door,
             f"name the CDS clients in {PREFIX}CLIENTS (`leukocds keys` makes one to try), or listen on 127.0.0.1",
         ),
+        (
+            "gateway",
+            _gateway,
+            f"check {PREFIX}GATEWAY_FOLDER, _TOKEN and _HOST; `leukocds gateway status` says what waits",
+        ),
+        ("sign-in", _sign_in, f"correct the file that {PREFIX}SIGN_IN names; see docs/sign-in.md"),
     )
     for name, try_it, remedy in tries:
         try:
@@ -169,28 +190,63 @@ def _next_steps(settings: Settings) -> str:
     return ", ".join(f"{name} {len(orders)}" for name, orders in steps.items() if orders)
 
 
+def _tls(settings: Settings) -> str:
+    from cds.tls import Tls, has_ended
+
+    says, ends = Tls.from_settings(settings).describe()
+    if has_ended(ends):
+        raise _Wrong(f"{says}: it has expired, have it renewed")
+    return says
+
+
+def _token(settings: Settings) -> str:
+    """A token is fetched as the worker does, and what it is good for compared with what was asked."""
+    from cds.oauth import ClientCredentials
+    from hooks.outbound import fhir_credentials
+
+    credentials = fhir_credentials(settings)
+    if not isinstance(credentials, ClientCredentials):
+        return NOT_CONFIGURED
+    token = credentials.fetch()
+    if token.scopes is not None and (lacking := set(settings.fhir_scopes.split()) - token.scopes):
+        raise _Wrong(
+            f"{settings.fhir_client_id} gets a token, but without {', '.join(sorted(lacking))}; granted: "
+            f"{' '.join(sorted(token.scopes)) or 'nothing'}"
+        )
+    return f"{settings.fhir_client_id} gets one, for {token.lifetime_s:g} s"
+
+
 def _fhir(settings: Settings) -> str:
     if not settings.fhir_url:
         return NOT_CONFIGURED
+    from cds.imaging_study import find_imaging_study
     from hooks.commands.upstreams import fhir_of
 
-    statement = fhir_of(settings).capabilities()
+    fhir = fhir_of(settings)
+    statement = fhir.capabilities()
     version = str(statement.get("fhirVersion", ""))
     if not version.startswith("4.0"):
         raise _Wrong(
             f"{settings.fhir_url} speaks FHIR {version or 'of no stated version'}; R4 (4.0) is needed"
         )
     software = statement.get("software", {}).get("name", "a server that does not name itself")
+    # Everybody may read a CapabilityStatement; whether our credentials are good shows here.
+    find_imaging_study(fhir, _UNKNOWN_STUDY)
     return f"{settings.fhir_url} answers: {software}, FHIR {version}"
 
 
 def _archive(settings: Settings) -> str:
-    if not settings.archive_url:
-        return NOT_CONFIGURED
-    from hooks.commands.upstreams import archive_of
+    from hooks.outbound import archives, open_archive
 
-    archive_of(settings).instances(_UNKNOWN_STUDY)
-    return f"{settings.archive_url} answers QIDO-RS"
+    known = archives(settings)
+    if not known:
+        return NOT_CONFIGURED
+    for archive in known:
+        try:
+            open_archive(archive, settings).instances(_UNKNOWN_STUDY)
+        except LeukoError as error:
+            raise _Wrong(f"{archive.name}: {error}" if settings.archives else str(error)) from error
+    return "; ".join(f"{archive.url} answers QIDO-RS" for archive in known)
 
 
 def _door(settings: Settings) -> str:
@@ -204,3 +260,47 @@ def _door(settings: Settings) -> str:
             raise _Wrong(f"{client.name}: {client.jku} holds no key that can be used")
     who = f"{len(clients)} CDS clients by their JWT" if clients else "everybody (OPEN MODE)"
     return f"{settings.base_url}/cds-services is where EHRs find the service; it lets in {who}"
+
+
+def _gateway(settings: Settings) -> str:
+    if not settings.gateway_folder:
+        return NOT_CONFIGURED
+    from hooks.gateway.door import check_door
+    from hooks.gateway.gateway import open_folders
+    from hooks.gateway.journal import Journal
+
+    check_door(settings)
+    folders = open_folders(settings)
+    if not folders.journal.is_file():
+        # Looking must not make the folder.
+        parent = folders.root if folders.root.is_dir() else folders.root.absolute().parent
+        if not os.access(parent, os.W_OK):
+            raise _Wrong(f"{folders.root} cannot be written")
+        return f"{folders.root} has not been used yet; `leukocds gateway` makes it"
+    journal = Journal(folders.journal)
+    try:
+        counts, held_up = journal.counts(), len(journal.held_up())
+    finally:
+        journal.close()
+    if held_up:
+        raise _Wrong(f"images of {held_up} accession numbers wait for a server")
+    return f"{folders.root}: {', '.join(f'{count} {state}' for state, count in counts.items())}"
+
+
+def _sign_in(settings: Settings) -> str:
+    from cds.tls import Tls
+    from hooks.issuers import check_sign_in, load_issuers
+    from hooks.sign_in import CALLBACK
+    from hooks.smart import SmartClient
+
+    check_sign_in(settings)
+    if settings.development_login:
+        return "DEVELOPMENT LOGIN: whoever sits at this machine may be anybody"
+    issuers = load_issuers(settings).values()
+    if not issuers:
+        return NOT_CONFIGURED
+    client = SmartClient(f"{settings.base_url}{CALLBACK}", Tls.from_settings(settings))
+    for issuer in issuers:
+        client.check(issuer)
+    named = ", ".join(issuer.name for issuer in issuers)
+    return f"{named}: people sign in there and come back to {settings.base_url}{CALLBACK}"

@@ -5,8 +5,8 @@ from pathlib import Path
 import click
 
 from cds.errors import ConfigurationError
+from cds.identifiers import is_reference
 from cds.settings import Settings
-from cds.values import is_reference
 
 #: Exit status when the study was stored but some of its files were refused.
 SOME_REFUSED = 3
@@ -29,11 +29,12 @@ def ingest(folder: Path, patient: str, um_per_px: float | None) -> None:
     if not (is_reference(patient) and patient.startswith("Patient/")):
         raise click.BadParameter(f"{patient!r} is not of the form Patient/ID", param_hint="--patient")
     settings = Settings.from_env()
-    for name in ("archive_url", "fhir_url"):
-        if not getattr(settings, name):
-            raise ConfigurationError(
-                f"LEUKOCDS_{name.upper()} is not set: ingest needs an archive and a FHIR server"
-            )
+    for name, known in (
+        ("ARCHIVE_URL", settings.archive_url or settings.archives),
+        ("FHIR_URL", settings.fhir_url),
+    ):
+        if not known:
+            raise ConfigurationError(f"LEUKOCDS_{name} is not set: ingest needs an archive and a FHIR server")
     from cds.ingest import ingest_folder
     from hooks.commands.console import progress
     from hooks.commands.upstreams import archive_of, fhir_of, pixel_limits

@@ -1,4 +1,4 @@
-"""`leukocds keys`: a CDS client to try with: a key pair, its entry in the clients file, and a signed request."""
+"""`leukocds keys`: a CDS client to try with (key pair, entry in the clients file, signed request), or our own key."""
 
 import json
 import os
@@ -15,7 +15,7 @@ from cds.settings import Settings
 _SERVICE = "/cds-services/leukemia-smear"
 
 
-@click.command(short_help="Make a test client's key and a signed request.")
+@click.command(short_help="Make a test client's key and a signed request; print our own public keys.")
 @click.option(
     "--out",
     type=click.Path(file_okay=False, path_type=Path),
@@ -34,13 +34,22 @@ _SERVICE = "/cds-services/leukemia-smear"
 @click.option(
     "--alg", type=click.Choice(["ES384", "RS384"]), default="ES384", show_default=True, help="For a new key."
 )
-def keys(out: Path, iss: str, aud: str | None, alg: str) -> None:
+@click.option(
+    "--ours",
+    is_flag=True,
+    help="Instead: print the JWK Set of LEUKOCDS_SIGNING_KEY, for authorization servers; where that file is not there "
+    "yet, make the key.",
+)
+def keys(out: Path, iss: str, aud: str | None, alg: str, ours: bool) -> None:
     """Make a CDS client for trying: key pair, JWK Set, entry for LEUKOCDS_CLIENTS; print a signed request for curl.
 
     A token opens the door once and for two minutes: run it again for the next. For tests only: in earnest the client
     keeps its private key, and hands on the JWK Set or its address.
     """
-    from hooks.clients import SURFACE
+    if ours:
+        click.echo(_json(_our_keys(Settings.from_env(), alg)), nl=False)
+        return
+    from hooks.ehr_profile import SURFACE
     from hooks.signing import Signer, clients_toml
 
     aud = aud or Settings.from_env().base_url + _SERVICE
@@ -65,6 +74,22 @@ def keys(out: Path, iss: str, aud: str | None, alg: str) -> None:
         f"Serve with LEUKOCDS_CLIENTS={out / 'clients.toml'}, then within two minutes, once:", err=True
     )
     click.echo(_curl(aud, signer.token(aud.rstrip("/")), post=bool(rest.strip("/"))))
+
+
+def _our_keys(settings: Settings, alg: str) -> dict[str, Any]:
+    """Our JWK Set; a key is made where LEUKOCDS_SIGNING_KEY names a file that does not exist."""
+    from cds.signing_key import SigningKey, jwk_set
+    from hooks.outbound import signing_keys
+    from hooks.well_known import PATH
+
+    if not settings.signing_key:
+        raise ConfigurationError("LEUKOCDS_SIGNING_KEY is not set: name the file of our private key")
+    path = Path(settings.signing_key)
+    if not path.exists():
+        _write(path, SigningKey.new(alg).pem, private=True)
+        click.echo(f"Written: {path}, a new {alg} key. Keep it from everybody else.", err=True)
+    click.echo(f"`leukocds serve` publishes this at {settings.base_url}{PATH}.", err=True)
+    return jwk_set(signing_keys(settings))
 
 
 def _curl(url: str, token: str, *, post: bool) -> str:

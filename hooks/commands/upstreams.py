@@ -2,40 +2,35 @@
 
 from typing import TYPE_CHECKING
 
+from cds.errors import ConfigurationError
 from cds.ports import FhirServer, ImageArchive
-from cds.settings import Settings
+from cds.settings import PREFIX, Settings
 
 if TYPE_CHECKING:
     from cds.pixels import PixelLimits
 
 
 def fhir_of(settings: Settings) -> FhirServer:
-    from cds.fhir_client import HttpFhirServer
+    from hooks.outbound import own_fhir_server
 
-    return HttpFhirServer(
-        settings.fhir_url,
-        token=settings.fhir_token or None,
-        connect_timeout_s=settings.connect_timeout_s,
-        read_timeout_s=settings.read_timeout_s,
-    )
+    return own_fhir_server(settings)
 
 
 def archive_of(settings: Settings) -> ImageArchive:
-    from cds.dicomweb import DicomWebArchive
+    """The one for studies that name no endpoint. Raises ConfigurationError where there is none."""
+    from hooks.outbound import archives, open_archive
 
-    return DicomWebArchive(
-        settings.archive_url,
-        user=settings.archive_user,
-        password=settings.archive_password,
-        connect_timeout_s=settings.connect_timeout_s,
-        read_timeout_s=settings.read_timeout_s,
-        max_instance_bytes=settings.max_instance_mb * 1024 * 1024,
-    )
+    known = archives(settings)
+    if not known:
+        raise ConfigurationError(f"{PREFIX}ARCHIVE_URL is not set")
+    return open_archive(known[0], settings)
 
 
 def pixel_limits(settings: Settings) -> "PixelLimits":
     from cds.pixels import PixelLimits
 
     return PixelLimits(
-        max_megapixels=settings.max_image_megapixels, max_frames=settings.max_frames_per_instance
+        max_megapixels=settings.max_image_megapixels,
+        max_frames=settings.max_frames_per_instance,
+        max_tiles=settings.max_tiles_per_slide,
     )

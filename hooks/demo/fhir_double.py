@@ -52,6 +52,12 @@ class FhirDouble:
             self._resources.setdefault(kind, {})[rid] = stored
             return copy.deepcopy(stored)
 
+    def _check_version(self, resource: Resource, if_match: str | None) -> None:
+        """Version-aware update (FHIR R4, Managing Resource Contention)."""
+        held = self._resources.get(resource["resourceType"], {}).get(resource["id"], {})
+        if if_match is not None and if_match != f'W/"{held.get("meta", {}).get("versionId")}"':
+            raise FhirRefusal(412, f"{if_match} is not the current version")
+
     def create(self, resource: Resource, if_none_exist: str | None = None) -> tuple[Resource, bool]:
         """The resource stored under a new id and True; or, with a match of `if_none_exist`, that match and False."""
         with self._lock:
@@ -116,6 +122,7 @@ class FhirDouble:
             if request.get("method") == "POST" and request.get("url") == resource.get("resourceType"):
                 stored, made = self.create(resource, request.get("ifNoneExist"))
             elif request.get("method") == "PUT":
+                self._check_version(resource, request.get("ifMatch"))
                 stored, made = self.put(resource), True
             else:
                 raise FhirRefusal(
@@ -171,7 +178,10 @@ def searchset(resources: list[Resource], base_url: str) -> Resource:
 
 def capability_statement(base_url: str) -> Resource:
     interactions = [{"code": code} for code in ("read", "create", "update", "search-type")]
-    kinds = ("Patient", "ImagingStudy", "Endpoint", "DiagnosticReport", "Observation", "Device")
+    kinds = (
+        "Patient", "ImagingStudy", "Endpoint", "DiagnosticReport", "Observation", "Device", "DocumentReference",
+        "Media", "Provenance", "AuditEvent", "Task",
+    )  # fmt: skip
     return {
         "resourceType": "CapabilityStatement",
         "status": "active",
@@ -248,6 +258,7 @@ def _codings(value: Any) -> Iterator[tuple[str, str]]:
 
 _TOKENS = {
     "identifier": lambda r: list(_codings(r.get("identifier"))),
+    "accession": lambda r: list(_codings(r.get("accessionIdentifier"))),
     "status": lambda r: list(_codings(r.get("status"))),
     "code": lambda r: list(_codings(r.get("code"))),
     "category": lambda r: list(_codings(r.get("category"))),

@@ -45,6 +45,8 @@ def tell(*, once: bool, port: int) -> int:
         "fhir_url": hospital.fhir_url,
         "fhir_token": _SERVICE_TOKEN,
         "archive_url": hospital.archive_url,
+        # Its patients are invented: who opens a card's link says who they are today.
+        "development_login": "true",
     }
     with tempfile.TemporaryDirectory(prefix="leukocds-demo-") as folder:
         signer = Signer.new(_EHR_ISS)

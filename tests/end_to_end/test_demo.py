@@ -92,7 +92,16 @@ def test_the_pages_show_patients_cards_and_reports(running: tuple[str, subproces
     assert "Order urgently" in chart
     assert "DiagnosticReport/" in chart
     (study,) = re.findall(r'href="(http://127\.0\.0\.1:\d+/studies/[0-9a-f-]+)"', chart)
-    assert requests.get(study, timeout=10).status_code == 200
+    assert requests.get(study, timeout=10).status_code == 401
+    browser = requests.Session()
+    asked = browser.get(study, timeout=10, headers={"Accept": "text/html"})
+    assert "DEVELOPMENT LOGIN" in asked.text
+    (service,) = re.findall(r"(http://127\.0\.0\.1:\d+)/studies", study)
+    form = {"person": "reviewer-1", "next": study.removeprefix(service)}
+    shown = browser.post(f"{service}/sign-in/development", data=form, timeout=10)
+    assert (shown.status_code, shown.url) == (200, study)
+    assert "AML pattern" in shown.text
+    assert "AML pattern" in browser.get(f"{service}/worklist", timeout=10).text
     picture = requests.get(f"{url}/chart/demo-3/images/0.jpg", timeout=10)
     assert picture.content.startswith(b"\xff\xd8")
     assert "could not be analysed" in page(f"{url}/chart/demo-6")

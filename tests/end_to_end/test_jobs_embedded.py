@@ -74,7 +74,7 @@ class Site:
 
     def written(self):
         found = self.store.latest(STUDY_UID, MODEL.digest)
-        return found is not None and self.store.report_state(found.key)[0] is ReportState.WRITTEN
+        return found is not None and found.report_state is ReportState.WRITTEN
 
 
 @pytest.fixture

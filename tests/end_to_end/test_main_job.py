@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 import uuid
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -28,6 +29,7 @@ from hooks.demo.serving import Serving
 from models.synthetic.studies import compose_study
 from tests.fakes.databases import postgres_database, redis_database
 from tests.fakes.hook_requests import SERVICE, emptiness
+from tests.fakes.validation import belongings, install_profiles, validate
 
 pytestmark = pytest.mark.timeout(600)
 
@@ -87,13 +89,15 @@ def hospital(request, tmp_path_factory, hapi_url, orthanc_url) -> Iterator[Hospi
         "archive_url": orthanc_url,
         "hook_budget_s": "20",
         "sweep_interval_s": "2",
+        "development_login": "true",
     }
     if request.param == "embedded":
         site = _embedded(folder, servers)
     else:
         databases = [request.getfixturevalue(f"{name}_url") for name in ("redis", "postgres")]
         site = _scaled_out(folder, servers, *databases)
-    with site as url, HttpFhirServer(hapi_url, read_timeout_s=60) as fhir:
+    with site as url, HttpFhirServer(hapi_url, read_timeout_s=120) as fhir:
+        install_profiles(fhir)
         yield Hospital(url, fhir, DicomWebArchive(orthanc_url))
 
 
@@ -171,6 +175,37 @@ def check_report(hospital: Hospital, patient: str, pattern: str) -> None:
         assert "dataAbsentReason" in impression
     else:
         assert codes.PATTERNS[pattern].code in pattern_codes(impression)
+    check_all_that_was_written(hospital, patient, "not analysed" if pattern == "not analysed" else "finding")
+
+
+def check_all_that_was_written(hospital: Hospital, patient: str, outcome: str) -> None:
+    """Every resource about the patient is valid by the profile that it claims; the job's Task is completed."""
+    ends = time.monotonic() + PATIENCE_S
+    while [t["status"] for t in hospital.fhir.search("Task", {"patient": patient})] != ["completed"]:
+        assert time.monotonic() < ends, "the task does not complete"
+        time.sleep(0.5)
+    written = belongings(hospital.fhir, patient)
+    kinds = Counter(resource["resourceType"] for resource in written)
+    assert kinds["AuditEvent"] == 2
+    assert {"Device", "DocumentReference", "Provenance", "Task"} < set(kinds)
+    # A cell that carried the finding has a picture; a smear that was not analysed has no finding.
+    assert (1 <= kinds["Media"] <= 8) if outcome == "finding" else kinds["Media"] == 0
+    pictures = [resource for resource in written if resource["resourceType"] == "Media"]
+    assert all(p["extension"][0]["extension"][-1]["valueBoolean"] for p in pictures), "each with its map"
+    for resource in written:
+        # The package's Device may be there from before: it is created once for all time.
+        assert resource["resourceType"] == "Device" or resource["meta"]["profile"]
+        assert validate(hospital.fhir.base_url, resource).errors == []
+
+
+def signed_in_page(hospital: Hospital, url: str) -> str:
+    """The page as somebody sees it who has signed in by the development login."""
+    with requests.Session() as browser:
+        form = {"person": "reviewer-1", "next": url.removeprefix(hospital.url)}
+        browser.get(url, timeout=30, headers={"Accept": "text/html"})
+        shown = browser.post(f"{hospital.url}/sign-in/development", data=form, timeout=30)
+    assert (shown.status_code, shown.url) == (200, url)
+    return shown.text
 
 
 def draw(folder: Path, pattern: str, seed: int) -> float | None:
@@ -190,7 +225,8 @@ def test_a_synthetic_smear_becomes_card_and_report(hospital, tmp_path, pattern, 
     assert card["indicator"] == INDICATOR[pattern]
     assert ("suggestions" in card) == (pattern != "healthy")
     assert card["links"][0]["url"].startswith(hospital.url)
-    assert requests.get(card["links"][0]["url"], timeout=30).status_code == 200
+    assert requests.get(card["links"][0]["url"], timeout=30).status_code == 401, "not signed in"
+    assert "95 % interval" in signed_in_page(hospital, card["links"][0]["url"])
     check_report(hospital, patient, pattern)
 
 

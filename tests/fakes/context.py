@@ -7,12 +7,15 @@ from pathlib import Path
 from cds.allowlist import AllowList
 from cds.fhir_client import HttpFhirServer
 from cds.settings import Settings
+from cds.signing_key import SigningKey
 from cds.store import SqlAssessmentStore
 from cds.values import ModelIdentity
 from hooks.authentication import Authenticator
 from hooks.context import Context
 from hooks.next_steps import bundled_next_steps, load_next_steps
 from tests.fakes.assessments import MODEL
+
+SIGNING_KEYS = (SigningKey.new(),)
 
 
 @dataclass
@@ -66,6 +69,7 @@ def make_context(
         allow_list=LoopbackAllowList([]),
         authenticator=authenticator,
         ready=ready,
+        signing_keys=SIGNING_KEYS,
     )
 
 

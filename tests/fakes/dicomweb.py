@@ -7,6 +7,7 @@ What it keeps and how it answers when it behaves is the demo's own test double; 
         archive.faults[sop_instance_uid] = Fault.BROKEN
 """
 
+import io
 import json
 import threading
 import time
@@ -17,7 +18,11 @@ from types import TracebackType
 from typing import Any, Self
 from urllib.parse import parse_qs, urlsplit
 
-from cds.multipart import parse_related
+from pydicom import dcmread
+from pydicom.encaps import generate_frames
+from pydicom.uid import JPEGBaseline8Bit
+
+from cds.multipart import build_related, parse_related
 from hooks.demo.dicomweb_double import ArchiveDouble, multipart, qido_json, stow_json
 
 
@@ -42,7 +47,8 @@ class FakeArchive:
     failures_left: when not None, faults heal after so many misbehaved answers. bare: WADO-RS answers are
     application/dicom instead of multipart. accepts: where not None, the only Accept values that it takes; 406
     otherwise. page_size: cap of a page; ignores_offset: always the first page. refuse_store: SOP Instance UIDs
-    refused by STOW-RS, and why.
+    refused by STOW-RS, and why. hands_out_frames: whether it knows metadata and frames; frames_as: the transfer syntax
+    that it names for frames, None for none; refuse_frames: numbers that it answers 404 for, break_frames: 503.
     """
 
     def __init__(self, *instances: bytes) -> None:
@@ -62,6 +68,10 @@ class FakeArchive:
         self.ignores_offset = False
         self.extra_entries: list[dict[str, Any]] = []
         self.refuse_store: dict[str, int] = {}
+        self.hands_out_frames = True
+        self.frames_as: str | None = str(JPEGBaseline8Bit)
+        self.refuse_frames: set[int] = set()
+        self.break_frames: set[int] = set()
         self.stored_times: Counter[str] = Counter()
         self.at_once = 0
         self.most_at_once = 0
@@ -126,6 +136,16 @@ class _Handler(BaseHTTPRequestHandler):
                 finally:
                     with self.fake.lock:
                         self.fake.at_once -= 1
+            case ["studies", study, "series", _, "instances", instance, "metadata"] if (
+                self.fake.hands_out_frames
+            ):
+                self._misbehave("metadata") or self._metadata(study, instance)
+            case ["studies", study, "series", _, "instances", instance, "frames", numbers] if (
+                self.fake.hands_out_frames
+            ):
+                self._misbehave("frames") or self._frames(
+                    study, instance, [int(n) for n in numbers.split(",")]
+                )
             case _:
                 self._send(404, b"no such resource", "text/plain")
 
@@ -182,6 +202,28 @@ class _Handler(BaseHTTPRequestHandler):
             self._send(200, instance.data, "application/dicom")
         else:
             self._send(200, *multipart(instance))
+
+    def _metadata(self, study: str, uid: str) -> None:
+        instance = self.fake.archive.get(study, uid)
+        if instance is None:
+            self._send(404, b"no such instance", "text/plain")
+            return
+        described = dcmread(io.BytesIO(instance.data), stop_before_pixels=True).to_json_dict()
+        self._send(200, json.dumps([described]).encode(), "application/dicom+json")
+
+    def _frames(self, study: str, uid: str, numbers: list[int]) -> None:
+        instance = self.fake.archive.get(study, uid)
+        if instance is None or self.fake.refuse_frames & set(numbers):
+            self._send(404, b"no such frame", "text/plain")
+            return
+        if self.fake.break_frames & set(numbers):
+            self._send(503, b"", None)
+            return
+        dataset = dcmread(io.BytesIO(instance.data))
+        frames = list(generate_frames(dataset.PixelData, number_of_frames=dataset.NumberOfFrames))
+        kind = "image/jpeg" + (f"; transfer-syntax={self.fake.frames_as}" if self.fake.frames_as else "")
+        body, content_type = build_related([frames[n - 1] for n in numbers], kind)
+        self._send(200, body, content_type)
 
     def _misbehave(self, key: str) -> bool:
         """Answer as the fault demands; False when there is none."""

@@ -25,6 +25,7 @@ class Fault(Enum):
     NONE = auto()
     SLOW = auto()  # answers after `delay_s`
     DRIP = auto()  # a byte every 50 ms, for longer than any test waits
+    DRIP_HEADER = auto()  # the same, and the header never ends
     CUT_OFF = auto()  # ends in the middle of the body
     UNAUTHORIZED = auto()
     BROKEN = auto()  # 500, an HTML page as proxies send it
@@ -59,6 +60,7 @@ class FakeFhirServer:
         self.page_size: int | None = None
         self.next_base: str | None = None
         self.collisions = 0
+        self.redirect_to = "http://elsewhere.invalid/fhir"
         self._numbers: Counter[str] = Counter()
         self._lock = threading.Lock()
         self._closing = threading.Event()
@@ -122,16 +124,26 @@ class FakeFhirServer:
             if self.collisions > 0:
                 self.collisions -= 1
                 return 409, outcome("conflict", "HAPI-0550: HAPI-0823: a constraint was violated")
+            if stale := self._stale(bundle):
+                return 412, outcome("conflict", f"HAPI-0974: {stale} is not the current version")
             locations, answers = {}, []
             for entry in bundle["entry"]:
                 status, reference = self._place(entry)
-                locations[entry["fullUrl"]] = reference
+                locations[entry.get("fullUrl", reference)] = reference
                 answers.append({"response": {"status": status, "location": f"{reference}/_history/1"}})
             text = json.dumps(self.resources)
             for full_url, reference in locations.items():
                 text = text.replace(f'"{full_url}"', f'"{reference}"')
             self.resources = json.loads(text)
         return 200, {"resourceType": "Bundle", "type": "transaction-response", "entry": answers}
+
+    def _stale(self, bundle: dict[str, Any]) -> str | None:
+        """The first `ifMatch` that does not name the version held."""
+        for request in (entry["request"] for entry in bundle["entry"]):
+            held = self.resources.get(request["url"], {}).get("meta", {}).get("versionId")
+            if "ifMatch" in request and request["ifMatch"] != f'W/"{held}"':
+                return str(request["ifMatch"])
+        return None
 
     def _place(self, entry: dict[str, Any]) -> tuple[str, str]:
         """Create the entry's resource, unless `ifNoneExist` finds it: status and `Type/id`."""
@@ -146,7 +158,9 @@ class FakeFhirServer:
                     return "200 OK", reference
             self._numbers[kind] += 1
             reference = f"{kind}/{kind.lower()}-{self._numbers[kind]}"
-        self.resources[reference] = {**resource, "id": reference.partition("/")[2]}
+        held = self.resources.get(reference, {}).get("meta", {}).get("versionId", "0")
+        meta = {**resource.get("meta", {}), "versionId": str(int(held) + 1)}
+        self.resources[reference] = {**resource, "id": reference.partition("/")[2], "meta": meta}
         return "201 Created", reference
 
 
@@ -170,6 +184,8 @@ def _matches(resource: dict[str, Any], name: str, value: str) -> bool:
         found = resource.get("identifier", [])
         pairs = [(i.get("system", ""), i["value"]) for i in (found if isinstance(found, list) else [found])]
         return any(value in (f"{system}|{text}", text) for system, text in pairs)
+    if name == "_tag":
+        return any(value == f"{t['system']}|{t['code']}" for t in resource.get("meta", {}).get("tag", []))
     return True
 
 
@@ -198,6 +214,9 @@ class _Handler(BaseHTTPRequestHandler):
     def _handle(self) -> None:
         fake = self.server_of
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        if fake._closing.is_set():  # down: a connection kept alive from before has no answer either
+            self.close_connection = True
+            return
         url = urlsplit(self.path)
         query = parse_qs(url.query)
         fake.received.append(Received(self.command, url.path, query, dict(self.headers.items()), body))
@@ -233,7 +252,14 @@ class _Handler(BaseHTTPRequestHandler):
         elif fault is Fault.WRONG_TYPE:
             self._send(200, {"resourceType": "Basic", "id": "1"})
         elif fault is Fault.REDIRECT:
-            self._send(302, "", location="http://elsewhere.invalid/fhir")
+            self._send(302, "", location=self.server_of.redirect_to)
+        elif fault is Fault.DRIP_HEADER:
+            self.wfile.write(b"HTTP/1.1 200 OK\r\nX-Slow: ")
+            until = time.monotonic() + 60
+            while time.monotonic() < until and not self.server_of._closing.is_set():
+                self.wfile.write(b"a")
+                self.server_of.wait(0.05)
+            self.close_connection = True
         elif fault in (Fault.DRIP, Fault.CUT_OFF):
             self.send_response(200)
             self.send_header("Content-Type", "application/fhir+json")

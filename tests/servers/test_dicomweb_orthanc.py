@@ -6,18 +6,24 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from highdicom.sr import Comprehensive3DSR
 from PIL import Image
 from pydicom import dcmread
 from pydicom.encaps import generate_frames
 from pydicom.uid import JPEG2000Lossless, JPEGBaseline8Bit
 
+from cds.dicom_results import store_results
 from cds.dicomweb import DicomWebArchive
 from cds.errors import UpstreamError, UpstreamNotFound
 from cds.fhir_client import HttpFhirServer
 from cds.ingest import ingest_folder
+from cds.pipeline import assess_study
 from cds.retrieve import retrieve_images
-from cds.values import ImageRef, SmearImage
+from cds.values import ImageRef, SmearImage, StudyRef
+from tests.fakes.counting_archive import CountingArchive
 from tests.fakes.images import dicom_file, drawing, encapsulated, encoded
+from tests.fakes.reading import FakeReader
+from tests.fakes.slides import synthetic_slide
 
 
 def new_uid() -> str:
@@ -164,3 +170,60 @@ def test_the_imaging_study_on_a_real_server(archive: DicomWebArchive, folder: Pa
     (grown,) = fhir.search("ImagingStudy", {"patient": reference})
     assert (grown["id"], grown["numberOfInstances"]) == (study["id"], 8)
     assert b"%s" % mrn.encode() in archive.retrieve(archive.instances(study_uid)[0])
+
+
+@pytest.mark.parametrize("sparse", [False, True], ids=["full", "sparse"])
+def test_a_whole_slide_is_read_by_few_of_its_frames(archive: DicomWebArchive, sparse: bool) -> None:
+    """2,025 tiles on three levels; what is fetched is 5 % of it, some more where every tile says where it lies."""
+    slide = synthetic_slide(45, sparse=sparse)
+    for instance in slide.instances:
+        archive.store([instance])
+    counting = CountingArchive(archive.base_url)
+    images = list(retrieve_images(counting, counting.instances(slide.study_uid)))
+    assert 24 <= len(images) <= 50
+    for image in images:
+        assert isinstance(image, SmearImage), image
+        assert (image.pixels.shape, image.um_per_px) == ((256, 256, 3), pytest.approx(0.25))
+    assert counting.received < (0.1 if sparse else 0.05) * slide.size
+    assert counting.requests <= 2 + 3 + 1 + -(-len(images) // 16)
+
+
+def test_frames_come_as_they_are_stored(archive: DicomWebArchive) -> None:
+    slide = synthetic_slide(5, levels=(1,))
+    archive.store(slide.instances)
+    (ref,) = archive.instances(slide.study_uid)
+    stored = list(generate_frames(dcmread(io.BytesIO(slide.instances[0])).PixelData, number_of_frames=25))
+    frames = archive.frames(ref, [7, 2, 25])
+    assert {f.transfer_syntax_uid for f in frames} == {JPEGBaseline8Bit}
+    assert [f.data.removesuffix(b"\0") for f in frames] == [
+        stored[n - 1].removesuffix(b"\0") for n in (7, 2, 25)
+    ]
+    with pytest.raises(UpstreamError):
+        archive.frames(ref, [26])
+
+
+def test_a_finding_lies_beside_its_images(archive: DicomWebArchive) -> None:
+    study = StudyRef(study_uid=new_uid())
+    series = new_uid()
+    files = [
+        dicom_file(
+            drawing(seed=n),
+            sop_instance_uid=new_uid(),
+            StudyInstanceUID=study.study_uid,
+            SeriesInstanceUID=series,
+            PatientID="p-2101",
+            PatientName="Müller^Jörg",
+            SpecificCharacterSet="ISO_IR 100",
+        )
+        for n in range(2)
+    ]
+    archive.store(files)
+    assessment = assess_study(study, archive=archive, reader=FakeReader())
+    for _ in range(2):
+        store_results(assessment, archive)
+    (report,) = [r for r in archive.instances(study.study_uid) if r.series_uid != series]
+    stored = Comprehensive3DSR.from_dataset(dcmread(io.BytesIO(archive.retrieve(report))))
+    assert (str(stored.PatientName), stored.PatientID) == ("Müller^Jörg", "p-2101")
+    (group,) = stored.content.get_image_measurement_groups()
+    assert {m.name.value: m.value for m in group.get_measurements()}["26446-5"] == 100  # blasts
+    assert assess_study(study, archive=archive, reader=FakeReader()).key == assessment.key

@@ -290,3 +290,34 @@ def _only_child(pid):
                 children.append(int(entry))
     (child,) = children
     return child
+
+
+def test_a_worker_tells_prometheus_what_its_processes_met(site, tmp_path, monkeypatch):
+    port = free_port()
+    counted = tmp_path / "counted"
+    counted.mkdir()
+    monkeypatch.setenv("TMPDIR", str(counted))
+
+    def told():
+        return requests.get(f"http://127.0.0.1:{port}/metrics", timeout=5).text
+
+    site.fhir.down()
+    with site.worker(worker_metrics=str(port)) as worker:
+        key = site.submit(1)
+        worker.until(lambda: site.state(key) is JobState.DONE)
+        worker.until(lambda: 'upstream="FHIR server"' in told())
+        assert 'leukocds_jobs{state="done"} 1.0' in told()
+        worker.stop()
+    assert list(counted.iterdir()) == [], "the counters go with the worker"
+
+
+def test_a_worker_notices_that_a_report_was_signed(site):
+    with site.worker(follow_reports_s=0.3) as worker:
+        key = site.submit(1)
+        worker.until(lambda: site.written(key))
+        (report,) = site.fhir.of_type("DiagnosticReport")
+        report["status"] = "final"
+        report["conclusionCode"] = [{"coding": [{"system": "urn:leukocds:pattern", "code": "AML"}]}]
+        worker.until(lambda: any(line.signed for line in site.store.agreement()))
+    (line,) = site.store.agreement()
+    assert (line.reports, line.signed, line.coded) == (1, 1, 1)

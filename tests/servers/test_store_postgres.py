@@ -12,11 +12,14 @@ import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 
+from cds.access import AuditAction, AuditEntry, AuditOutcome, PendingSignIn, Session
+from cds.agreement import Fate, Looked
 from cds.errors import ClaimLost, StoreError
 from cds.store import SqlAssessmentStore
 from cds.store_engine import open_engine
 from cds.store_schema import metadata
 from cds.values import JobState, ReportState
+from cds.worklist import WorklistQuery, WorkState
 from tests.fakes.assessments import MODEL, assessment, study
 from tests.fakes.feedback import LATER, accepted, card_uuid, overridden, shown
 
@@ -53,9 +56,9 @@ def test_what_is_saved_is_found_again(store):
     assert store.save(value, ReportState.PENDING)
     assert not store.save(value, ReportState.PENDING)
     assert store.get(value.key) == value
-    assert store.latest(value.study.study_uid, MODEL.digest) == replace(
-        value, outcome=replace(value.outcome, cells=())
-    )
+    found = store.latest(value.study.study_uid, MODEL.digest)
+    assert found.assessment == replace(value, outcome=replace(value.outcome, cells=()))
+    assert (found.report_state, found.report) == (ReportState.PENDING, None)
 
 
 def test_steps_and_tables_agree(store, postgres_database_url):
@@ -167,3 +170,83 @@ def test_a_jti_is_used_once_however_many_ask(store):
     assert at_once(16, lambda _: store.use_jti("iss", "odd \x00 \ud800", later, now)).count(True) == 1
     assert store.use_jti("other", "odd \x00 \ud800", later, now)
     assert store.use_jti("iss", "x" * 100_000, later, now)
+
+
+def test_the_worklist_sessions_and_audit_are_the_same_there(store):
+    job, _ = store.enqueue(study(accession="A-17"), MODEL.digest)
+    store.claim(job.key, "worker", 60)
+    store.save(assessment(), ReportState.PENDING)
+    store.finish(job.key, "worker", assessment().key)
+    other, _ = store.enqueue(study(2, patient=None), MODEL.digest)
+    store.claim(other.key, "worker", 60)
+    store.fail(other.key, "worker", "broken")
+    page = store.worklist(WorklistQuery())
+    assert [(row.state, row.job.key) for row in page.rows] == [
+        (WorkState.READ, job.key),
+        (WorkState.FAILED, other.key),
+    ]
+    assert store.worklist(WorklistQuery(search="A-1")).total == 1
+    assert store.worklist(WorklistQuery(patient="Patient/p-1", state=WorkState.READ)).total == 1
+    assert store.retry_job(other.key)
+    assert not store.retry_job(other.key)
+
+    now = datetime.now(UTC)
+    session = Session(
+        user="Practitioner/1", name="Dr. Test", issuer="https://ehr.example", may_review=True, may_operate=False,
+        patient=None, started_at=now, ends_at=now + timedelta(hours=1),
+    )  # fmt: skip
+    store.open_session("secret", session)
+    assert store.session("secret", 60) == session
+    assert store.session("other", 60) is None
+    pending = PendingSignIn(issuer="i", state="s", nonce="n", code_verifier="v", target="/")
+    store.begin_sign_in("secret", pending, now + timedelta(minutes=5))
+    assert at_once(8, lambda _: store.take_sign_in("secret", "s")).count(pending) == 1
+    assert store.close_session("secret")
+    assert store.purge_sessions(60) == 0
+
+    entry = AuditEntry(
+        id="0" * 36, at=now, user=None, name=None, issuer=None, action=AuditAction.SIGN_IN, what="callback",
+        patient=None, outcome=AuditOutcome.DENIED,
+    )  # fmt: skip
+    store.record(entry)
+    store.record(entry)
+    assert store.audit() == [entry]
+    assert at_once(8, lambda _: store.take_unsent(entry.id, 60)).count(True) == 1
+
+
+def test_a_hook_instance_used_again_keeps_the_suggestions_of_both_answers(store):
+    store.remember_cards([shown(suggestions={"s-1": "flow-cytometry"})])
+    store.remember_cards([shown(suggestions={"s-2": "bcr-abl1"}), shown(2)])
+    receipt = store.take_feedback("leukemia-smear", [accepted(1, "s-1", "s-2", "s-3")])
+    assert (receipt.stored, receipt.unknown_suggestions) == (1, 1)
+
+
+def test_old_cards_without_feedback_go(store):
+    store.remember_cards([shown(1), shown(2), shown(3)])
+    store.take_feedback("leukemia-smear", [overridden(2)])
+    later = datetime(2030, 1, 1, tzinfo=UTC)
+    assert [store.purge_cards(later, 1), store.purge_cards(later, 9), store.purge_cards(later, 9)] == [
+        1,
+        1,
+        0,
+    ]
+    assert store.feedback_summary().lines[0].cards == 1
+
+
+def test_a_report_is_looked_at_by_one_and_counted(store):
+    made = assessment()
+    store.save(made, ReportState.PENDING)
+    store.mark_written(made.key, "DiagnosticReport/1")
+    (report,) = store.written_reports(5)
+    assert at_once(6, lambda _: store.take_written(report, 60)).count(True) == 1
+    assert store.written_reports(5) == []
+    store.looked_at(made.key, Looked(fate=Fate.SIGNED, status="final", conclusion="AML"), None)
+    (line,) = store.agreement(made.read_at)
+    assert (line.pattern, line.reports, line.coded, line.agreed) == ("AML", 1, 1, 1)
+
+
+def test_a_report_is_handed_over_once(store):
+    store.keep_resources("a" * 36, [{"resourceType": "DiagnosticReport"}])
+    assert list(store.resources_for("ehr", ["a" * 36])) == ["a" * 36]
+    assert at_once(6, lambda _: store.hand_over("ehr", "a" * 36)).count(True) == 1
+    assert store.resources_for("ehr", ["a" * 36]) == {}

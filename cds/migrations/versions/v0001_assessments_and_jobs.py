@@ -20,13 +20,13 @@ def upgrade() -> None:
         sa.Column("instances", sa.Integer, nullable=False),
         sa.Column("read_at", UtcDateTime, nullable=False),
         sa.Column("seconds", sa.Float, nullable=False),
-        sa.Column("document", sa.Text, nullable=False),
-        sa.Column("cells", sa.Text, nullable=False),
         sa.Column("report_state", sa.String(16), nullable=False),
         sa.Column("report_reference", sa.Text),
         sa.Column("report_attempts", sa.Integer, nullable=False),
         sa.Column("report_due_at", UtcDateTime, nullable=False),
         sa.Column("report_problem", sa.Text),
+        sa.Column("document", sa.Text, nullable=False),
+        sa.Column("cells", sa.Text, nullable=False),
         sa.PrimaryKeyConstraint("key", name="pk_assessments"),
     )
     op.create_index("ix_assessments_latest", "assessments", ["study_uid", "model_digest", "read_at"])

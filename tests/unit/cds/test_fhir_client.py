@@ -5,6 +5,7 @@ import pytest
 from cds.deadline import Deadline
 from cds.errors import (
     EndpointNotAllowed,
+    UpstreamConflict,
     UpstreamError,
     UpstreamInvalid,
     UpstreamNotFound,
@@ -197,6 +198,18 @@ def test_a_collision_is_tried_again(fhir, client, no_pause):
     client.transaction(BUNDLE)
     assert len(fhir.received) == 3
     assert len(fhir.of_type("Device")) == 1
+
+
+def test_an_old_version_is_a_conflict_and_sent_once(fhir, client, no_pause):
+    device = {"resourceType": "Device", "id": "d1"}
+    put = {"resource": device, "request": {"method": "PUT", "url": "Device/d1"}, "fullUrl": "urn:uuid:1"}
+    client.transaction({**BUNDLE, "entry": [put]})
+    versioned = {**put, "request": {**put["request"], "ifMatch": 'W/"1"'}}
+    client.transaction({**BUNDLE, "entry": [versioned]})
+    with pytest.raises(UpstreamConflict, match="HAPI-0974"):
+        client.transaction({**BUNDLE, "entry": [versioned]})
+    assert len(fhir.received) == 3
+    assert fhir.of_type("Device")[0]["meta"]["versionId"] == "2"
 
 
 def test_a_collision_without_end_is_an_outage(fhir, client, no_pause):

@@ -108,7 +108,7 @@ def test_resolution_counts_where_it_can_be_a_microscopes(
 
 @pytest.mark.parametrize(
     "data",
-    [b"", b"not an image", b"\0" * 1000, b"%PDF-1.7 ...", b"<html></html>", b"GIF89a" + b"\0" * 100],
+    [b"", b"not an image", b"\0" * 1000, b"<html></html>", b"GIF89a" + b"\0" * 100],
 )
 def test_what_is_no_image_is_refused(data: bytes, tmp_path: Path) -> None:
     assert "not a DICOM, JPEG, PNG or TIFF" in refusal(tmp_path / "a.jpg", data)

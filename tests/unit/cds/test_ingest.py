@@ -12,11 +12,12 @@ from pydicom import dcmread
 from cds.dicomweb import DicomWebArchive
 from cds.errors import BadRequest, UpstreamNotFound, UpstreamRefused, UpstreamUnavailable
 from cds.fhir_client import HttpFhirServer
+from cds.identifiers import is_uid
 from cds.imaging_study import MAX_LISTED_INSTANCES
 from cds.ingest import Ingested, ingest_folder
 from cds.pixels import PixelLimits
 from cds.retrieve import retrieve_images
-from cds.values import SmearImage, is_uid
+from cds.values import SmearImage
 from hooks.demo.hospital import Hospital
 from tests.fakes.dicomweb import FakeArchive, Fault
 from tests.fakes.images import STUDY_UID, dicom_file, drawing, encoded

@@ -11,9 +11,10 @@ from pydicom.encaps import generate_frames
 from pydicom.uid import ExplicitVRLittleEndian, JPEGBaseline8Bit, VLMicroscopicImageStorage
 
 from cds.errors import UnreadableImage
+from cds.identifiers import is_uid
 from cds.microscopy import derived_uid, to_dicom
 from cds.pixels import PixelLimits, decode_dicom
-from cds.values import SmearImage, is_uid
+from cds.values import SmearImage
 from tests.fakes.images import SERIES_UID, STUDY_UID, dicom_file, drawing, encoded
 
 LIMITS = PixelLimits()

@@ -15,6 +15,7 @@ from cds.fhir_client import HttpFhirServer
 from cds.report import report_bundle, report_reference
 from cds.values import ModelIdentity, Pattern, StudyRef
 from fhir_profiles.codes import TABLE
+from fhir_profiles.definitions import definitions
 from tests.fakes.fhir_server import FakeFhirServer
 from tests.fakes.results import AML, POOR, STUDY, finding, result
 
@@ -91,8 +92,10 @@ class TestEveryBundle:
         assert not resources(bundle, "Condition")
         for kind in ("Observation", "DiagnosticReport"):
             assert {r["status"] for r in resources(bundle, kind)} == {"preliminary"}
-        labelled = [r for r in (e["resource"] for e in bundle["entry"]) if r["resourceType"] != "Device"]
-        assert all(r["meta"]["security"][0]["code"] == "AIAST" for r in labelled)
+        for resource in (entry["resource"] for entry in bundle["entry"]):
+            asserted = resource["resourceType"] not in ("AuditEvent", "Device", "DocumentReference")
+            labels = [label["code"] for label in resource["meta"].get("security", [])]
+            assert labels == (["AIAST"] if asserted else [])
         assert "It is not a diagnosis." in part(bundle, "report")["conclusion"]
 
     def test_uses_no_code_but_those_of_the_table(self, outcome):
@@ -120,6 +123,12 @@ class TestEveryBundle:
             div = ElementTree.fromstring(text["div"])
             assert div.tag == "{http://www.w3.org/1999/xhtml}div"
             assert len("".join(div.itertext())) > 20
+
+    def test_claims_a_profile_of_its_type(self, outcome):
+        profiles = {d["url"]: d["type"] for d in definitions() if d["resourceType"] == "StructureDefinition"}
+        for resource in (entry["resource"] for entry in report_bundle(result(outcome))["entry"]):
+            (claimed,) = resource["meta"]["profile"]
+            assert profiles[claimed] == resource["resourceType"]
 
     def test_holds_nothing_empty(self, outcome):
         def check(value):

@@ -62,3 +62,52 @@ def test_a_password_in_an_address_is_refused_and_not_repeated(name):
     with pytest.raises(ConfigurationError, match=f"LEUKOCDS_{name} must not hold") as caught:
         Settings.from_env({f"LEUKOCDS_{name}": "https://user:hush@pacs.example/dicom-web"})
     assert "hush" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "address"),
+    [("9000", ("127.0.0.1", 9000)), ("localhost:9000", ("localhost", 9000)), ("[::1]:9000", ("::1", 9000))],
+)
+def test_the_workers_metrics_are_on_loopback_unless_told_otherwise(text, address):
+    assert Settings(worker_metrics=text).worker_metrics_address == address
+
+
+def test_the_workers_metrics_elsewhere_need_a_token():
+    with pytest.raises(ConfigurationError, match="METRICS_TOKEN"):
+        Settings(worker_metrics="0.0.0.0:9000")
+    assert Settings(worker_metrics="0.0.0.0:9000", metrics_token="t").worker_metrics_address[0] == "0.0.0.0"
+
+
+@pytest.mark.parametrize("text", ["x", "host:", ":9000", "0", "70000", "host:9x"])
+def test_an_address_of_the_workers_metrics_that_is_none(text):
+    with pytest.raises(ConfigurationError, match="LEUKOCDS_WORKER_METRICS must be a port or HOST:PORT"):
+        Settings(worker_metrics=text)
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"fhir_client_id": "x"}, "FHIR_CLIENT_ID needs LEUKOCDS_FHIR_URL"),
+        ({"fhir_client_id": "x", "fhir_url": "http://a"}, "FHIR_CLIENT_ID needs LEUKOCDS_SIGNING_KEY"),
+        (
+            {"fhir_client_id": "x", "fhir_url": "http://a", "signing_key": "k", "fhir_scopes": ""},
+            "FHIR_CLIENT_ID needs LEUKOCDS_FHIR_SCOPES",
+        ),
+        (
+            {"fhir_client_id": "x", "fhir_url": "http://a", "signing_key": "k", "fhir_token": "t"},
+            "FHIR_TOKEN and LEUKOCDS_FHIR_CLIENT_ID exclude one another",
+        ),
+        ({"fhir_token_url": "https://a/token"}, "FHIR_TOKEN_URL is set but LEUKOCDS_FHIR_CLIENT_ID is not"),
+        ({"fhir_token_url": "https://u:p@a/token"}, "FHIR_TOKEN_URL must not hold a user name"),
+        ({"client_key": "k"}, "CLIENT_KEY is set but LEUKOCDS_CLIENT_CERTIFICATE is not"),
+    ],
+)
+def test_what_belongs_together_is_set_together(values, message):
+    with pytest.raises(ConfigurationError, match=message):
+        Settings(**values)
+
+
+def test_a_token_endpoint_keeps_its_slash_for_it_is_compared_letter_by_letter():
+    values = {"fhir_client_id": "x", "fhir_url": "http://a/fhir/", "signing_key": "k"}
+    settings = Settings(**values, fhir_token_url="https://a/token/")
+    assert (settings.fhir_url, settings.fhir_token_url) == ("http://a/fhir", "https://a/token/")

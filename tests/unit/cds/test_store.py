@@ -70,16 +70,26 @@ def test_latest_is_the_newest_and_comes_without_cells(store):
     for value in (new, old, assessment(number=2, read_at=READ_AT + timedelta(days=1))):
         store.save(value, ReportState.NOT_CONFIGURED)
     found = store.latest(new.study.study_uid, DIGEST)
-    assert found == replace(new, outcome=replace(new.outcome, cells=()))
-    assert store.latest(new.study.study_uid, DIGEST) is found, "decoded once"
+    assert found.assessment == replace(new, outcome=replace(new.outcome, cells=()))
+    assert (found.report_state, found.report) == (ReportState.NOT_CONFIGURED, None)
+    assert store.latest(new.study.study_uid, DIGEST).assessment is found.assessment, "decoded once"
+
+
+def test_latest_tells_how_far_the_report_is(store):
+    value = assessment()
+    store.save(value, ReportState.PENDING)
+    assert store.latest(value.study.study_uid, DIGEST).report_state is ReportState.PENDING
+    store.mark_written(value.key, "DiagnosticReport/7")
+    found = store.latest(value.study.study_uid, DIGEST)
+    assert (found.report_state, found.report) == (ReportState.WRITTEN, "DiagnosticReport/7")
 
 
 def test_latest_follows_a_newer_assessment_at_once(store):
     store.save(assessment(instance_uids=("1.2.3.0",)), ReportState.PENDING)
-    first = store.latest(study().study_uid, DIGEST)
+    first = store.latest(study().study_uid, DIGEST).assessment
     newer = assessment(read_at=READ_AT + timedelta(seconds=1), outcome=not_analysed())
     store.save(newer, ReportState.PENDING)
-    assert store.latest(study().study_uid, DIGEST) == newer != first
+    assert store.latest(study().study_uid, DIGEST).assessment == newer != first
 
 
 def test_another_package_or_study_has_no_assessment(store):

@@ -54,7 +54,7 @@ def test_study_round_trip(value):
 def test_patient_data_beyond_references_is_not_invented():
     assert set(json.loads(encode_study(study()))) == {
         "version", "study_uid", "archive_url", "imaging_study", "patient", "encounter",
-        "instance_uids", "number_of_instances", "started",
+        "instance_uids", "number_of_instances", "started", "accession",
     }  # fmt: skip
 
 

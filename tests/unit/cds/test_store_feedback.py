@@ -202,3 +202,23 @@ def test_comments_and_users_stay_out_of_what_values_print():
     card, item = shown(), overridden(comment="Mr Smith")
     assert "Practitioner" not in repr(card)
     assert "Smith" not in repr(item)
+
+
+def test_a_hook_instance_used_again_keeps_the_suggestions_of_both_answers(store, tmp_path):
+    store.remember_cards([shown(suggestions={"s-1": "flow-cytometry"})])
+    store.remember_cards([shown(suggestions={"s-2": "bcr-abl1"}), shown(2)])
+    assert rows(tmp_path, "SELECT COUNT(*) FROM cards") == [(2,)]
+    receipt = take(store, accepted(1, "s-1", "s-2"), accepted(1, "s-3", at=SHOWN_AT + HOUR))
+    assert (receipt.stored, receipt.unknown_suggestions) == (2, 1)
+
+
+def test_old_cards_go_the_oldest_first_and_never_those_with_feedback(store, tmp_path):
+    for number in range(1, 6):
+        store.remember_cards([shown(number, shown_at=SHOWN_AT + number * HOUR)])
+    store.remember_cards([shown(2, hook_instance="other", shown_at=SHOWN_AT)])
+    take(store, overridden(2), overridden(77))
+    assert store.purge_cards(SHOWN_AT + 4 * HOUR, 1) == 1
+    assert store.purge_cards(SHOWN_AT + 4 * HOUR, 100) == 1
+    assert store.purge_cards(SHOWN_AT + 4 * HOUR, 100) == 0
+    left = rows(tmp_path, "SELECT uuid, hook_instance FROM cards ORDER BY uuid, hook_instance")
+    assert [uuid for uuid, _ in left] == [card_uuid(2), card_uuid(2), card_uuid(4), card_uuid(5)]

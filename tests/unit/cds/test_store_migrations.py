@@ -4,7 +4,9 @@ import sys
 from contextlib import closing
 
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
+from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 
@@ -13,6 +15,8 @@ from cds.errors import StoreError
 from cds.store import SqlAssessmentStore
 from cds.store_engine import open_engine
 from cds.store_schema import metadata
+from cds.values import ReportState
+from cds.worklist import WorklistQuery, WorkState
 
 MIGRATE = (
     "import sys; from cds.store import SqlAssessmentStore as S; s = S(sys.argv[1]); s.migrate(); s.check()"
@@ -70,3 +74,28 @@ def test_a_newer_schema_is_refused(tmp_path):
             raw.commit()
         with pytest.raises(StoreError, match="newer LeukoCDS"):
             store.migrate()
+
+
+def test_rows_from_before_the_worklist_are_on_it(tmp_path):
+    """The columns that it sorts and filters by are filled from the documents."""
+    from tests.fakes.assessments import MODEL, assessment, study
+
+    url = f"sqlite:///{tmp_path}/store.db"
+    with closing(SqlAssessmentStore(url)) as store:
+        store.migrate()
+        job, _ = store.enqueue(study(), MODEL.digest)
+        store.claim(job.key, "worker", 60)
+        store.save(assessment(), ReportState.PENDING)
+        store.finish(job.key, "worker", assessment().key)
+    config = Config()
+    config.set_main_option("script_location", cds.migrations.__path__[0])
+    engine = open_engine(url)
+    for move, revision in ((command.downgrade, "0004"), (command.upgrade, "head")):
+        with engine.begin() as connection:
+            config.attributes["connection"] = connection
+            move(config, revision)
+    engine.dispose()
+    with closing(SqlAssessmentStore(url)) as store:
+        (row,) = store.worklist(WorklistQuery(patient="Patient/p-1", state=WorkState.READ)).rows
+    assert row.job.key == job.key
+    assert row.assessment.outcome.possible_apl

@@ -1,3 +1,4 @@
+import base64
 import time
 
 import pytest
@@ -13,7 +14,7 @@ from cds.errors import (
     UpstreamTimeout,
     UpstreamUnavailable,
 )
-from cds.upstream import json_object, open_session, send, tell_failures_to
+from cds.upstream import FixedCredentials, json_object, open_session, send, tell_failures_to
 from tests.fakes.fhir_server import FakeFhirServer, Fault
 
 STUDY = {"resourceType": "ImagingStudy", "id": "1", "description": "x" * 200_000}
@@ -27,7 +28,7 @@ def fhir():
 
 def get(url, **options):
     limits = {"connect_timeout_s": 1, "read_timeout_s": 1, **options}
-    return send(open_session(token="t0ken"), "GET", url, server="FHIR server", **limits)
+    return send(open_session(FixedCredentials(token="t0ken")), "GET", url, server="FHIR server", **limits)
 
 
 def test_a_good_answer_is_read_whole(fhir):
@@ -81,6 +82,30 @@ def test_a_body_that_drips_meets_the_deadline(fhir):
     with pytest.raises(UpstreamTimeout):
         get(fhir.url, deadline=Deadline(0.3))
     assert time.monotonic() - began < 0.9
+
+
+@pytest.mark.parametrize("limits", [{"deadline": Deadline(1e9)}, {}], ids=["deadline", "no deadline"])
+def test_a_header_that_drips_meets_the_deadline(fhir, limits, monkeypatch):
+    fhir.fault = Fault.DRIP_HEADER
+    monkeypatch.setattr("cds.upstream.TOTAL_TIMEOUT_S", 0.3)
+    began = time.monotonic()
+    with pytest.raises(UpstreamTimeout):
+        get(fhir.url, **limits)
+    assert time.monotonic() - began < 0.9
+
+
+def test_a_user_name_of_any_letters():
+    # RFC 7617 section 2.1
+    sent = FixedCredentials(user="Jörg", password="名前").authorization(None)
+    assert base64.b64decode(sent.removeprefix("Basic ")).decode() == "Jörg:名前"
+
+
+def test_a_redirect_takes_no_credentials_elsewhere():
+    with FakeFhirServer(STUDY) as elsewhere, FakeFhirServer(STUDY) as ours:
+        ours.fault, ours.redirect_to = Fault.REDIRECT, elsewhere.url
+        with pytest.raises(UpstreamInvalid, match="not followed"):
+            get(f"{ours.url}/ImagingStudy/1")
+    assert (len(ours.received), elsewhere.received) == (1, [])
 
 
 def test_a_deadline_that_is_over_sends_nothing(fhir):

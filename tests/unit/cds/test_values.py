@@ -4,6 +4,7 @@ from datetime import UTC, datetime
 import numpy as np
 import pytest
 
+from cds.identifiers import is_reference, is_uid
 from cds.values import (
     CLASSES,
     Assessment,
@@ -16,8 +17,6 @@ from cds.values import (
     SmearImage,
     StudyRef,
     assessment_key,
-    is_reference,
-    is_uid,
     job_key,
     wilson_interval,
 )

@@ -3,6 +3,8 @@ import re
 from cds.values import CLASSES, NotAnalysedReason, Pattern
 from fhir_profiles import codes
 from fhir_profiles.codes import LOINC, SNOMED_CT, TABLE, Code, code_systems
+from fhir_profiles.definitions import definitions, examples
+from hooks.next_steps import bundled_next_steps, load_next_steps
 from models.labels import CELL_TYPES, OUTSIDE_DIFFERENTIAL
 
 
@@ -35,6 +37,66 @@ def test_our_own_code_systems_hold_our_own_codes():
     held = {(system["url"], concept["code"]) for system in code_systems() for concept in system["concept"]}
     assert held == {(c.system, c.code) for c in TABLE if c.system.startswith("urn:leukocds:")}
     assert len({system["id"] for system in code_systems()}) == len(code_systems())
+
+
+def test_the_bundled_orders_are_those_of_the_table():
+    orders = {o for pattern in load_next_steps(bundled_next_steps()).by_pattern.values() for o in pattern}
+    assert {(o.system, o.code, o.display) for o in orders} == {
+        (c.system, c.code, c.display) for c in codes.ORDERS.values()
+    }
+
+
+def test_profiles_and_value_sets_use_no_code_but_those_of_the_table():
+    """What the profiles ask for, what the value sets list and what the examples hold; HL7's status codes apart."""
+    table = {(code.system, code.code) for code in TABLE}
+    displays = {(code.system, code.code): code.display for code in TABLE}
+    statuses = re.compile(r"http://hl7\.org/fhir/[a-z-]+-status")
+    found = [
+        coding
+        for resource in (*definitions(), *examples())
+        for coding in _codings(resource)
+        if coding["system"] not in (codes.UCUM, codes.ASSESSMENT_SYSTEM)
+        and not statuses.fullmatch(coding["system"])
+    ]
+    assert len(found) > 100
+    # The modality of an ImagingStudy is the archive's to say.
+    assert {(c["system"], c["code"]) for c in found} - {(codes.DCM, "GM")} <= table
+    for coding in found:
+        if "display" in coding:
+            assert coding["display"] == displays[coding["system"], coding["code"]]
+
+
+def test_value_sets_cover_the_tables_of_cell_types_patterns_reasons_and_orders():
+    included = {
+        include["system"]: include.get("concept")
+        for resource in definitions()
+        if resource["resourceType"] == "ValueSet"
+        for include in resource["compose"]["include"]
+    }
+    for system in (codes.CELL_TYPE, codes.PATTERN, codes.NOT_ANALYSED, codes.ORDER, codes.OVERRIDE_REASON):
+        assert included[system] is None, "all codes of the system"
+
+
+def test_generated_code_systems_are_those_of_the_table():
+    generated = [r for r in definitions() if r["resourceType"] == "CodeSystem"]
+    kept = ("id", "url", "name", "title", "content", "caseSensitive", "concept")
+    assert [{name: r[name] for name in kept} for r in generated] == sorted(
+        ({name: system[name] for name in kept} for system in code_systems()), key=lambda system: system["id"]
+    )
+
+
+def _codings(value):
+    """Every Coding within a resource, and the concepts that a value set lists."""
+    if isinstance(value, dict):
+        if isinstance(value.get("system"), str) and isinstance(value.get("code"), str):
+            yield value
+        for concept in value.get("concept", []) if "system" in value else []:
+            yield {"system": value["system"], **concept}
+        for inner in value.values():
+            yield from _codings(inner)
+    elif isinstance(value, list):
+        for inner in value:
+            yield from _codings(inner)
 
 
 def test_the_check_digits_catch_a_slip():

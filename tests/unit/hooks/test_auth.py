@@ -157,7 +157,7 @@ def test_nothing_of_the_surface_answers_without_a_token(door, method, path):
 
 def test_health_pages_and_preflights_need_none(door):
     assert door.client.get("/health").status_code == 200
-    assert door.client.get("/").status_code == 200
+    assert door.client.get("/sign-in").status_code == 200
     assert door.client.options(SERVICE).status_code == 200
 
 

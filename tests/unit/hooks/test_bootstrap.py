@@ -5,14 +5,17 @@ from dataclasses import replace
 
 import pytest
 
-from cds.allowlist import AllowList
-from cds.errors import ConfigurationError, EndpointNotAllowed
+from cds.errors import ConfigurationError, EndpointNotAllowed, PackageError
 from cds.settings import Settings
-from cds.values import StudyRef
+from cds.values import Cell, StudyRef
 from hooks import bootstrap
+from models.package import load_card, load_identity
 from tests.fakes.assessments import MODEL
 from tests.fakes.dicomweb import FakeArchive
 from tests.fakes.fhir_server import FakeFhirServer
+from tests.fakes.images import drawing, encoded
+from tests.fakes.results import AML, POOR, result
+from tests.fakes.tiny_package import write_explaining_package, write_tiny_package
 
 STUDY = StudyRef(study_uid="2.25.1")
 
@@ -71,21 +74,21 @@ def test_the_archive_is_the_studys_own_or_the_configured_one(settings):
     settings = replace(
         settings, archive_url="http://pacs.example/dicom-web", allowed_hosts=("other.example",)
     )
-    allow_list = AllowList.from_settings(settings)
+    archive = bootstrap.worker_parts(settings, stopping=None).archive
     elsewhere = replace(STUDY, archive_url="http://other.example/rs/")
-    assert bootstrap.archive_of(STUDY, settings, allow_list).base_url == "http://pacs.example/dicom-web"
-    assert bootstrap.archive_of(elsewhere, settings, allow_list).base_url == "http://other.example/rs"
+    assert archive(STUDY).base_url == "http://pacs.example/dicom-web"
+    assert archive(elsewhere).base_url == "http://other.example/rs"
 
 
 def test_an_archive_that_is_no_longer_allowed_is_not_contacted(settings):
     elsewhere = replace(STUDY, archive_url="http://other.example/rs")
     with pytest.raises(EndpointNotAllowed):
-        bootstrap.archive_of(elsewhere, settings, AllowList.from_settings(settings))
+        bootstrap.worker_parts(settings, stopping=None).archive(elsewhere)
 
 
 def test_without_any_archive_the_setting_is_named(settings):
     with pytest.raises(ConfigurationError, match="LEUKOCDS_ARCHIVE_URL"):
-        bootstrap.archive_of(STUDY, settings, AllowList.from_settings(settings))
+        bootstrap.worker_parts(settings, stopping=None).archive(STUDY)
 
 
 def test_our_password_goes_to_our_archive_alone(settings):
@@ -97,9 +100,9 @@ def test_our_password_goes_to_our_archive_alone(settings):
             archive_password="secret",
             allowed_hosts=(other.url.split("/")[2],),
         )
-        allow_list = AllowList.from_settings(settings)
+        archive = bootstrap.worker_parts(settings, stopping=None).archive
         for url in (None, ours.url + "/", other.url):
-            bootstrap.archive_of(replace(STUDY, archive_url=url), settings, allow_list).instances("2.25.1")
+            archive(replace(STUDY, archive_url=url)).instances("2.25.1")
         assert all(header.startswith("Basic ") for header in ours.authorizations)
         assert set(other.authorizations) == {None}
         assert ours.authorizations
@@ -137,3 +140,66 @@ def test_the_next_steps_are_the_bundled_ones_or_the_configured_file(settings, tm
     path.write_text("[[step]]")
     with pytest.raises(ConfigurationError, match=r"LEUKOCDS_NEXT_STEPS: .* step 1: "):
         bootstrap.context(configured)
+
+
+@pytest.fixture(scope="module")
+def package(tmp_path_factory):
+    return write_explaining_package(tmp_path_factory.mktemp("package"))
+
+
+def read_by(package, thumbnail, **changes):
+    """A finding of that package with three cells that have a thumbnail."""
+    identity = replace(load_identity(package), **changes)
+    cell = Cell(
+        source="1.2.3", row=1, column=2, cell_type=load_card(package).labels[0], probability=0.9,
+        thumbnail=thumbnail,
+    )  # fmt: skip
+    return result(replace(AML, cells=(cell,) * 3), model=identity)
+
+
+def test_a_report_carries_pictures_with_maps_and_the_card_of_the_package_that_read_it(settings, package):
+    settings = replace(settings, model_package=str(package), report_cells=2)
+    assessment = read_by(package, encoded(drawing(40, 40)))
+    attached = bootstrap.attachments(assessment, settings, lambda: bootstrap.load_reader(settings))
+    assert [picture.activation_map for picture in attached.pictures] == [True, True]
+    assert attached.model_card == (package / "card.json").read_bytes()
+
+
+def test_a_package_that_cannot_explain_itself_shows_the_cells_alone(settings, tmp_path):
+    package = write_tiny_package(tmp_path / "package")
+    settings = replace(settings, model_package=str(package))
+    assessment = read_by(package, encoded(drawing(40, 40)))
+    attached = bootstrap.attachments(assessment, settings, lambda: bootstrap.load_reader(settings))
+    assert [picture.activation_map for picture in attached.pictures] == [False] * 3
+    assert attached.model_card is not None
+
+
+def test_another_package_has_no_maps_and_no_card_to_give(settings, package):
+    settings = replace(settings, model_package=str(package))
+    assessment = read_by(package, encoded(drawing(40, 40)), digest="9" * 64)
+    attached = bootstrap.attachments(assessment, settings, lambda: bootstrap.load_reader(settings))
+    assert [picture.activation_map for picture in attached.pictures] == [False] * 3
+    assert attached.model_card is None
+
+
+def test_a_report_waits_for_no_picture(settings, package):
+    settings = replace(settings, model_package=str(package))
+
+    def broken():
+        raise PackageError("it lacks weights")
+
+    assert (
+        bootstrap.attachments(read_by(package, encoded(drawing(40, 40))), settings, broken).model_card is None
+    )
+    assessment = read_by(package, b"no picture")
+    attached = bootstrap.attachments(assessment, settings, lambda: bootstrap.load_reader(settings))
+    assert attached.pictures == ()
+    assert attached.model_card is not None
+
+
+def test_a_smear_that_was_not_analysed_has_a_card_and_no_pictures(settings, package):
+    settings = replace(settings, model_package=str(package))
+    assessment = result(POOR, model=load_identity(package))
+    attached = bootstrap.attachments(assessment, settings, lambda: bootstrap.load_reader(settings))
+    assert attached.pictures == ()
+    assert attached.model_card is not None

@@ -6,12 +6,19 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
+from cds.signing_key import SigningKey
 from cds.store import SqlAssessmentStore
 from hooks.cli import cli
 from hooks.commands.check import masked
 from hooks.demo.hospital import Hospital
+from hooks.gateway.journal import Journal
 from hooks.signing import Signer, clients_toml
+from tests.fakes.authorization_server import AuthorizationServer, Guard
+from tests.fakes.dicomweb import FakeArchive
+from tests.fakes.fhir_server import FakeFhirServer
 from tests.fakes.jwks_server import JwksServer
+from tests.fakes.smart_server import AuthorizationServer as SmartServer
+from tests.fakes.tls import Authority
 
 
 @pytest.fixture
@@ -157,3 +164,117 @@ def test_next_steps_are_counted_or_what_is_wrong_is_said(package: Path, tmp_path
     wrong = check(package, tmp_path, LEUKOCDS_NEXT_STEPS=str(tmp_path / "gone.toml"))
     assert wrong.exit_code == 1
     assert "No such file" in line(wrong, "next steps")
+
+
+@pytest.fixture
+def key(tmp_path: Path) -> SigningKey:
+    made = SigningKey.new()
+    (tmp_path / "signing.pem").write_bytes(made.pem)
+    return made
+
+
+def backend_services(tmp_path: Path, url: str) -> dict[str, str]:
+    return {
+        "LEUKOCDS_FHIR_URL": url,
+        "LEUKOCDS_FHIR_CLIENT_ID": "leukocds",
+        "LEUKOCDS_SIGNING_KEY": str(tmp_path / "signing.pem"),
+    }
+
+
+def test_a_token_is_fetched_and_what_is_wrong_with_it_is_said(
+    package: Path, tmp_path: Path, key: SigningKey
+) -> None:
+    with AuthorizationServer(key.jwk) as authority, FakeFhirServer() as fhir:
+        with Guard(fhir.url, authority) as guard:
+            environ = backend_services(tmp_path, guard.url)
+            good = check(package, tmp_path, **environ)
+            assert good.exit_code == 0, good.output
+            assert "leukocds gets one, for 300 s" in line(good, "our token")
+            assert "answers" in line(good, "FHIR server")
+
+            authority.grants = {"system/Patient.r"}
+            less = line(check(package, tmp_path, **environ), "our token")
+            assert "but without system/AuditEvent.crs, system/Device.crs" in less
+            assert "granted: system/Patient.r" in less
+
+            authority.jwks = []
+            refused = check(package, tmp_path, **environ)
+            assert "(invalid_client)" in line(refused, "our token")
+            assert "leukocds keys --ours" in refused.stdout
+            assert line(refused, "FHIR server").startswith("wrong")
+
+            authority.down()
+            assert "token endpoint" in line(check(package, tmp_path, **environ), "our token")
+        no_smart = check(package, tmp_path, **backend_services(tmp_path, fhir.url))
+        assert "name the token endpoint in LEUKOCDS_FHIR_TOKEN_URL" in line(no_smart, "our token")
+    assert not any(token in good.output for token in authority.issued)
+
+
+def test_a_fhir_server_that_lets_us_read_nothing_is_wrong(package: Path, tmp_path: Path) -> None:
+    with Hospital(tokens=("right",)) as hospital:
+        environ = {"LEUKOCDS_FHIR_URL": hospital.fhir_url}
+        good = check(package, tmp_path, **environ, LEUKOCDS_FHIR_TOKEN="right")
+        bad = check(package, tmp_path, **environ, LEUKOCDS_FHIR_TOKEN="left")
+    assert line(good, "FHIR server").startswith(" ok")
+    assert "refused our credentials" in line(bad, "FHIR server")
+
+
+def test_certificates_are_looked_at(package: Path, tmp_path: Path) -> None:
+    assert "trusts the public CAs" in line(check(package, tmp_path), "certificates")
+    authority = Authority(tmp_path / "ca")
+    certificate, private = authority.issue("leukocds", days=-1)
+    environ = {"LEUKOCDS_CLIENT_CERTIFICATE": certificate, "LEUKOCDS_CLIENT_KEY": private}
+    assert "it has expired" in line(check(package, tmp_path, **environ), "certificates")
+    wrong = check(package, tmp_path, LEUKOCDS_CA_BUNDLE=private)
+    assert "holds no certificate" in line(wrong, "certificates")
+
+
+def test_every_archive_of_the_file_is_tried(package: Path, tmp_path: Path) -> None:
+    with FakeArchive() as one, FakeArchive() as two:
+        tables = [
+            f'[[archive]]\nname = "{name}"\nurl = "{url}"\n' for name, url in (("A", one.url), ("B", two.url))
+        ]
+        (tmp_path / "archives.toml").write_text("".join(tables))
+        environ = {"LEUKOCDS_ARCHIVES": str(tmp_path / "archives.toml")}
+        good = line(check(package, tmp_path, **environ), "archive")
+        assert f"{one.url} answers QIDO-RS; {two.url} answers QIDO-RS" in good
+        two.down()
+        assert "B: the image archive" in line(check(package, tmp_path, **environ), "archive")
+
+
+def test_the_gateway_is_looked_at_where_there_is_one(package: Path, tmp_path: Path) -> None:
+    assert "not configured" in line(check(package, tmp_path), "gateway")
+    folder = tmp_path / "gateway"
+    environ = {"LEUKOCDS_GATEWAY_FOLDER": str(folder)}
+    assert "has not been used yet" in line(check(package, tmp_path, **environ), "gateway")
+    assert not folder.exists()
+    result = check(package, tmp_path, **environ, LEUKOCDS_GATEWAY_HOST="0.0.0.0")
+    assert (result.exit_code, "GATEWAY_TOKEN is not set" in line(result, "gateway")) == (1, True)
+    folder.mkdir()
+    journal = Journal(folder / "journal.db")
+    assert "0 waiting, 0 ready" in line(check(package, tmp_path, **environ), "gateway")
+    journal.hold_up("A-1", "the archive is out", lambda _: 1.0, 0.0)
+    assert "1 accession numbers wait" in line(check(package, tmp_path, **environ), "gateway")
+    journal.close()
+
+
+def test_the_ehrs_that_people_sign_in_by_are_asked_for_their_keys(package: Path, tmp_path: Path) -> None:
+    assert "not configured" in line(check(package, tmp_path), "sign-in")
+    path = tmp_path / "sign-in.toml"
+    with SmartServer() as ehr:
+        path.write_text(f'[[issuer]]\nname = "Example EHR"\niss = "{ehr.iss}"\nclient_id = "leukocds"\n')
+        good = line(check(package, tmp_path, LEUKOCDS_SIGN_IN=str(path)), "sign-in")
+        assert (
+            "Example EHR: people sign in there and come back to http://127.0.0.1:8702/sign-in/callback"
+            in good
+        )
+        ehr.configuration = {"code_challenge_methods_supported": ["plain"]}
+        weak = check(package, tmp_path, LEUKOCDS_SIGN_IN=str(path))
+        assert "does not offer PKCE" in line(weak, "sign-in")
+        assert weak.exit_code == 1
+    path.write_text("[[issuer]]")
+    assert "issuer 1: name: is missing" in line(
+        check(package, tmp_path, LEUKOCDS_SIGN_IN=str(path)), "sign-in"
+    )
+    free = line(check(package, tmp_path, LEUKOCDS_DEVELOPMENT_LOGIN="1"), "sign-in")
+    assert "DEVELOPMENT LOGIN" in free

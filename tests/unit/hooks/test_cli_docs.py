@@ -5,8 +5,11 @@ from dataclasses import fields
 from pathlib import Path
 
 from cds.allowlist import AllowList
+from cds.archives import load_archives
 from cds.locate import locate
 from cds.settings import PREFIX, Settings
+from cds.signing_key import SigningKey
+from cds.tls import Tls
 from fhir_profiles.codes import OVERRIDE_REASONS
 from hooks.authentication import REQUIRED_CLAIMS
 from hooks.cds_requests import parse_request
@@ -18,6 +21,7 @@ from hooks.feedback import parse_feedback
 from hooks.next_steps import load_next_steps
 from hooks.services import SERVICE_ID
 from models.package import bundled_package, load_card
+from tests.fakes.tls import Authority
 
 ROOT = Path(__file__).resolve().parents[3]
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -102,9 +106,7 @@ def test_the_example_of_feedback_is_valid_and_its_reasons_are_those_offered() ->
 
 def test_the_example_of_next_steps_is_valid(tmp_path: Path) -> None:
     integration = (ROOT / "docs" / "integration.md").read_text()
-    (example,) = [
-        t for t in re.findall(r"```toml\n(.*?)```", integration, re.DOTALL) if "[[client]]" not in t
-    ]
+    (example,) = [t for t in re.findall(r"```toml\n(.*?)```", integration, re.DOTALL) if "[[step]]" in t]
     (tmp_path / "steps.toml").write_text(example)
     assert len(load_next_steps(tmp_path / "steps.toml").by_pattern["CML"]) == 1
 
@@ -139,3 +141,16 @@ def test_links_between_documents_lead_somewhere() -> None:
         for target in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", document.read_text()):
             if not target.startswith("http"):
                 assert (document.parent / target).exists(), f"{document.name}: {target}"
+
+
+def test_the_example_of_archives_is_valid(tmp_path: Path) -> None:
+    integration = (ROOT / "docs" / "integration.md").read_text()
+    (example,) = [t for t in re.findall(r"```toml\n(.*?)```", integration, re.DOTALL) if "[[archive]]" in t]
+    (tmp_path / "archives.toml").write_text(example)
+    (tmp_path / "orthanc-password").write_text("secret")
+    (tmp_path / "signing.pem").write_bytes(SigningKey.new().pem)
+    authority = Authority(tmp_path)
+    authority.issue("leukocds")
+    Path(authority.ca_file).rename(tmp_path / "hospital-ca.pem")
+    settings = Settings(archives=str(tmp_path / "archives.toml"), signing_key=str(tmp_path / "signing.pem"))
+    assert [archive.authentication for archive in load_archives(settings, Tls())] == ["oauth2", "basic"]

@@ -6,8 +6,11 @@ from contextlib import closing
 import pytest
 from click.testing import CliRunner
 
+from cds.agreement import Fate, Looked
 from cds.store import SqlAssessmentStore
+from cds.values import ReportState
 from hooks.cli import cli
+from tests.fakes.assessments import assessment
 from tests.fakes.feedback import KNOWN, accepted, overridden, shown
 
 
@@ -59,11 +62,38 @@ def test_json_is_one_object_alone(environ):
         }
     ]
     assert told["unknown_cards"] == 1
+    assert told["agreement"] == []
 
 
 def test_since_narrows_it(environ):
     assert json.loads(run(environ, "--json", "--since", "2030-01-01").stdout)["lines"] == []
     assert len(json.loads(run(environ, "--json", "--since", "2026-05-01").stdout)["lines"]) == 1
+
+
+def test_agreement_with_signed_reports_stands_below(environ):
+    with closing(SqlAssessmentStore(environ["LEUKOCDS_DATABASE_URL"])) as store:
+        for number, conclusion in ((1, "AML"), (2, "ALL")):
+            made = assessment(number)
+            store.save(made, ReportState.PENDING)
+            store.mark_written(made.key, f"DiagnosticReport/{number}")
+            (report,) = store.written_reports(1)
+            store.take_written(report, 60)
+            store.looked_at(made.key, Looked(fate=Fate.SIGNED, status="final", conclusion=conclusion), None)
+    result = run(environ)
+    line = [line for line in result.stdout.splitlines() if "AML pattern" in line][-1]
+    cells = [cell.strip() for cell in line.strip("│").split("│")]
+    assert cells == ["AML pattern", "cells 1.2.3", "2", "2", "2", "1 (50 %)", "9–91 %", "0"]
+    (told,) = json.loads(run(environ, "--json").stdout)["agreement"]
+    assert (told["coded"], told["agreed"], told["share"]) == (2, 1, 0.5)
+    assert [round(bound, 2) for bound in told["interval"]] == [0.09, 0.91]
+    assert json.loads(run(environ, "--json", "--since", "2026-03-05").stdout)["agreement"] == []
+
+
+def test_a_store_that_is_not_there_is_said_and_none_is_made(tmp_path):
+    result = run({"LEUKOCDS_DATABASE_URL": f"sqlite:///{tmp_path / 'none.db'}"})
+    assert result.exit_code == 1
+    assert "does not exist" in result.output
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_wrong_use_is_status_2_and_no_store_is_1(environ, tmp_path):

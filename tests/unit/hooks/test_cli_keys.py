@@ -95,3 +95,26 @@ def test_a_folder_or_key_that_cannot_be_used_is_said(tmp_path):
     (tmp_path / "private.pem").write_text("nothing")
     result = keys("--out", tmp_path)
     assert (result.exit_code, "no unencrypted PEM" in result.output) == (2, True)
+
+
+@pytest.mark.parametrize("alg", ["ES384", "RS384"])
+def test_our_own_key_is_made_once_and_its_public_half_printed(tmp_path, alg):
+    path = tmp_path / "secrets" / "signing.pem"
+    environ = {"LEUKOCDS_SIGNING_KEY": str(path), "LEUKOCDS_PUBLIC_URL": "https://cds.example"}
+    first = keys("--ours", "--alg", alg, **environ)
+    assert first.exit_code == 0, first.output
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert "https://cds.example/.well-known/jwks.json" in first.stderr
+    (key,) = parse_key_set(json.loads(first.stdout)).values()
+    assert key.alg == alg
+    made = path.read_bytes()
+    again = keys("--ours", **environ)
+    assert (again.stdout, path.read_bytes()) == (first.stdout, made)
+    assert "PRIVATE" not in first.output + again.output
+
+
+def test_our_own_key_without_or_with_a_wrong_setting(tmp_path):
+    assert "LEUKOCDS_SIGNING_KEY is not set" in keys("--ours").output
+    (tmp_path / "key").write_text("nothing")
+    wrong = keys("--ours", LEUKOCDS_SIGNING_KEY=str(tmp_path / "key"))
+    assert (wrong.exit_code, "LEUKOCDS_SIGNING_KEY: " in wrong.output) == (2, True)

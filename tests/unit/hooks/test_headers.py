@@ -27,19 +27,34 @@ def test_every_answer_says_what_browsers_may_do_with_it(client):
     for response in answers:
         headers = response.headers
         assert headers["X-Content-Type-Options"] == "nosniff"
-        assert headers["Referrer-Policy"] == "no-referrer"
+        page = response.mimetype == "text/html"
+        assert headers["Referrer-Policy"] == ("same-origin" if page else "no-referrer")
+        assert headers["X-Frame-Options"] == "DENY"
         assert headers["Cache-Control"] == "no-store"
-        policy = headers["Content-Security-Policy"]
-        assert {"default-src 'none'", "frame-ancestors 'none'"} <= set(policy.split("; "))
-        assert "unsafe" not in policy
-        assert "script-src" not in policy
+        policy = set(headers["Content-Security-Policy"].split("; "))
+        assert {"default-src 'self'" if page else "default-src 'none'", "frame-ancestors 'none'"} <= policy
+        assert "unsafe" not in str(policy)
         assert headers["Strict-Transport-Security"]
         assert "Set-Cookie" not in headers
 
 
+def test_configured_ehrs_may_show_the_pages_in_a_frame(client_with):
+    headers = (
+        client_with(frame_ancestors=("https://ehr.example", "https://b.example")).get("/sign-in").headers
+    )
+    assert "frame-ancestors https://ehr.example https://b.example" in headers["Content-Security-Policy"]
+    assert "X-Frame-Options" not in headers
+
+
+@pytest.mark.parametrize("origins", ["*", "ehr.example", "https://ehr.example/chart", "https://a.example;x"])
+def test_what_frames_no_page_is_a_wrong_setting(origins):
+    with pytest.raises(ConfigurationError, match="FRAME_ANCESTORS"):
+        Settings.from_env({"LEUKOCDS_FRAME_ANCESTORS": origins})
+
+
 def test_no_page_needs_what_the_policy_forbids(client):
-    for page in (client.get("/").text, client.get("/nope").text):
-        assert not re.search(r"<script|\son\w+=|\sstyle=|javascript:", page)
+    for page in (client.get("/sign-in").text, client.get("/nope").text):
+        assert not re.search(r"<script(?! src=\"/static/)|\son\w+=|\sstyle=|javascript:", page)
 
 
 def test_strict_transport_is_for_https(context):

@@ -44,9 +44,22 @@ def test_the_same_user_id_at_another_server_is_another_user():
     assert user_of(nobody) == ""
 
 
-def asked_by(user, server):
+def test_the_same_user_id_told_by_another_client_is_another_user():
+    told = [
+        asked_by("Practitioner/1", "https://a.example/fhir", issuer) for issuer in (None, "iss-1", "iss-2")
+    ]
+    assert len({user_of(request) for request in told}) == 3
+    assert user_of(asked_by(None, None, "iss-1")) == ""
+
+
+def asked_by(user, server, issuer=None):
     return HookRequest(
-        hook="patient-view", hook_instance=UUID(int=1), patient_id="1", user_id=user, fhir_server=server
+        hook="patient-view",
+        hook_instance=UUID(int=1),
+        patient_id="1",
+        user_id=user,
+        fhir_server=server,
+        issuer=issuer,
     )
 
 

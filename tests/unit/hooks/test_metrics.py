@@ -130,6 +130,8 @@ def test_several_processes_tell_of_all_of_them(tmp_path):
         "class Store:\n"
         "    def job_counts(self): return {}\n"
         "    def oldest_queued(self): return None\n"
+        "    def audit_counts(self): return {}\n"
+        "    def agreement(self): return ()\n"
         "print(metrics.exposition(Store()).decode())\n"
     )
     environment = {**os.environ, "PROMETHEUS_MULTIPROC_DIR": str(tmp_path)}
@@ -159,7 +161,9 @@ def test_every_metric_is_documented():
     names = [
         metrics.REQUEST_SECONDS._name, *(f"{c._name}_total" for c in (
             metrics.PREFETCH, metrics.CARDS, metrics.VIOLATIONS, metrics.UPSTREAM_ERRORS)),
-        "leukocds_jobs", "leukocds_oldest_queued_seconds", "leukocds_store_up",
+        "leukocds_audit_entries", "leukocds_jobs", "leukocds_oldest_queued_seconds", "leukocds_store_up",
+        "leukocds_reports_followed",
+        "leukocds_signed_agreement",
     ]  # fmt: skip
     for name in names:
         assert f"`{name}`" in guide, name

@@ -12,7 +12,7 @@ from hooks.app import create_app
 from hooks.cds_requests import parse_request
 from hooks.metrics import VIOLATIONS
 from hooks.outgoing import checked_discovery, checked_response
-from hooks.services import answer
+from hooks.services import Answer, answer
 from tests.fakes.assessments import assessment
 from tests.fakes.hook_requests import SERVICE, imaging_study, with_studies
 
@@ -25,7 +25,7 @@ def counted(rule: str) -> float:
 def response(context):
     """A real answer with a result card: suggestions, links, override reasons."""
     context.store.save(assessment(), ReportState.PENDING)
-    made = answer(parse_request(json.dumps(with_studies(imaging_study())).encode()), context)
+    made = answer(parse_request(json.dumps(with_studies(imaging_study())).encode()), context).response
     (card,) = made["cards"]
     assert {"suggestions", "links", "overrideReasons"} <= card.keys()
     return made
@@ -79,7 +79,8 @@ def test_a_broken_discovery_document_is_not_sent():
 
 @pytest.mark.parametrize("check", [True, False])
 def test_the_setting_decides_whether_answers_are_checked(context, monkeypatch, check):
-    monkeypatch.setattr(app_module, "answer", lambda *_: {"cards": [{"summary": "only that"}]})
+    broken = Answer(response={"cards": [{"summary": "only that"}]}, offers=())
+    monkeypatch.setattr(app_module, "answer", lambda *_: broken)
     settings = replace(context.settings, check_answers=check)
     client = create_app(replace(context, settings=settings)).test_client()
     if check:

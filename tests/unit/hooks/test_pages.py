@@ -3,11 +3,22 @@ from dataclasses import replace
 
 import pytest
 
+from cds.agreement import Fate, Looked
 from cds.values import Cell, ImageReading, ReportState
+from hooks.app import create_app
 from tests.fakes.assessments import assessment, finding, not_analysed
 from tests.fakes.feedback import KNOWN, accepted, overridden, shown
+from tests.fakes.signed_in import sign_in
 
 NASTY = "<script>alert(1)</script>\"'><img src=x onerror=alert(1)>"
+
+
+@pytest.fixture
+def client(context):
+    """A reviewer's browser."""
+    client = create_app(context).test_client()
+    sign_in(client, context)
+    return client
 
 
 def page_of(client, context, made):
@@ -60,7 +71,7 @@ def test_names_from_outside_are_shown_as_text(client, context):
 def test_nothing_comes_from_another_host_and_no_script_runs(client, context):
     page = page_of(client, context, assessment())
     for address in re.findall(r'(?:src|href)="([^"]+)"', page):
-        assert address.startswith(("/", "data:")), address
+        assert address.startswith(("/", "data:", "#")), address
     assert "<script" not in page
     assert "style=" not in page  # the content security policy would drop it
     styles = client.get("/static/leukocds.css")
@@ -114,7 +125,7 @@ def test_the_feedback_page_shows_the_table_and_no_person(client, context):
         "not sent from here: 1",
     ):
         assert words in page
-    assert "not measured yet" in page
+    assert "No report has been looked at." in page
     for person in ("Smith", "Practitioner", "p-1"):
         assert person not in page
     assert "No card has been shown since then." in client.get("/feedback?since=2030-01-01").text
@@ -129,3 +140,16 @@ def test_a_date_that_is_none_is_400_on_a_page(client):
 
 def test_the_front_page_leads_to_the_feedback(client):
     assert 'href="/feedback"' in client.get("/").text
+
+
+def test_the_feedback_page_shows_agreement_with_signed_reports(client, context):
+    assert "No report has been looked at" in client.get("/feedback").text
+    made = assessment()
+    context.store.save(made, ReportState.PENDING)
+    context.store.mark_written(made.key, "DiagnosticReport/1")
+    (report,) = context.store.written_reports(1)
+    context.store.take_written(report, 60)
+    context.store.looked_at(made.key, Looked(fate=Fate.SIGNED, status="final", conclusion="AML"), None)
+    text = client.get("/feedback").text
+    assert "1 (100 %)" in text
+    assert "21–100 %" in text

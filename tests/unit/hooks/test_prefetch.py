@@ -1,13 +1,15 @@
 import re
 import time
+from dataclasses import replace
 
 import pytest
 from structlog.testing import capture_logs
 
 from cds.deadline import Deadline
+from hooks.app import create_app
 from hooks.cds_requests import IMAGING_STUDY_AVAILABLE
 from hooks.prefetch import templates
-from tests.fakes.fhir_server import Fault, outcome
+from tests.fakes.fhir_server import FakeFhirServer, Fault, outcome
 from tests.fakes.hook_requests import (
     SERVICE,
     TOKEN,
@@ -126,6 +128,7 @@ def test_a_fhir_server_off_the_allow_list_is_412_and_not_contacted(client):
     [
         Fault.SLOW,
         Fault.DRIP,
+        Fault.DRIP_HEADER,
         Fault.CUT_OFF,
         Fault.UNAUTHORIZED,
         Fault.BROKEN,
@@ -221,3 +224,80 @@ def test_the_budget_is_shared_by_all_calls(client, fhir):
     deadline = Deadline(3.0)
     refused(client.post(SERVICE, json=body))
     deadline.check()
+
+
+class Hanging:
+    """A FHIR server whose calls of one kind hang for seconds, and know of no deadline, as looking up a name does."""
+
+    def __init__(self, server, seconds):
+        self.server, self.seconds = server, seconds
+
+    def read(self, reference, deadline=None):
+        return self._after(reference.partition("/")[0], self.server.read, reference)
+
+    def search(self, resource_type, params, deadline=None):
+        return self._after(resource_type, self.server.search, resource_type, params)
+
+    def _after(self, kind, call, *args):
+        time.sleep(self.seconds.get(kind, 0.0))
+        return call(*args)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "status"),
+    [
+        ({"ImagingStudy": 4.0}, 412),
+        ({"Patient": 4.0, "DiagnosticReport": 4.0}, 200),
+        ({"ImagingStudy": 0.5, "Patient": 4.0, "DiagnosticReport": 4.0}, 200),
+        ({"Endpoint": 4.0}, 200),
+        ({"ImagingStudy": 0.8, "Endpoint": 4.0}, 200),
+    ],
+    ids=lambda value: "-".join(value) if isinstance(value, dict) else None,
+)
+def test_wherever_it_hangs_it_costs_the_budget_and_no_more(context, fhir, seconds, status):
+    fhir.resources["ImagingStudy/study-1"] = imaging_study(endpoint=[{"reference": "Endpoint/pacs"}])
+    fhir.resources["Endpoint/pacs"] = {"resourceType": "Endpoint", "id": "pacs", "status": "off"}
+    hanging = replace(
+        context, fhir_server=lambda url, token: Hanging(context.fhir_server(url, token), seconds)
+    )
+    client = create_app(hanging).test_client()
+    began = time.monotonic()
+    response = client.post(SERVICE, json=hook_request(fhir_server=fhir.url))
+    assert time.monotonic() - began < 2.0  # a budget of 1 s
+    assert response.status_code == status
+    if status == 200:
+        (summary,) = summaries(response)
+        assert ("cannot be read" if "Endpoint" in seconds else "analysis queued") in summary
+
+
+def test_the_token_goes_nowhere_but_to_the_server_it_came_with(client, fhir):
+    """Not where a resource of that server points, on hosts that are allowed."""
+    with FakeFhirServer(patient(), imaging_study()) as other:
+        elsewhere = [{"reference": f"{other.url}/Endpoint/pacs"}]
+        fhir.resources["ImagingStudy/study-1"] = imaging_study(endpoint=elsewhere)
+        body = hook_request(
+            IMAGING_STUDY_AVAILABLE,
+            fhir_server=fhir.url,
+            imagingStudies=[f"{other.url}/ImagingStudy/study-1"],
+        )
+        refused_or_problem = client.post(SERVICE, json=body)
+        assert refused_or_problem.status_code in (200, 400, 412)
+        assert client.post(SERVICE, json=hook_request(fhir_server=fhir.url)).status_code == 200
+        fhir.page_size, fhir.next_base = 1, other.url
+        fhir.resources["ImagingStudy/study-2"] = imaging_study(2)
+        assert client.post(SERVICE, json=hook_request(fhir_server=fhir.url)).status_code == 412
+        fhir.fault, fhir.redirect_to = Fault.REDIRECT, other.url
+        assert client.post(SERVICE, json=hook_request(fhir_server=fhir.url)).status_code == 412
+        assert other.received == []
+    assert any(received.headers.get("Authorization") == f"Bearer {TOKEN}" for received in fhir.received)
+
+
+def test_the_token_is_kept_nowhere(context, fhir, tmp_path):
+    """Not in the store, which is what the worker reads, nor in the queue, which is all that it is told."""
+    client = create_app(context).test_client()
+    assert len(summaries(client.post(SERVICE, json=hook_request(fhir_server=fhir.url)))) == 1
+    assert len(context.submit.keys) == 1
+    assert TOKEN not in str(context.submit.keys)
+    kept = {path.name: path.read_bytes() for path in tmp_path.iterdir() if path.is_file()}
+    assert any(b"1.2.826.0.1.1" in content for content in kept.values()), "the job is stored elsewhere"
+    assert not any(TOKEN.encode() in content for content in kept.values())

@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 
 from cds.deadline import Deadline
+from cds.dicomweb import DicomWebArchive
 from cds.errors import (
     EndpointNotAllowed,
     PackageError,
@@ -14,13 +15,16 @@ from cds.errors import (
     UpstreamUnavailable,
 )
 from cds.fhir_client import HttpFhirServer
+from cds.report_attachments import Attachments, CellPicture
 from cds.settings import Settings
 from cds.store import SqlAssessmentStore
-from cds.values import Finding, JobState, ReportState, StudyRef
+from cds.values import Cell, Finding, JobState, ReportState, StudyRef
 from hooks.stroke import WorkerParts, backoff, read_study, write_report
 from tests.fakes.assessments import MODEL, assessment, imaging_study_of
+from tests.fakes.dicomweb import FakeArchive
+from tests.fakes.dicomweb import Fault as ArchiveFault
 from tests.fakes.fhir_server import FakeFhirServer, Fault
-from tests.fakes.images import STUDY_UID
+from tests.fakes.images import STUDY_UID, dicom_file, drawing
 from tests.fakes.reading import FakeReader, ListArchive
 
 STUDY = StudyRef(
@@ -326,6 +330,31 @@ def test_a_report_whose_writer_died_before_noting_it_is_not_written_twice(bench,
     assert bench.store.report_state(key)[0] is ReportState.WRITTEN
 
 
+def test_results_go_to_the_archive_where_the_setting_says_so(tmp_path, fhir):
+    files = [dicom_file(drawing(seed=n), sop_instance_uid=f"2.25.{n}") for n in (1, 2)]
+    with FakeArchive(*files) as archive:
+        bench = Bench(tmp_path, fhir, replace(SETTINGS, dicom_results=True))
+        bench.archive = DicomWebArchive(archive.url, backoff_s=0.01, attempts=1)
+        key = bench.read(bench.job()).assessment_key
+        archive.faults["store"] = ArchiveFault.BROKEN
+        write_report(bench.parts, key)
+        # The FHIR report is there and stays pending until the archive has its own.
+        assert len(fhir.of_type("DiagnosticReport")) == 1
+        assert bench.store.report_state(key)[0] is ReportState.PENDING
+        archive.faults.clear()
+        write_report(bench.parts, key)
+        assert bench.store.report_state(key)[0] is ReportState.WRITTEN
+        assert len(archive.archive.instances(STUDY_UID)) == 3
+        assert len(fhir.of_type("DiagnosticReport")) == 1
+        bench.store.close()
+
+
+def test_results_stay_out_of_the_archive_unless_asked_for(bench, fhir):
+    key = bench.read(bench.job()).assessment_key
+    write_report(bench.parts, key)  # the archive of this bench cannot store
+    assert bench.store.report_state(key)[0] is ReportState.WRITTEN
+
+
 def test_a_fhir_server_that_is_down_and_back_later_gets_its_report_once(bench, fhir):
     key = bench.read(bench.job()).assessment_key
     fhir.down()
@@ -354,9 +383,24 @@ def test_a_report_that_is_refused_stays_pending_with_a_pause(bench, fhir, fault)
 
 def test_a_report_that_cannot_be_built_is_noted_not_lost(bench, monkeypatch):
     key = bench.read(bench.job()).assessment_key
-    monkeypatch.setattr("cds.pipeline.report_bundle", lambda assessment: {}["x"])
+    monkeypatch.setattr("cds.pipeline.report_bundle", lambda *_, **__: {}["x"])
     write_report(bench.parts, key)
     assert bench.store.report_state(key)[0] is ReportState.PENDING
+
+
+def test_the_report_is_kept_for_clients_that_create_it_themselves(bench):
+    key = bench.read(bench.job()).assessment_key
+    resources = bench.store.resources_for("a client", [key])[key]
+    assert [r["resourceType"] for r in resources] == ["Observation", "Observation", "DiagnosticReport"]
+    assert resources[-1]["identifier"][0]["value"] == key
+
+
+def test_a_report_that_cannot_be_made_for_clients_does_not_cost_the_reading(bench, monkeypatch):
+    monkeypatch.setattr("hooks.stroke.client_resources", lambda assessment: {}["x"])
+    job = bench.read(bench.job())
+    assert job.state is JobState.DONE
+    assert bench.store.resources_for("a client", [job.assessment_key]) == {}
+    assert bench.reports == [job.assessment_key]
 
 
 def test_a_pending_report_waits_for_a_server_to_be_configured(bench, fhir):
@@ -401,3 +445,82 @@ def test_no_report_is_written_where_the_study_is_not_the_patients(tmp_path, held
         assert bench.store.report_state(job.assessment_key) == (ReportState.PENDING, None)
         assert not server.of_type("DiagnosticReport")
         bench.store.close()
+
+
+def only_task(fhir):
+    (task,) = fhir.of_type("Task")
+    return task
+
+
+def test_a_job_is_followed_by_its_task_to_the_report(bench, fhir):
+    seen = []
+    bench.archive.instances = _telling(
+        bench.archive.instances, lambda: seen.append(only_task(fhir)["status"])
+    )
+    job = bench.read(bench.job())
+    assert seen == ["in-progress"]
+    assert only_task(fhir)["status"] == "in-progress", "the report is still to be written"
+    write_report(bench.parts, job.assessment_key)
+    task, (report,) = only_task(fhir), fhir.of_type("DiagnosticReport")
+    assert task["status"] == "completed"
+    assert task["output"][0]["valueReference"]["reference"] == f"DiagnosticReport/{report['id']}"
+    assert task["identifier"] == [{"system": "urn:leukocds:job", "value": job.key}]
+
+
+def test_a_job_that_waits_or_failed_says_why_in_its_task(bench, fhir):
+    bench.archive.failures = [UpstreamUnavailable("The archive is out.")] * 3
+    key = bench.job()
+    bench.read(key)
+    task = only_task(fhir)
+    assert (task["status"], task["statusReason"]) == ("on-hold", {"text": "The archive is out."})
+    bench.read_after_pause(key)
+    bench.read_after_pause(key)
+    task = only_task(fhir)
+    assert (task["status"], task["statusReason"]["text"]) == (
+        "failed",
+        "The archive is out. (after 3 attempts)",
+    )
+
+
+def test_another_job_that_comes_to_a_known_result_completes_too(bench, fhir):
+    write_report(bench.parts, bench.read(bench.job()).assessment_key)
+    again = bench.read(bench.job(replace(STUDY, number_of_instances=3)))
+    assert bench.reader.studies_read == 1
+    task = next(t for t in fhir.of_type("Task") if t["identifier"][0]["value"] == again.key)
+    assert task["status"] == "completed"
+    assert task["output"][0]["valueReference"]["reference"] == "DiagnosticReport/diagnosticreport-1"
+
+
+def test_no_task_by_setting_and_none_about_another_servers_patient(bench, fhir, tmp_path):
+    bench.parts = replace(bench.parts, settings=replace(SETTINGS, write_tasks=False))
+    bench.read(bench.job())
+    assert fhir.of_type("Task") == []
+    with FakeFhirServer(imaging_study_of(replace(STUDY, patient="Patient/2"))) as other:
+        (tmp_path / "other").mkdir()
+        elsewhere = Bench(tmp_path / "other", other)
+        assert elsewhere.read(elsewhere.job()).state is JobState.DONE
+        assert other.of_type("Task") == []
+        elsewhere.store.close()
+
+
+@pytest.mark.parametrize("fault", [Fault.BROKEN, Fault.OUTCOME, Fault.HTML, Fault.UNAUTHORIZED])
+def test_a_server_that_takes_no_task_holds_up_no_study(bench, fhir, fault):
+    fhir.fault = fault
+    assert bench.read(bench.job()).state is JobState.DONE
+
+
+def test_pictures_and_card_go_with_the_report(bench, fhir):
+    cell = Cell(source="2.25.5000", row=1, column=2, cell_type="myeloblast", probability=0.9)
+    picture = CellPicture(cell=cell, jpeg=b"\xff\xd8\xff", activation_map=False)
+    attachments = Attachments(pictures=(picture,), model_card=b"{}")
+    bench.parts = replace(bench.parts, attachments=lambda assessment: attachments)
+    write_report(bench.parts, bench.read(bench.job()).assessment_key)
+    assert len(fhir.of_type("Media")) == len(fhir.of_type("DocumentReference")) == 1
+
+
+def _telling(call, tell):
+    def told(*arguments):
+        tell()
+        return call(*arguments)
+
+    return told

@@ -1,0 +1,165 @@
+"""Of several preliminary reports of one study the newest stands; the others are cancelled and name it.
+
+A new model version, or new images of the study, make a new result beside the old one. Nothing that a human has signed
+is ever changed: only preliminary reports are, and those by a version-aware update (FHIR R4, Managing Resource
+Contention), so that a signature which comes at the same moment wins. Why `cancelled`: docs/decisions/0026.
+"""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from cds.contention import meeting_others
+from cds.deadline import Deadline
+from cds.errors import UpstreamNotFound
+from cds.ports import FhirServer, Resource
+from cds.report import device_entry, tagged_entry, transaction
+from cds.report_audit import report_superseded
+from cds.report_parts import concept, full_url, instant, meta, narrative, paragraph, software_agent
+from cds.values import Assessment, utc_now
+from fhir_profiles.codes import (
+    ASSESSMENT_SYSTEM,
+    DICOM_UID_SYSTEM,
+    MORPHOLOGY_NARRATIVE,
+    UPDATE,
+    profile,
+)
+
+SUPERSEDED = "Superseded by a newer reading of the same study."
+
+
+def supersede_older(
+    assessment: Assessment, fhir: FhirServer, deadline: Deadline | None = None
+) -> tuple[str, ...]:
+    """Cancel every preliminary report of the assessment's study but the newest; repeating it changes nothing.
+
+    To be called once the assessment's own report is written: whichever of two workers comes second sees both reports.
+    Returns the references of the reports that were cancelled. Raises UpstreamError.
+    """
+    cancelled: list[str] = []
+    for attempt in meeting_others():
+        with attempt:
+            found = _unsigned(assessment, fhir, deadline)
+            for report in found[:-1]:
+                fhir.transaction(_cancelling(assessment, report, found[-1], fhir, deadline), deadline)
+                cancelled.append(_reference(report))
+    return tuple(cancelled)
+
+
+def _unsigned(assessment: Assessment, fhir: FhirServer, deadline: Deadline | None) -> list[Resource]:
+    """The preliminary reports that we wrote of that study, the oldest reading first."""
+    code = f"{MORPHOLOGY_NARRATIVE.system}|{MORPHOLOGY_NARRATIVE.code}"
+    query = {"patient": str(assessment.study.patient), "code": code, "status": "preliminary"}
+    found = [
+        report
+        for report in fhir.search("DiagnosticReport", query, deadline)
+        if report.get("status") == "preliminary"
+        and _key(report) is not None
+        and _is_of_study(report, assessment)
+        # A server that keeps no versions cannot tell us of a signature that came meanwhile.
+        and "versionId" in report.get("meta", {})
+    ]
+    return sorted(found, key=lambda report: (_issued(report), str(_key(report))))
+
+
+def _cancelling(
+    assessment: Assessment, old: Resource, new: Resource, fhir: FhirServer, deadline: Deadline | None
+) -> Resource:
+    """The transaction that cancels the report `old` and those of its results that nobody signed."""
+    results = [_read_if_there(result["reference"], fhir, deadline) for result in old.get("result", [])]
+    unsigned = [r for r in results if r.get("status") == "preliminary" and "versionId" in r.get("meta", {})]
+    changed = [_cancelled(old), *map(_cancelled, unsigned)]
+    by = {"url": profile("superseded-by"), "valueReference": {"reference": _reference(new)}}
+    changed[0]["extension"] = [*old.get("extension", []), by]
+    changed[0]["conclusion"] = f"{SUPERSEDED} {old.get('conclusion', '')}".strip()
+    tag = f"{_key(new)}.supersedes.{_key(old)}"
+    device, now = full_url("Device", assessment.model.digest), utc_now()
+    audit = report_superseded(
+        assessment, _reference(old), f"{tag}.written", device, server=fhir.base_url, at=now
+    )
+    provenance = _provenance(old, new, tag, device, now)
+    return transaction(
+        [
+            *(_update(resource) for resource in changed),
+            device_entry(assessment.model),
+            tagged_entry(provenance),
+            tagged_entry(audit),
+        ]
+    )
+
+
+def _read_if_there(reference: str, fhir: FhirServer, deadline: Deadline | None) -> Resource:
+    try:
+        return fhir.read(reference, deadline)
+    except UpstreamNotFound:
+        return {}  # deleted since: nothing is left to cancel
+
+
+def _provenance(old: Resource, new: Resource, tag: str, device: str, now: datetime) -> Resource:
+    return {
+        "resourceType": "Provenance",
+        "meta": meta("supersession-provenance", tag=tag),
+        "target": [{"reference": _reference(new)}],
+        "recorded": instant(now),
+        "activity": concept(UPDATE),
+        "agent": [software_agent(device)],
+        "entity": [{"role": "revision", "what": {"reference": _reference(old)}}],
+        "text": narrative(
+            paragraph("This preliminary report takes the place of an older one that nobody had signed.")
+        ),
+    }
+
+
+def _cancelled(resource: Resource) -> Resource:
+    """A copy that is cancelled and says why at the head of its narrative."""
+    kept = {k: v for k, v in resource.get("meta", {}).items() if k in ("profile", "security", "tag")}
+    changed: Resource = {
+        **resource,
+        "status": "cancelled",
+        "meta": {**kept, "versionId": resource["meta"]["versionId"]},
+    }
+    text: dict[str, Any] = resource.get("text", {})
+    head, end, rest = str(text.get("div", "")).partition(">")
+    if end:
+        changed["text"] = {**text, "div": f"{head}>{paragraph(SUPERSEDED)}{rest}"}
+    return changed
+
+
+def _update(resource: Resource) -> Resource:
+    """A version-aware update: refused by the server when the resource has changed since it was read."""
+    version = resource["meta"]["versionId"]
+    reference = _reference(resource)
+    stored = {**resource, "meta": {k: v for k, v in resource["meta"].items() if k != "versionId"}}
+    request = {"method": "PUT", "url": reference, "ifMatch": f'W/"{version}"'}
+    return {"fullUrl": full_url("update", f"{reference} {version}"), "resource": stored, "request": request}
+
+
+def _is_of_study(report: Resource, assessment: Assessment) -> bool:
+    study = assessment.study
+    return any(
+        _tokens([reference.get("identifier")], DICOM_UID_SYSTEM) == [f"urn:oid:{study.study_uid}"]
+        or (study.imaging_study is not None and reference.get("reference") == study.imaging_study)
+        for reference in report.get("imagingStudy", [])
+    )
+
+
+def _key(report: Resource) -> str | None:
+    """Key of the result that the report is about; None when it is not ours."""
+    return next(iter(_tokens(report.get("identifier", []), ASSESSMENT_SYSTEM)), None)
+
+
+def _tokens(identifiers: Sequence[Resource | None], system: str) -> list[str]:
+    return [str(i.get("value")) for i in identifiers if i is not None and i.get("system") == system]
+
+
+def _issued(report: Resource) -> datetime:
+    """When the smear was read; a report that does not say (ours all do) counts as the oldest."""
+    try:
+        issued = datetime.fromisoformat(str(report.get("issued")))
+    except ValueError:
+        return datetime.min.replace(tzinfo=UTC)
+    return issued if issued.tzinfo else issued.replace(tzinfo=UTC)
+
+
+def _reference(resource: Resource) -> str:
+    return f"{resource['resourceType']}/{resource['id']}"

@@ -1,0 +1,29 @@
+"""How urgent a reading is, as one number that a database can sort by."""
+
+from cds.cell_types import GROUPS
+from cds.values import Finding, NotAnalysed, Pattern
+
+#: Levels of urgency; `urgency` spreads each over the share of blasts, in thousandths.
+APL, ACUTE, ABNORMAL, UNREAD, WAITING, NORMAL = 5, 4, 3, 2, 1, 0
+_STEP = 1001
+_LEVELS = {
+    Pattern.ALL: ACUTE,
+    Pattern.AML: ACUTE,
+    Pattern.CLL: ABNORMAL,
+    Pattern.CML: ABNORMAL,
+    Pattern.INDETERMINATE: ABNORMAL,
+    Pattern.HEALTHY: NORMAL,
+}
+
+
+def urgency(outcome: Finding | NotAnalysed) -> int:
+    """The higher the sooner somebody must look: possible APL, then acute leukemia, each by its share of blasts."""
+    if isinstance(outcome, NotAnalysed):
+        return level(UNREAD)
+    of = APL if outcome.possible_apl else _LEVELS[outcome.pattern]
+    return level(of) + round(1000 * outcome.differential.fraction(*GROUPS["blasts"]))
+
+
+def level(number: int) -> int:
+    """The least urgency of that level."""
+    return number * _STEP
