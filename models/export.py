@@ -21,6 +21,7 @@ from models.corpus import (
     read_corpus,
     with_validation,
 )
+from models.errors import CorpusError
 from models.labels import CELL_TYPES
 from models.network_graph import write_onnx
 from models.networks import build_network
@@ -50,6 +51,7 @@ def export_package(
     weak: Sequence[Weak] = (),
     flips: int = 2,
     storage: str = "float16",
+    with_stain: bool = False,
     fitted_on: int = 1600,
     drawn_per_type: int = 20,
 ) -> Path:
@@ -58,10 +60,11 @@ def export_package(
     Of several checkpoints the networks answer together: the mean of their logits, their embeddings side by side.
     Temperature and the out-of-distribution threshold come from "validation", the embedding's model from "train";
     "test" is not looked at. The card's metrics start empty, `models.evaluation` measures and fills them. flips: 2 to
-    see each cell turned by 180° too. storage: of the weights. weak: cells that were
-    learnt from under weak labels (`models.weak_labels.weak_cells`). Raises PackageError as
-    `models.package.new_package` does, and for checkpoints of networks that see cells at different sizes or left out
-    different sources; TrainingStopped for a file that is no checkpoint.
+    see each cell turned by 180° too. storage: of the weights. with_stain: bring each study's stain to
+    that of the training cells (`models.stain_normalisation`). weak: cells that were learnt from under weak labels
+    (`models.weak_labels.weak_cells`). Raises PackageError as `models.package.new_package` does, and for
+    checkpoints of networks that see cells at different sizes or left out different sources; TrainingStopped for a file
+    that is no checkpoint; CorpusError where a stain is asked for and none can be read.
     """
     states = [read_checkpoint(path) for path in checkpoints]
     configs = [config_of(state) for state in states]
@@ -86,7 +89,11 @@ def export_package(
             white_balance=True, flips=flips,
         )  # fmt: skip
         watched = [r for r in records if r.split == "validation"]
-        stain = fit_target(records, packaged.cropped)
+        stain = fit_target(records, packaged.cropped) if with_stain else None
+        if with_stain and stain is None:
+            raise CorpusError(
+                "no training study shows chromatin and red cells by which its stain could be read"
+            )
         crops = load_corrected(watched, stain, packaged.cropped)
         logits, _ = packaged(crops)
         embedding_model = fit_embeddings(
@@ -124,7 +131,9 @@ def export_package(
             ),
             "metrics": {},
             "intended_use": INTENDED_USE,
-            "limitations": limitations(list(zip(configs, states, strict=True))),
+            "limitations": limitations(
+                list(zip(configs, states, strict=True)), brings_stains=stain is not None
+            ),
             "pattern_model": dict(pattern_model or {}),
         }
         write_card(folder, card)
@@ -226,6 +235,7 @@ def _some_weak(
 @click.option(
     "--storage", type=click.Choice(list(PRECISIONS)), default="float16", help="Of the weights on disk."
 )
+@click.option("--stain", is_flag=True, help="Bring each study's stain to that of the training cells.")
 @click.option(
     "--pattern-model", type=click.Path(path_type=Path, exists=True), help="JSON for the card's pattern_model."
 )
@@ -236,6 +246,7 @@ def main(
     version: str,
     flips: int,
     storage: str,
+    stain: bool,
     pattern_model: Path | None,
 ) -> None:
     """Write a model package from a checkpoint."""
@@ -244,7 +255,7 @@ def main(
         records = with_validation(read_corpus(data))
         export_package(
             checkpoint, records, out, version=version, pattern_model=section, flips=flips, storage=storage,
-            weak=weak_cells(data),
+            with_stain=stain, weak=weak_cells(data),
         )  # fmt: skip
     except LeukoError as error:
         raise click.ClickException(str(error)) from None

@@ -8,6 +8,7 @@ import click
 
 from cds.errors import LeukoError, PackageError
 from models import ood
+from models.card_sections import OF_STAINS
 from models.corpus import CellRecord, read_corpus, with_validation
 from models.errors import CorpusError
 from models.export import Weak, fit_embeddings
@@ -64,6 +65,8 @@ def refit(
         document["version"] = version or card.version
         if with_stain and stain is not None:
             document["input"] = {**document["input"], "stain": stain.as_json()}
+            if OF_STAINS not in document["limitations"]:
+                document["limitations"] = [*document["limitations"], OF_STAINS]
         document["ood"] = {"file": card.ood_file, "threshold": round(model.threshold, 3), "rule": ood.RULE}
     return model
 

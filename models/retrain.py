@@ -161,6 +161,7 @@ def _write(path: Path, document: Mapping[str, Any]) -> None:
 @click.option(
     "--storage", type=click.Choice(list(PRECISIONS)), default="int8", show_default=True, help="Of weights."
 )
+@click.option("--stain", is_flag=True, help="Bring each study's stain to that of the training cells.")
 @click.option(
     "--quick",
     is_flag=True,
@@ -169,12 +170,13 @@ def _write(path: Path, document: Mapping[str, Any]) -> None:
 @training_options
 def main(
     data: Path, out: Path, version: str, leave_out: tuple[str, ...], left_out_minutes: float | None, storage: str,
-    quick: bool, **options: Any,
+    stain: bool, quick: bool, **options: Any,
 ) -> None:  # fmt: skip
     """Train on DATA, write a package with its report below OUT, and say where. Run again, it goes on."""
     recipe = Recipe(
         version=version, training=TrainingConfig(**options), storage=storage, left_out=leave_out,
         left_out_minutes=left_out_minutes, measured=() if quick else ("finding", "gates", "copies"),
+        export={"with_stain": stain},
     )  # fmt: skip
     try:
         package = retrain(data, out, recipe, required=[t for t in CELL_TYPES if t != "not_a_cell"])

@@ -22,9 +22,17 @@ from models.errors import CorpusError
 from models.labels import CELL_TYPES
 from models.merging import ELEVEN, FIVE, merge_allowed, merge_probabilities
 from models.package import load_card
-from models.stain_normalisation import Target, brought, correction
+from models.stain_normalisation import (
+    ENOUGH,
+    Stain,
+    Target,
+    brought,
+    correction,
+    mean_stain,
+    stain_of,
+)
 from models.statistics import confusion, macro_f1
-from models.study_stains import fit_target, rows_of_studies, stored_views
+from models.study_stains import rows_of_studies, stored_views, training_stains
 from models.white_balance import neutral
 
 Crops = npt.NDArray[np.uint8]
@@ -41,18 +49,40 @@ HEADER = (
 )
 
 
-def variants(target: Target, mean_lab: npt.NDArray[np.float64]) -> Mapping[str, Variant]:
-    """By name. mean_lab: see `lab_moments`, of the training cells."""
+def variants(
+    target: Target, mean_lab: npt.NDArray[np.float64], learnt: Sequence[Stain]
+) -> Mapping[str, Variant]:
+    """By name. mean_lab: see `lab_moments`, of the training cells; learnt: the stains of training studies."""
+    far = farthest_usual(learnt)
 
     def stains(strength: float) -> Variant:
         wanted = replace(target, strength=strength)
         return lambda crops: brought(crops, correction(crops, wanted))
 
+    def strangers_only(crops: Crops) -> Crops:
+        stain = stain_of(neutral(crops[:ENOUGH]))
+        strange = stain is not None and distance(stain, learnt) > far
+        return brought(crops, correction(crops, target)) if strange else crops
+
     return {
         "as they are": lambda crops: crops,
         "mean colours (Reinhard)": lambda crops: _reinhard(crops, mean_lab),
         **{f"two stains, {strength:g} of the way": stains(strength) for strength in STRENGTHS},
+        f"two stains, {target.strength:g} of the way, strange stains only": strangers_only,
     }
+
+
+def distance(stain: Stain, learnt: Sequence[Stain]) -> float:
+    """How far a stain is from the nearest of those learnt from: root mean square of its six densities' ratios, as
+    natural logarithms."""
+    own = _logarithms([stain])
+    return float(np.sqrt(((_logarithms(learnt) - own) ** 2).mean(axis=1)).min())
+
+
+def farthest_usual(learnt: Sequence[Stain]) -> float:
+    """The distance from the nearest other within which 19 of 20 training studies lie; 0 with fewer than two."""
+    apart = [distance(s, [*learnt[:i], *learnt[i + 1 :]]) for i, s in enumerate(learnt) if len(learnt) > 1]
+    return float(np.quantile(apart, 0.95)) if apart else 0.0
 
 
 def lab_moments(crops: Crops) -> npt.NDArray[np.float64]:
@@ -112,16 +142,22 @@ def compare(package: Path, records: Sequence[CellRecord]) -> dict[str, list[floa
     views, studies = cut(load_crops(asked)), rows_of_studies(asked)
     rng = np.random.default_rng(0)
     orders = {study: rng.permutation(rows).tolist() for study, rows in studies.items()}
-    target = fit_target(taught, cut)
-    if target is None:
+    learnt = training_stains(taught, cut)
+    if not learnt:
         raise CorpusError("no training study shows chromatin and red cells by which its stain could be read")
+    target = Target(stain=mean_stain(*zip(*learnt, strict=True)))
     found = {}
-    for name, variant in variants(target, moments).items():
+    for name, variant in variants(target, moments, [stain for stain, _ in learnt]).items():
         probabilities = np.zeros((len(asked), len(card.labels)))
         for rows in orders.values():
             probabilities[rows] = classifier.classify(variant(views[rows]))[0]
         found[name] = figures(asked, probabilities, left_out)
     return found
+
+
+def _logarithms(stains: Sequence[Stain]) -> npt.NDArray[np.float64]:
+    densities = np.array([[*s.chromatin, *s.red_cells] for s in stains])
+    return np.asarray(np.log(np.maximum(densities, 1e-3)), np.float64)
 
 
 def _lab(crop: Crops) -> npt.NDArray[np.float32]:

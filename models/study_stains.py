@@ -16,6 +16,7 @@ from models.stain_normalisation import (
     ENOUGH,
     UNCHANGED,
     Correction,
+    Stain,
     Target,
     brought,
     correction,
@@ -98,18 +99,21 @@ def corrected_weak(
 
 def fit_target(records: Sequence[CellRecord], cut: Callable[[Crops], Crops]) -> Target | None:
     """The training cells' mean stain, each study weighing as its cells; None when none can be read."""
+    found = training_stains(records, cut)
+    return Target(stain=mean_stain(*zip(*found, strict=True))) if found else None
+
+
+def training_stains(records: Sequence[CellRecord], cut: Callable[[Crops], Crops]) -> list[tuple[Stain, int]]:
+    """The stain of every training study in which it can be read, and the number of its cells."""
     taught = [r for r in records if r.split == "train"]
-    stains, weights = [], []
+    found = []
     for _, rows in sorted(rows_of_studies(taught).items()):
         stain = None
         if len(rows) >= _FEWEST_CELLS:
             stain = stain_of(neutral(cut(load_crops([taught[i] for i in _evenly(rows)]))))
         if stain is not None:
-            stains.append(stain)
-            weights.append(len(rows))
-    if not stains:
-        return None
-    return Target(stain=mean_stain(stains, weights))
+            found.append((stain, len(rows)))
+    return found
 
 
 def _evenly(rows: Sequence[int]) -> list[int]:
