@@ -4,7 +4,8 @@ Two things are in every smear whatever the stain: chromatin, and red cells. Thei
 and blue are read from the crops of a study, and the linear map that carries both onto those of the training cells is
 applied to all its crops, in part (colour deconvolution, Ruifrok and Johnston 2001, with the stains measured rather than
 stated). Neither depends much on which cells a patient has, as the mean colour of whole crops would. The correction is
-weaker where few cells were seen. How strong it is, and why: docs/decisions/0036.
+weaker where few cells were seen. How strong it is, and why it is off unless a
+package's card asks for it: docs/decisions/0036.
 
 Crops come with a neutral background (`models.white_balance`), which the map leaves as it is.
 """
@@ -26,8 +27,8 @@ Density = npt.NDArray[np.float64]
 ENOUGH = 48
 #: With that many cells the correction has half of its strength.
 _HALF_AT = 4
-#: How far a study is brought to the target, 0 to 1: all the way gains nothing more in laboratories left out of
-#: training, and costs in those that were in it.
+#: How far a study is brought to the target, 0 to 1: all the way gains little more in laboratories left out of
+#: training, and costs more in those that were in it.
 STRENGTH = 0.5
 #: Radii about the middle of a crop, as shares of its side: the cell's nucleus lies within the first, and beyond the
 #: second lie mostly its neighbours (7.6 and 6.7 µm in crops of 21.4 µm).
