@@ -18,7 +18,7 @@ ARGS ?=
 .PHONY: help demo test check format profiles servers servers-stop constraints
 
 help:
-	@echo 'make demo          six synthetic patients, end to end, then a page to look at (ONCE=1: end after that)'
+	@echo 'make demo          six synthetic patients, end to end, then a chart to work in (ONCE=1: end after that; SMART=1: SMART launch)'
 	@echo 'make test          real servers, then every test (ARGS="-k store" chooses)'
 	@echo 'make check         ruff, mypy, import contracts'
 	@echo 'make format        let ruff format and mend'
@@ -28,7 +28,7 @@ help:
 	@echo 'make constraints   resolve every dependency anew and write constraints.txt'
 
 demo: $(BASE)
-	@exec $(VENV)/bin/leukocds demo $(if $(filter 1 yes true,$(ONCE)),--once)
+	@exec $(VENV)/bin/leukocds demo $(if $(filter 1 yes true,$(ONCE)),--once) $(if $(filter 1 yes true,$(SMART)),--smart)
 
 # servers.py ends what it started, also after a failure, and prints nothing after pytest's summary.
 test: $(EXTRAS)

@@ -13,7 +13,9 @@ class Fate(StrEnum):
     OPEN = "open"
     #: A human has made it final, amended, corrected or appended.
     SIGNED = "signed"
-    #: entered-in-error or cancelled.
+    #: Cancelled by us: a newer reading of the same study has taken its place (`cds.supersession`).
+    SUPERSEDED = "superseded"
+    #: entered-in-error or cancelled, by somebody else.
     WITHDRAWN = "withdrawn"
     #: The server no longer has it.
     DELETED = "deleted"
@@ -51,6 +53,8 @@ class AgreementLine:
     signed: int
     coded: int
     agreed: int
+    #: Replaced by our own newer reading: neither signed nor withdrawn by anybody.
+    superseded: int
     #: entered-in-error, cancelled or deleted.
     withdrawn: int
 

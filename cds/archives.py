@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from cds.allowlist import normal, why_not_confidential
+from cds.dimse_site import WAYS, DimseSite, Reception, why_no_dimse
 from cds.errors import ConfigurationError, EndpointNotAllowed
 from cds.oauth import ClientAuthentication, ClientCredentials, ClientSecret, PrivateKeyJwt
 from cds.settings import PREFIX, Settings
@@ -21,30 +22,55 @@ from cds.upstream import Credentials, FixedCredentials
 
 VARIABLE = f"{PREFIX}ARCHIVES"
 #: Ways to reach an archive. Each has its adapter in `hooks.outbound`.
-KINDS = ("dicomweb",)
+KINDS = ("dicomweb", "wado-uri", "orthanc", "dimse")
+#: Fields that a kind has besides; `url` is for all that speak HTTP.
+_BY_KIND: Mapping[str, tuple[str, ...]] = {
+    "dicomweb": ("url",),
+    "wado-uri": ("url", "qido_url", "endpoint"),
+    "orthanc": ("url", "endpoint"),
+    "dimse": (
+        *("host", "port", "ae_title", "own_ae_title", "tls", "retrieve", "endpoint"),
+        *("receive_host", "receive_port", "receive_from"),
+    ),
+}
 _SECRETS = ("password", "token", "client_secret")
 #: Fields that every table may have, and those that go with its `authentication`.
 _COMMON = (
-    "name", "url", "kind", "authentication", "ca_bundle", "client_certificate", "client_key", "connect_timeout_s",
+    "name", "kind", "authentication", "ca_bundle", "client_certificate", "client_key", "connect_timeout_s",
     "read_timeout_s",
 )  # fmt: skip
 _BY_AUTHENTICATION: Mapping[str, tuple[str, ...]] = {
     "none": (),
     "basic": ("user", "password"),
     "bearer": ("token",),
-    "oauth2": ("token_url", "client_id", "client_authentication", "client_secret", "signing_key", "scopes"),
+    "oauth2": (
+        "token_url",
+        "client_id",
+        "client_authentication",
+        "client_secret",
+        "signing_key",
+        "token_audience",
+        "scopes",
+    ),
 }
 _CLIENT_AUTHENTICATION = ("client_secret_basic", "client_secret_post", "private_key_jwt")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Archive:
-    """One configured archive. url: in normal form, without trailing slash. credentials: for it alone; they keep the
-    token that they fetch, so an Archive is built once a process."""
+    """One configured archive. url: in normal form, without trailing slash; for messages only where it speaks DIMSE.
+    credentials: for it alone; they keep the token that they fetch, so an Archive is built once a process.
+
+    endpoint: the address by which Endpoints name it; empty: none does. qido_url: DICOMweb service root that lists what
+    WADO-URI retrieves; empty: none. site: of one that speaks DIMSE.
+    """
 
     name: str
     url: str
     kind: str = "dicomweb"
+    endpoint: str
+    qido_url: str = ""
+    site: DimseSite | None = None
     credentials: Credentials = field(repr=False)
     authentication: str
     tls: Tls
@@ -66,6 +92,7 @@ def load_archives(
     simple = Archive(
         name="archive",
         url=_normal(settings.archive_url),
+        endpoint=_normal(settings.archive_url),
         credentials=FixedCredentials(user=settings.archive_user, password=settings.archive_password),
         authentication="basic" if settings.archive_user else "none",
         tls=tls,
@@ -99,7 +126,9 @@ def _from_file(settings: Settings, tls: Tls, environ: Mapping[str, str]) -> tupl
             if other.name == archive.name:
                 raise reader.wrong("name", "another table has the same")
             if other.url == archive.url:
-                raise reader.wrong("url", f"{other.name} has the same")
+                raise reader.wrong("host" if archive.site else "url", f"{other.name} has the same")
+            if archive.endpoint and other.endpoint == archive.endpoint:
+                raise reader.wrong("endpoint", f"{other.name} has the same")
         archives.append(archive)
     return tuple(archives)
 
@@ -143,6 +172,20 @@ class _Table:
             raise self.wrong(name, "must be a number of seconds above zero")
         return float(value)
 
+    def number(self, name: str) -> int:
+        value = self.fields.get(name)
+        if isinstance(value, bool) or not isinstance(value, int):
+            raise self.wrong(name, "is missing" if value is None else "must be a whole number")
+        return value
+
+    def address(self, name: str, default: str | None = None) -> str:
+        """In normal form."""
+        url = self.text(name, default)
+        try:
+            return _normal(url) if url else ""
+        except ConfigurationError as error:
+            raise self.wrong(name, str(error)) from None
+
     def texts(self, name: str) -> list[str]:
         values = self.fields.get(name, [])
         if not isinstance(values, list) or not all(
@@ -176,13 +219,12 @@ class _Table:
 
 def _archive(table: _Table, settings: Settings, tls: Tls) -> Archive:
     authentication = table.choice("authentication", tuple(_BY_AUTHENTICATION), "none")
-    _check_names(table, authentication)
-    name, url = table.text("name"), table.text("url")
     kind = table.choice("kind", KINDS, "dicomweb")
-    try:
-        url = _normal(url)
-    except ConfigurationError as error:
-        raise table.wrong("url", str(error)) from None
+    _check_names(table, kind, authentication)
+    name = table.text("name")
+    site = _site(table) if kind == "dimse" else None
+    url = table.address("url") if site is None else f"dicom://{site.label}"
+    endpoint = url if kind == "dicomweb" else table.address("endpoint", "")
     if "client_key" in table.fields and "client_certificate" not in table.fields:
         raise table.wrong("client_key", "client_certificate is missing")
     own = replace(tls, ca_bundle=table.file("ca_bundle", tls.ca_bundle))
@@ -194,11 +236,16 @@ def _archive(table: _Table, settings: Settings, tls: Tls) -> Archive:
         except ConfigurationError as error:
             field_name, _, problem = str(error).partition(": ")
             raise table.wrong(field_name, problem) from None
+    if site is not None and site.tls and site.reception is not None and not own.certificate:
+        raise table.wrong("tls", "our port needs a client_certificate to show")
     connect_timeout_s = table.seconds("connect_timeout_s", settings.connect_timeout_s)
     return Archive(
         name=name,
         url=url,
         kind=kind,
+        endpoint=endpoint,
+        qido_url=table.address("qido_url", "") if kind == "wado-uri" else "",
+        site=site,
         credentials=_credentials(table, authentication, settings, own, connect_timeout_s),
         authentication=authentication,
         tls=own,
@@ -207,15 +254,53 @@ def _archive(table: _Table, settings: Settings, tls: Tls) -> Archive:
     )
 
 
-def _check_names(table: _Table, authentication: str) -> None:
+def _site(table: _Table) -> DimseSite:
+    if problem := why_no_dimse():
+        raise table.wrong("kind", problem)
+    if table.text("authentication", "none") != "none":
+        raise table.wrong(
+            "authentication", "DIMSE has none: AE titles, addresses and, with tls, certificates"
+        )
+    reception = None
+    if table.choice("retrieve", WAYS, WAYS[0]) == "c-move":
+        reception = Reception(
+            host=table.text("receive_host", "0.0.0.0"),
+            port=table.number("receive_port"),
+            senders=tuple(table.texts("receive_from")),
+        )
+    else:
+        for name in ("receive_host", "receive_port", "receive_from"):
+            if name in table.fields:
+                raise table.wrong(name, "goes with retrieve = 'c-move'")
+    secure = table.fields.get("tls", False)
+    if not isinstance(secure, bool):
+        raise table.wrong("tls", "must be true or false")
+    try:
+        return DimseSite(
+            host=table.text("host"),
+            port=table.number("port"),
+            ae_title=table.text("ae_title"),
+            own_ae_title=table.text("own_ae_title", "LEUKOCDS"),
+            tls=secure,
+            reception=reception,
+        )
+    except ConfigurationError as error:
+        name, _, problem = str(error).partition(": ")
+        raise table.wrong(name, problem) from None
+
+
+def _check_names(table: _Table, kind: str, authentication: str) -> None:
     for secret in _SECRETS:
         if secret in table.fields:
             raise table.wrong(secret, f"secrets do not stand here; give {secret}_file or {secret}_env")
-    known = [*_COMMON]
+    known = [*_COMMON, *_BY_KIND[kind]]
     for name in _BY_AUTHENTICATION[authentication]:
         known += [f"{name}_file", f"{name}_env"] if name in _SECRETS else [name]
     for name in table.fields:
         if name not in known:
+            kinds = [k for k, names in _BY_KIND.items() if name in names]
+            if kinds:
+                raise table.wrong(name, f"goes with kind = {' or '.join(map(repr, kinds))}")
             others = [
                 a
                 for a, names in _BY_AUTHENTICATION.items()
@@ -259,8 +344,9 @@ def _credentials(
 def _client(table: _Table, settings: Settings) -> ClientAuthentication:
     client_id, way = table.text("client_id"), table.choice("client_authentication", _CLIENT_AUTHENTICATION)
     if way != "private_key_jwt":
-        if "signing_key" in table.fields:
-            raise table.wrong("signing_key", "goes with client_authentication = 'private_key_jwt'")
+        for name in ("signing_key", "token_audience"):
+            if name in table.fields:
+                raise table.wrong(name, "goes with client_authentication = 'private_key_jwt'")
         return ClientSecret(client_id, table.secret("client_secret"), in_form=way == "client_secret_post")
     for name in ("client_secret_file", "client_secret_env"):
         if name in table.fields:
@@ -271,9 +357,10 @@ def _client(table: _Table, settings: Settings) -> ClientAuthentication:
     if not path:
         raise table.wrong("signing_key", f"is missing, and {PREFIX}SIGNING_KEY is not set")
     try:
-        return PrivateKeyJwt(client_id, load_signing_keys(path, "signing_key")[0])
+        key = load_signing_keys(path, "signing_key")[0]
     except ConfigurationError as error:
         raise table.wrong("signing_key", str(error).partition(": ")[2]) from None
+    return PrivateKeyJwt(client_id, key, audience=table.text("token_audience", ""))
 
 
 def _normal(url: str) -> str:

@@ -3,12 +3,10 @@
 import json
 import logging
 import threading
-import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import requests
-import tenacity
 from pydicom.uid import (
     ExplicitVRLittleEndian,
     HTJ2KLossless,
@@ -19,18 +17,17 @@ from pydicom.uid import (
     RLELossless,
 )
 
+from cds.archive_http import SERVER, ArchiveHttp, instance_in, instead, json_objects
 from cds.deadline import Deadline
-from cds.errors import InstancesRefused, UpstreamError, UpstreamInvalid, UpstreamNotFound
+from cds.errors import InstancesRefused, UpstreamInvalid, UpstreamNotFound
 from cds.identifiers import is_uid
 from cds.multipart import Part, build_related, media_type, parse_related
-from cds.pixels import is_dicom
 from cds.tls import Tls
-from cds.upstream import Credentials, FixedCredentials, open_session, send, status_error
+from cds.upstream import Credentials, FixedCredentials, failures_told, status_error
 from cds.values import ImageRef, StoredFrame
 
 _log = logging.getLogger(__name__)
 
-_SERVER = "image archive"
 _PAGE = 500
 _MAX_PAGES = 200
 _MAX_JSON_BYTES = 64 << 20
@@ -92,19 +89,23 @@ class DicomWebArchive:
         attempts: int = 3,
         backoff_s: float = 0.3,
     ) -> None:
-        self._base_url = base_url.rstrip("/")
-        credentials = credentials or FixedCredentials(user=user, password=password)
-        self._session = open_session(credentials, tls=tls, pool_size=16)
-        self._timeouts = {"connect_timeout_s": connect_timeout_s, "read_timeout_s": read_timeout_s}
+        self._http = ArchiveHttp(
+            base_url,
+            credentials=credentials or FixedCredentials(user=user, password=password),
+            tls=tls,
+            connect_timeout_s=connect_timeout_s,
+            read_timeout_s=read_timeout_s,
+            attempts=attempts,
+            backoff_s=backoff_s,
+        )
         self._max_instance_bytes = max_instance_bytes
-        self._attempts, self._backoff_s = attempts, backoff_s
         self._accept = 0
         self._accept_frames = 0
         self._lock = threading.Lock()
 
     @property
     def base_url(self) -> str:
-        return self._base_url
+        return self._http.base_url
 
     def instances(self, study_uid: str, deadline: Deadline | None = None) -> tuple[ImageRef, ...]:
         """Search for the study's instances (QIDO-RS), page by page, sorted by series and instance UID.
@@ -126,9 +127,9 @@ class DicomWebArchive:
             # does, also where the archive ignores `offset`.
             if len(found) == before:
                 if offset and not found:
-                    raise UpstreamInvalid(f"the {_SERVER} lists instances without usable UIDs")
+                    raise UpstreamInvalid(f"the {SERVER} lists instances without usable UIDs")
                 return tuple(sorted(found.values(), key=lambda r: (r.series_uid, r.sop_instance_uid)))
-        raise UpstreamInvalid(f"the {_SERVER} lists more than {offset} instances in one study")
+        raise UpstreamInvalid(f"the {SERVER} lists more than {offset} instances in one study")
 
     def retrieve(self, image: ImageRef, deadline: Deadline | None = None) -> bytes:
         """The instance as a Part 10 file (WADO-RS), in the transfer syntax it is stored in where the archive allows."""
@@ -140,16 +141,16 @@ class DicomWebArchive:
 
     def metadata(self, image: ImageRef, deadline: Deadline | None = None) -> Mapping[str, Any]:
         """The instance's attributes (WADO-RS, retrieve metadata)."""
-        response = self._send(
+        response = self._http.send(
             "GET",
             f"{_path(image)}/metadata",
             deadline,
             headers={"Accept": "application/dicom+json"},
             max_bytes=_MAX_METADATA_BYTES,
         )
-        described = _json_list(response)
+        described = json_objects(response, "instances")
         if len(described) != 1:
-            raise UpstreamInvalid(f"the {_SERVER} described {len(described)} instances when asked for one")
+            raise UpstreamInvalid(f"the {SERVER} described {len(described)} instances when asked for one")
         return described[0]
 
     def frames(
@@ -160,7 +161,7 @@ class DicomWebArchive:
         response, rung = self._negotiate(path, _ACCEPT_FRAMES, self._accept_frames, deadline)
         frames = tuple(_stored_frame(part) for part in _parts(response))
         if len(frames) != len(numbers):
-            raise UpstreamInvalid(f"the {_SERVER} sent {len(frames)} of {len(numbers)} frames")
+            raise UpstreamInvalid(f"the {SERVER} sent {len(frames)} of {len(numbers)} frames")
         with self._lock:
             self._accept_frames = max(self._accept_frames, rung)
         return frames
@@ -170,7 +171,7 @@ class DicomWebArchive:
         if not instances:
             return
         body, content_type = build_related(instances, "application/dicom")
-        response = self._send(
+        response = self._http.send(
             "POST",
             "/studies",
             deadline,
@@ -179,14 +180,16 @@ class DicomWebArchive:
             accept_statuses=(409,),
             max_bytes=_MAX_JSON_BYTES,
         )
-        _check_stored(response, len(instances))
+        # What it refuses of the instances is an answer in order.
+        with failures_told(SERVER, self.base_url, but=(InstancesRefused,)):
+            _check_stored(response, len(instances))
 
     def _negotiate(
         self, path: str, accept: Sequence[str], first: int, deadline: Deadline | None
     ) -> tuple[requests.Response, int]:
         """The answer to the first way of asking, from the `first` on, that the archive accepts; and which it was."""
         for rung in range(first, len(accept)):
-            response = self._send(
+            response = self._http.send(
                 "GET",
                 path,
                 deadline,
@@ -196,10 +199,11 @@ class DicomWebArchive:
             )
             if response.status_code not in _NOT_ACCEPTABLE:
                 return response, rung
-        raise status_error(response, server=_SERVER)
+        with failures_told(SERVER, self.base_url):
+            raise status_error(response, server=SERVER)
 
     def _page(self, study_uid: str, offset: int, deadline: Deadline | None) -> list[dict[str, Any]]:
-        response = self._send(
+        response = self._http.send(
             "GET",
             f"/studies/{study_uid}/instances",
             deadline,
@@ -210,7 +214,7 @@ class DicomWebArchive:
         )
         if response.status_code == 404 and not offset:
             # An unknown study, or a wrong address? The second must not pass for a study without images.
-            self._send(
+            self._http.send(
                 "GET",
                 "/studies",
                 deadline,
@@ -218,31 +222,7 @@ class DicomWebArchive:
                 headers={"Accept": "application/dicom+json"},
                 max_bytes=_MAX_JSON_BYTES,
             )
-        return [] if response.status_code in (204, 404) else _json_list(response)
-
-    def _send(self, method: str, path: str, deadline: Deadline | None, **kwargs: Any) -> requests.Response:
-        """One request, tried again with jitter while the failure is of the kind that may pass."""
-
-        def pause(seconds: float) -> None:
-            time.sleep(seconds if deadline is None else deadline.remaining(at_most=seconds))
-
-        retrying = tenacity.Retrying(
-            stop=tenacity.stop_after_attempt(self._attempts),
-            wait=tenacity.wait_random_exponential(multiplier=self._backoff_s, max=5),
-            retry=tenacity.retry_if_exception(lambda e: isinstance(e, UpstreamError) and e.retryable),
-            sleep=pause,
-            reraise=True,
-        )
-        return retrying(
-            send,
-            self._session,
-            method,
-            self._base_url + path,
-            server=_SERVER,
-            deadline=deadline,
-            **self._timeouts,
-            **kwargs,
-        )
+        return [] if response.status_code in (204, 404) else json_objects(response, "instances")
 
 
 def _image_ref(entry: Mapping[str, Any], study_uid: str) -> ImageRef | None:
@@ -269,18 +249,6 @@ def _value(entry: Mapping[str, Any], tag: str) -> str:
     return str(first).strip() if isinstance(first, str | int | float) else ""
 
 
-def _json_list(response: requests.Response) -> list[dict[str, Any]]:
-    if not response.content.strip():
-        return []
-    try:
-        value = json.loads(response.content)
-    except (ValueError, RecursionError):
-        raise UpstreamInvalid(f"the {_SERVER} sent {_instead(response)} instead of DICOM JSON") from None
-    if not isinstance(value, list) or not all(isinstance(entry, dict) for entry in value):
-        raise UpstreamInvalid(f"the {_SERVER} sent JSON that is no list of instances")
-    return value
-
-
 def _path(image: ImageRef) -> str:
     return f"/studies/{image.study_uid}/series/{image.series_uid}/instances/{image.sop_instance_uid}"
 
@@ -293,14 +261,14 @@ def _parts(response: requests.Response) -> list[Part]:
     try:
         return parse_related(response.content, content_type)
     except ValueError as problem:
-        raise UpstreamInvalid(f"the {_SERVER} sent a damaged multipart answer: {problem}") from None
+        raise UpstreamInvalid(f"the {SERVER} sent a damaged multipart answer: {problem}") from None
 
 
 def _stored_frame(part: Part) -> StoredFrame:
     kind, parameters = media_type(part.headers.get("content-type", "application/octet-stream"))
     syntax = str(parameters.get("transfer-syntax") or _DEFAULT_SYNTAX.get(kind, ""))
     if not is_uid(syntax):
-        raise UpstreamInvalid(f"the {_SERVER} sent frames of an unknown kind")
+        raise UpstreamInvalid(f"the {SERVER} sent frames of an unknown kind")
     return StoredFrame(data=part.body, transfer_syntax_uid=syntax)
 
 
@@ -308,17 +276,8 @@ def _single_instance(response: requests.Response) -> bytes:
     """The one Part 10 file in an answer."""
     parts = _parts(response)
     if not parts:
-        raise UpstreamNotFound(f"the {_SERVER} sent no instance")
-    if not is_dicom(parts[0].body):
-        raise UpstreamInvalid(f"the {_SERVER} sent {_instead(response)} instead of a DICOM file")
-    return parts[0].body
-
-
-def _instead(response: requests.Response) -> str:
-    start = response.content[:200].lstrip().lower()
-    if start.startswith((b"<!doctype html", b"<html")):
-        return "an HTML page (is the address right, or a login page in between?)"
-    return "an empty body" if not start else "something else"
+        raise UpstreamNotFound(f"the {SERVER} sent no instance")
+    return instance_in(parts[0].body, response)
 
 
 def _check_stored(response: requests.Response, sent: int) -> None:
@@ -331,8 +290,8 @@ def _check_stored(response: requests.Response, sent: int) -> None:
             in_xml = b"NativeDicomModel" in response.content and b"00081199" in response.content
             if response.status_code == 200 and in_xml and b"00081198" not in response.content:
                 return
-            what = "an unclear answer in XML" if in_xml else _instead(response)
-            raise UpstreamInvalid(f"the {_SERVER} sent {what} when it was to store instances") from None
+            what = "an unclear answer in XML" if in_xml else instead(response)
+            raise UpstreamInvalid(f"the {SERVER} sent {what} when it was to store instances") from None
     if isinstance(answer, list):
         answer = answer[0] if answer else None
     answer = answer if isinstance(answer, dict) else {}
@@ -341,15 +300,15 @@ def _check_stored(response: requests.Response, sent: int) -> None:
         names = ", ".join(filter(None, (_value(f, _REFERENCED_INSTANCE) for f in failed[:5])))
         reasons = sorted({f"0x{int(r):04X}" for f in failed if (r := _value(f, _FAILURE_REASON)).isdecimal()})
         raise InstancesRefused(
-            f"the {_SERVER} did not accept {len(failed)} of {sent} instances"
+            f"the {SERVER} did not accept {len(failed)} of {sent} instances"
             f"{': ' + names if names else ''}{', …' if len(failed) > 5 else ''}"
             f"{' (reason ' + ', '.join(reasons) + ')' if reasons else ''}"
         )
     confirmed = len(_sequence(answer, _REFERENCED)) + len(_sequence(answer, _FAILED))
     if response.status_code == 409 and not confirmed:
-        raise status_error(response, server=_SERVER, detail=f"none of {sent} instances was stored")
+        raise status_error(response, server=SERVER, detail=f"none of {sent} instances was stored")
     if answer and confirmed < sent:
-        raise UpstreamInvalid(f"the {_SERVER} confirmed {confirmed} of {sent} instances")
+        raise UpstreamInvalid(f"the {SERVER} confirmed {confirmed} of {sent} instances")
 
 
 def _sequence(answer: Mapping[str, Any], tag: str) -> list[Mapping[str, Any]]:

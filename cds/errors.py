@@ -34,6 +34,10 @@ class NonconformantAnswer(LeukoError):
     """An answer of ours breaks CDS Hooks 2.0 and was not sent. HTTP 500."""
 
 
+class ReviewChanged(LeukoError):
+    """A review has moved on since the version that a change was made upon; nothing was stored. HTTP 409."""
+
+
 class UnknownService(LeukoError):
     """No CDS service of that id, or nothing stored under that key. HTTP 404."""
 

@@ -1,8 +1,8 @@
-"""A FHIR R4 server over HTTP: read, search, transaction, capabilities (FHIR R4, RESTful API)."""
+"""A FHIR R4 server over HTTP: every interaction that we need (FHIR R4, RESTful API)."""
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from types import TracebackType
 from typing import Any, Self
 from urllib.parse import SplitResult, unquote, urljoin, urlsplit, urlunsplit
@@ -11,11 +11,28 @@ import requests
 import tenacity
 
 from cds.deadline import Deadline
-from cds.errors import EndpointNotAllowed, UpstreamConflict, UpstreamInvalid, UpstreamUnavailable
+from cds.errors import (
+    EndpointNotAllowed,
+    UpstreamConflict,
+    UpstreamError,
+    UpstreamInvalid,
+    UpstreamNotFound,
+    UpstreamRefused,
+    UpstreamUnavailable,
+)
 from cds.identifiers import is_reference
 from cds.ports import Resource
+from cds.settings import PREFIX
 from cds.tls import Tls
-from cds.upstream import Credentials, FixedCredentials, json_object, open_session, send, status_error
+from cds.upstream import (
+    Credentials,
+    FixedCredentials,
+    failures_told,
+    json_object,
+    open_session,
+    send,
+    status_error,
+)
 
 SERVER = "FHIR server"
 FHIR_JSON = "application/fhir+json"
@@ -68,7 +85,7 @@ class HttpFhirServer:
         relative = relative_reference(reference, self._base_url)
         if relative is None:
             raise EndpointNotAllowed(f"a reference does not lie on the {SERVER} {self._base_url}")
-        resource = self._get(f"{self._base_url}/{relative}", deadline)
+        resource = self._get(f"{self._base_url}/{relative}", deadline, may_lack=True)
         return self._expect(resource, relative.partition("/")[0])
 
     def search(
@@ -78,14 +95,19 @@ class HttpFhirServer:
 
         Raises UpstreamInvalid rather than leave something out: a page on another server, or too many of them.
         """
-        found: list[Resource] = []
+        return [found for page in self.pages(resource_type, params, deadline) for found in page]
+
+    def pages(
+        self, resource_type: str, params: Mapping[str, str], deadline: Deadline | None = None
+    ) -> Iterator[list[Resource]]:
+        """The same page by page, each asked for when it is wanted."""
         page = self._get(f"{self._base_url}/{resource_type}", deadline, params)
         seen: set[str] = set()
         while True:
-            found.extend(self._entries(self._expect(page, "Bundle")))
+            yield self._entries(self._expect(page, "Bundle"))
             url = _link(page, "next")
             if url is None:
-                return found
+                return
             url = _page_under(self._base_url, url)
             if url is None:
                 raise UpstreamInvalid(f"the {SERVER} {self._base_url} continues a search on another address")
@@ -110,8 +132,41 @@ class HttpFhirServer:
             stop=tenacity.stop_after_attempt(COLLISION_ATTEMPTS),
             reraise=True,
         )
-        response: Resource = attempts(self._post, body, deadline, versioned)
-        return self._expect(response, "Bundle")
+        try:
+            response: Resource = attempts(self._post, body, deadline, versioned)
+        except _Collision as collision:
+            # A collision is no failure before it is the last.
+            with failures_told(SERVER, self._base_url):
+                raise UpstreamUnavailable(str(collision)) from None
+        _check_entries(self._expect(response, "Bundle"))
+        return response
+
+    def create(
+        self, resource: Resource, if_none_exist: str | None = None, deadline: Deadline | None = None
+    ) -> str | None:
+        """POST one resource: `Type/id`, or None where the server does not say where it keeps it.
+
+        if_none_exist: query of a conditional create, which finds what is there instead. Raises UpstreamConflict where
+        others write the same.
+        """
+        kind = str(resource["resourceType"])
+        condition = {"If-None-Exist": if_none_exist} if if_none_exist is not None else {}
+        response, made = self._write("POST", kind, resource, deadline, condition)
+        for header in ("Location", "Content-Location"):
+            if reference := location_reference(response.headers.get(header), kind):
+                return reference
+        return f"{kind}/{made['id']}" if made.get("resourceType") == kind and "id" in made else None
+
+    def update(
+        self, resource: Resource, if_match: str | None = None, deadline: Deadline | None = None
+    ) -> None:
+        """PUT a resource under its id. if_match: the version that it must still have; else raises UpstreamConflict."""
+        condition = {"If-Match": if_match} if if_match is not None else {}
+        self._write("PUT", f"{resource['resourceType']}/{resource['id']}", resource, deadline, condition)
+
+    def delete(self, reference: str, deadline: Deadline | None = None) -> None:
+        """DELETE `Type/id`; raises UpstreamNotFound where it is not known."""
+        self._write("DELETE", reference, None, deadline, {})
 
     def capabilities(self, deadline: Deadline | None = None) -> Resource:
         return self._expect(self._get(f"{self._base_url}/metadata", deadline), "CapabilityStatement")
@@ -127,27 +182,63 @@ class HttpFhirServer:
     ) -> None:
         self.close()
 
-    def _get(self, url: str, deadline: Deadline | None, params: Mapping[str, str] | None = None) -> Resource:
+    def _get(
+        self,
+        url: str,
+        deadline: Deadline | None,
+        params: Mapping[str, str] | None = None,
+        *,
+        may_lack: bool = False,
+    ) -> Resource:
+        """may_lack: whether it may well not be there (UpstreamNotFound); otherwise our base is wrong then."""
         # HAPI and others answer a search from a cache up to a minute old; a report just written must be found.
         headers = {"Accept": FHIR_JSON, "Cache-Control": "no-cache"}
         response = self._send("GET", url, deadline, headers=headers, params=params)
-        if not response.ok:
-            # The texts of an error may quote our query, and with it the patient: codes only.
-            raise status_error(response, server=SERVER, detail=_outcome(response, texts=False))
-        return json_object(response, server=SERVER)
+        with failures_told(SERVER, url, but=(UpstreamNotFound,) if may_lack else ()):
+            if not response.ok:
+                # The texts of an error may quote our query, and with it the patient: codes only.
+                raise status_error(response, server=SERVER, detail=_outcome(response, texts=False))
+            return json_object(response, server=SERVER)
 
     def _post(self, body: bytes, deadline: Deadline | None, versioned: bool) -> Resource:
         headers = {"Accept": FHIR_JSON, "Content-Type": FHIR_JSON, "Prefer": "return=minimal"}
         response = self._send("POST", self._base_url, deadline, headers=headers, data=body)
-        if not response.ok:
-            detail = _outcome(response, texts=True)
-            if response.status_code in (409, 412) or _HAPI_COLLISION in detail:
-                # HAPI calls a lost version by the same number as a lost race: only reading again tells.
-                raise (UpstreamConflict if versioned else _Collision)(
-                    f"the {SERVER} could not keep parallel writes apart: {detail or response.status_code}"
-                )
-            raise status_error(response, server=SERVER, detail=detail)
-        return json_object(response, server=SERVER)
+        with failures_told(SERVER, self._base_url, but=(UpstreamConflict, _Collision)):
+            if not response.ok:
+                detail = _outcome(response, texts=True)
+                if response.status_code in (409, 412) or _HAPI_COLLISION in detail:
+                    # HAPI calls a lost version by the same number as a lost race: only reading again tells.
+                    raise (UpstreamConflict if versioned else _Collision)(
+                        f"the {SERVER} could not keep parallel writes apart: {detail or response.status_code}"
+                    )
+                raise status_error(response, server=SERVER, detail=detail)
+            return json_object(response, server=SERVER)
+
+    def _write(
+        self,
+        method: str,
+        path: str,
+        resource: Resource | None,
+        deadline: Deadline | None,
+        condition: Mapping[str, str],
+    ) -> tuple[requests.Response, Resource]:
+        """The answer and what is in it, if anything is."""
+        headers = {"Accept": FHIR_JSON, "Prefer": "return=minimal", **condition}
+        body = None
+        if resource is not None:
+            headers["Content-Type"] = FHIR_JSON
+            body = json.dumps(resource, allow_nan=False).encode()
+        response = self._send(method, f"{self._base_url}/{path}", deadline, headers=headers, data=body)
+        with failures_told(SERVER, self._base_url, but=(UpstreamConflict,)):
+            if not response.ok:
+                detail = _outcome(response, texts=True)
+                if response.status_code in (409, 412) or _HAPI_COLLISION in detail:
+                    raise UpstreamConflict(
+                        f"the {SERVER} could not keep parallel writes apart: {detail or response.status_code}"
+                    )
+                raise status_error(response, server=SERVER, detail=detail)
+            # A login page in between answers 200 as well.
+            return response, json_object(response, server=SERVER) if response.content.strip() else {}
 
     def _send(self, method: str, url: str, deadline: Deadline | None, **kwargs: Any) -> requests.Response:
         limits: dict[str, Any] = {**self._limits, "deadline": deadline, "accept_statuses": _ERRORS}
@@ -187,6 +278,33 @@ def relative_reference(reference: str, base_url: str) -> str | None:
     """
     relative = reference.removeprefix(f"{base_url.rstrip('/')}/").partition("/_history/")[0]
     return relative if is_reference(relative) else None
+
+
+def location_reference(location: Any, resource_type: str) -> str | None:
+    """`Type/id` of what a server answers as location: relative or absolute, under whatever address it knows itself by,
+    with a version or without, with what else stands behind it. None where it names no resource of that type."""
+    if not isinstance(location, str):
+        return None
+    match = re.search(
+        rf"(?:^|/)({resource_type}/[A-Za-z0-9\-.]{{1,64}})(?:/_history(?:/[^/?#]*)?)?/?(?:[?#].*)?$",
+        location.strip(),
+    )
+    return match[1] if match else None
+
+
+def _check_entries(response: Resource) -> None:
+    """Raises where a server took a transaction for a batch, and refused some of it."""
+    entries = response.get("entry")
+    for entry in entries if isinstance(entries, list) else []:
+        answer = entry.get("response") if isinstance(entry, dict) else None
+        status = str(answer.get("status", ""))[:3] if isinstance(answer, dict) else ""
+        if status[:1] in ("4", "5"):
+            kind: type[UpstreamError] = UpstreamConflict if status in ("409", "412") else UpstreamRefused
+            kind = UpstreamUnavailable if status[0] == "5" or status == "429" else kind
+            raise kind(
+                f"the {SERVER} took a transaction and refused a part of it ({status}); {PREFIX}FHIR_WRITE=single "
+                "writes one resource after the other"
+            )
 
 
 class _Collision(UpstreamUnavailable):

@@ -204,7 +204,9 @@ def _study_ref(
     roots = {_archive(study, one, allow_list, endpoint) for one in choices}
     if len(roots) > 1:
         raise _Unusable("The series of the study lie in different image archives, which is not supported.")
-    uids = _instance_uids(series)
+    series_of = _series_of(series)
+    uids = tuple(sorted(series_of))
+    series_uids = tuple(series_of[uid] for uid in uids)
     return StudyRef(
         study_uid=study.study_uid,
         archive_url=roots.pop(),
@@ -213,6 +215,7 @@ def _study_ref(
         encounter=study.link("Encounter", "encounter", "context"),
         instance_uids=uids,
         number_of_instances=_number_of_instances(study, series, uids),
+        series_uids=series_uids if are_uids(series_uids) else (),
         started=study.started(),
         accession=study.accession(),
     )
@@ -249,18 +252,19 @@ def service_root(url: str) -> str:
     return re.sub(r"/studies(/.*)?$", "", url).rstrip("/")
 
 
-def _instance_uids(series: Iterable[Resource]) -> tuple[str, ...]:
-    """SOP Instance UIDs of the series, sorted; empty unless every series lists all that it says it has."""
-    uids: set[str] = set()
+def _series_of(series: Iterable[Resource]) -> dict[str, str]:
+    """SOP Instance UIDs of the series to what each says its own UID is; empty unless every series lists all that it
+    says it has."""
+    found: dict[str, str] = {}
     for one in series:
         listed = [_bare(instance.get("uid")) for instance in _dicts(one.get("instance"))]
         known = set(listed)
         if not listed or len(known) < len(listed) or _count(one) not in (None, len(known)):
-            return ()
+            return {}
         if not are_uids(listed):
-            return ()
-        uids |= known
-    return tuple(sorted(uids))
+            return {}
+        found |= dict.fromkeys(listed, _bare(one.get("uid")))
+    return found
 
 
 def _number_of_instances(study: _ImagingStudy, series: Sequence[Resource], uids: Sequence[str]) -> int | None:

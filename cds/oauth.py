@@ -33,7 +33,7 @@ from cds.errors import (
 from cds.settings import PREFIX
 from cds.signing_key import SigningKey
 from cds.tls import Tls
-from cds.upstream import json_object, open_session, send, status_error
+from cds.upstream import failures_told, json_object, open_session, send, status_error
 
 _log = logging.getLogger(__name__)
 
@@ -81,12 +81,18 @@ class ClientAuthentication(Protocol):
 
 
 class PrivateKeyJwt:
-    """A new assertion for every request (SMART App Launch 2.2, "Asymmetric Authentication", section 3.2)."""
+    """A new assertion for every request (SMART App Launch 2.2, "Asymmetric Authentication", section 3.2).
+
+    audience: what it is addressed to, for servers that want another name than the address of their token endpoint
+    (RFC 7523 section 3 allows any by which they know themselves); empty: that address.
+    """
 
     secrets: tuple[str, ...] = ()
 
-    def __init__(self, client_id: str, key: SigningKey, *, clock: Callable[[], float] = time.time) -> None:
-        self.client_id, self._key, self._clock = client_id, key, clock
+    def __init__(
+        self, client_id: str, key: SigningKey, *, audience: str = "", clock: Callable[[], float] = time.time
+    ) -> None:
+        self.client_id, self._key, self._audience, self._clock = client_id, key, audience, clock
 
     def prove(self, token_url: str) -> tuple[Mapping[str, str], str | None]:
         now = int(self._clock())
@@ -94,7 +100,7 @@ class PrivateKeyJwt:
             {
                 "iss": self.client_id,
                 "sub": self.client_id,
-                "aud": token_url,
+                "aud": self._audience or token_url,
                 "iat": now,
                 "exp": now + ASSERTION_LIFETIME_S,
                 "jti": str(uuid.uuid4()),
@@ -254,9 +260,10 @@ class ClientCredentials:
                 **form,
             },
         )
-        if not response.ok:
-            _refuse(response, self._client)
-        return _access_token(json_object(response, server=SERVER), urlsplit(url).netloc)
+        with failures_told(SERVER, url):
+            if not response.ok:
+                _refuse(response, self._client)
+            return _access_token(json_object(response, server=SERVER), urlsplit(url).netloc)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,6 +10,7 @@ from cds.errors import UpstreamError, UpstreamInvalid
 from cds.imaging_study import find_imaging_study
 from cds.interpret import interpret
 from cds.locate import is_study_of_patient
+from cds.model_cards import ModelCards
 from cds.pixels import PixelLimits
 from cds.ports import FhirServer, ImageArchive, SmearReader
 from cds.report import report_bundle, report_reference
@@ -29,6 +30,7 @@ from cds.values import (
     assessment_key,
     utc_now,
 )
+from fhir_profiles.codes import ASSESSMENT_SYSTEM
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,17 +103,31 @@ def write_back(
     deadline: Deadline | None = None,
     attachments: Attachments = NO_ATTACHMENTS,
     older_stand: Callable[[UpstreamError], None] | None = None,
+    cards: ModelCards | None = None,
 ) -> str:
-    """Write the report and all that belongs to it in one transaction, then cancel older ones of the same study that
+    """Write the report and all that belongs to it in one transaction, after the model card where the server has none
+    yet; then cancel older ones of the same study that
     nobody signed; repeating it changes nothing.
 
     older_stand: told when the server took the report but will not have older ones changed, ever; without it that is
-    raised. Returns the DiagnosticReport's reference. Raises UpstreamError, also when that server does not hold the
-    study under that patient: what the hook's server calls Patient/1 may be somebody else on this one.
+    raised. cards: remembers where the card is; without it the server is asked. Returns the DiagnosticReport's
+    reference. Raises UpstreamError, also when that server does not hold the study under that patient: what the hook's
+    server calls Patient/1 may be somebody else on this one.
     """
     confirm_patient(assessment.study, fhir, deadline)
-    bundle = report_bundle(assessment, attachments, server=fhir.base_url, written_at=utc_now())
-    reference = report_reference(fhir.transaction(bundle, deadline))
+    cards, card = cards or ModelCards(), None
+    if attachments.model_card is not None:
+        card = cards.reference(assessment.model, attachments.model_card, fhir, deadline)
+    bundle = report_bundle(assessment, attachments, card=card, server=fhir.base_url, written_at=utc_now())
+    try:
+        answer = fhir.transaction(bundle, deadline)
+    except UpstreamError:
+        cards.forget(assessment.model, fhir)  # should somebody have deleted it, the next try creates it anew
+        raise
+    try:
+        reference = report_reference(answer)
+    except UpstreamInvalid:
+        reference = _find_report(assessment, fhir, deadline)
     try:
         supersede_older(assessment, fhir, deadline)
     except UpstreamError as error:
@@ -119,6 +135,15 @@ def write_back(
             raise
         older_stand(error)
     return reference
+
+
+def _find_report(assessment: Assessment, fhir: FhirServer, deadline: Deadline | None) -> str:
+    """The report's reference by its identifier, from a server whose answer to writing it does not say."""
+    found = fhir.search("DiagnosticReport", {"identifier": f"{ASSESSMENT_SYSTEM}|{assessment.key}"}, deadline)
+    for resource in found:
+        if resource.get("resourceType") == "DiagnosticReport" and isinstance(resource.get("id"), str):
+            return f"DiagnosticReport/{resource['id']}"
+    raise UpstreamInvalid("the FHIR server took the report and does not find it")
 
 
 def confirm_patient(study: StudyRef, fhir: FhirServer, deadline: Deadline | None = None) -> None:

@@ -1,13 +1,14 @@
 """What the decision support needs from the outside, as Protocols. `hooks/bootstrap.py` chooses who fulfils them."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from datetime import datetime
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from datetime import datetime, timedelta
 from typing import Any, Protocol, runtime_checkable
 
 from cds.access import AuditEntry, PendingSignIn, Session
 from cds.agreement import AgreementLine, Looked, WrittenReport
 from cds.deadline import Deadline
 from cds.feedback import Action, Feedback, FeedbackSummary, Receipt, ShownCard
+from cds.review import Change, LabelledCell, Review, Signature, SignatureState, SignedState
 from cds.values import (
     Assessment,
     ImageRef,
@@ -22,6 +23,7 @@ from cds.values import (
     StoredFrame,
     StudyRef,
 )
+from cds.watch import StudyChange, Watch
 from cds.worklist import WorklistPage, WorklistQuery
 
 #: A FHIR resource as JSON, straight off the wire; `cds.locate` and `cds.report` are the only ones to look inside.
@@ -52,22 +54,60 @@ class FhirServer(Protocol):
     def capabilities(self, deadline: Deadline | None = None) -> Resource: ...
 
 
+class FhirWriter(FhirServer, Protocol):
+    """A FHIR R4 server, one resource at a time."""
+
+    def pages(
+        self, resource_type: str, params: Mapping[str, str], deadline: Deadline | None = None
+    ) -> Iterator[list[Resource]]:
+        """As `search`, page by page, each asked for when it is wanted."""
+        ...
+
+    def create(
+        self, resource: Resource, if_none_exist: str | None = None, deadline: Deadline | None = None
+    ) -> str | None:
+        """`Type/id`, None where the server does not say; raises UpstreamConflict where others write the same."""
+        ...
+
+    def update(
+        self, resource: Resource, if_match: str | None = None, deadline: Deadline | None = None
+    ) -> None:
+        """Under the resource's id; raises UpstreamConflict where it no longer is the version `if_match`."""
+        ...
+
+    def delete(self, reference: str, deadline: Deadline | None = None) -> None: ...
+
+
 class ImageArchive(Protocol):
-    """A DICOMweb archive (PS3.18)."""
+    """An image archive, whatever it speaks: one adapter for each of `cds.archives.KINDS`.
+
+    Every call honours time-outs and raises the `UpstreamError` that fits.
+    """
 
     @property
-    def base_url(self) -> str: ...
+    def base_url(self) -> str | None:
+        """DICOMweb service root by which Endpoints name it; None where none does."""
+        ...
 
     def instances(self, study_uid: str, deadline: Deadline | None = None) -> tuple[ImageRef, ...]:
-        """QIDO-RS. An unknown study is an empty tuple."""
+        """All of the study, sorted by series and instance UID. An unknown study is an empty tuple."""
         ...
 
     def retrieve(self, image: ImageRef, deadline: Deadline | None = None) -> bytes:
-        """WADO-RS: the instance as a DICOM Part 10 file."""
+        """The instance as a DICOM Part 10 file, in the transfer syntax it is stored in where the archive allows."""
         ...
 
     def store(self, instances: Sequence[bytes], deadline: Deadline | None = None) -> None:
-        """STOW-RS. Raises UpstreamError naming the instances that were not accepted."""
+        """Raises UpstreamError naming the instances that were not accepted; one that is there already is stored."""
+        ...
+
+
+@runtime_checkable
+class CheckedArchive(ImageArchive, Protocol):
+    """An archive whose way of retrieval needs more than the list of a study to be tried."""
+
+    def check(self, deadline: Deadline | None = None) -> str:
+        """Try what reading needs; what answered, for a person. Raises LeukoError where something does not."""
         ...
 
 
@@ -204,7 +244,41 @@ class AuditStore(Protocol):
     def purge_sessions(self, idle_s: float) -> int: ...
 
 
-class HookStore(AssessmentStore, VisitorStore, Protocol):
+class ReviewStore(Protocol):
+    """Clinicians' reviews of the readings, and their signatures."""
+
+    def review(self, key: str) -> Review: ...
+
+    def add_change(self, key: str, change: Change) -> Review:
+        """Append one change. Raises ReviewChanged when its number is taken: someone else was faster."""
+        ...
+
+    def sign(self, change: Change, signature: Signature, state: SignatureState) -> Review:
+        """Append the change and keep what was signed, both or neither. Raises ReviewChanged."""
+        ...
+
+    def signed(self, key: str) -> SignedState | None:
+        """The last signature and how far it is."""
+        ...
+
+    def thumbnail(self, key: str, position: int) -> bytes | None:
+        """The JPEG that the reader kept of that cell, if it did."""
+        ...
+
+    def with_cells(self, key: str) -> Assessment | None:
+        """The assessment with its cells, without their thumbnails; quick when asked again."""
+        ...
+
+    def of_patient(self, patient: str, limit: int) -> list[Assessment]:
+        """The newest assessments that the FHIR server confirmed to be of that patient, without cells."""
+        ...
+
+    def labelled_cells(self, *, signed_only: bool = True) -> Iterator[LabelledCell]:
+        """Every cell that a human typed, confirmed or excluded, for training."""
+        ...
+
+
+class HookStore(AssessmentStore, VisitorStore, ReviewStore, Protocol):
     """What the doors need besides: the cards that were sent, the feedback on them, and the worklist."""
 
     def worklist(self, query: WorklistQuery) -> WorklistPage: ...
@@ -277,6 +351,48 @@ class WorkerStore(AssessmentStore, Protocol):
         """Note why a report could not be written; tried again after `pause(number of failures so far)` seconds."""
         ...
 
+    def signed(self, key: str) -> SignedState | None: ...
+
+    def unwritten_signatures(self, limit: int) -> list[str]:
+        """Keys of the assessments whose signature waits for the FHIR server and is due, the longest due first."""
+        ...
+
+    def take_unwritten_signature(self, key: str, pause_s: float) -> bool:
+        """True for the one sweeper that may send that signature now; named again after the pause."""
+        ...
+
+    def signature_failed(
+        self, key: str, number: int, problem: str, pause: Callable[[int], float]
+    ) -> None: ...
+
+    def signature_written(self, key: str, number: int) -> None: ...
+
+
+class WatchStore(AssessmentStore, Protocol):
+    """What the early stroke remembers of a FHIR server's ImagingStudies. server: its base address."""
+
+    def watch(self, server: str) -> Watch:
+        """What is remembered; made where nothing is."""
+        ...
+
+    def take_look(self, server: str, pause_s: float) -> bool:
+        """True for the one worker that is to look now; due again after the pause."""
+        ...
+
+    def look_now(self, server: str, *, notified: bool = False) -> None: ...
+
+    def seen(self, server: str, versions: Sequence[str]) -> frozenset[str]:
+        """Those of the versions that were looked at."""
+        ...
+
+    def passed(
+        self, server: str, changes: Sequence[StudyChange], until: datetime | None, forget_before: timedelta
+    ) -> None:
+        """Note what was looked at, and the cursor unless it is None; it never goes back."""
+        ...
+
+    def note_subscription(self, server: str, says: str | None) -> None: ...
+
 
 class UpkeepStore(Protocol):
     """What the periodic upkeep of the store needs."""
@@ -295,4 +411,8 @@ class UpkeepStore(Protocol):
 
     def purge_cards(self, before: datetime, limit: int) -> int:
         """Delete cards shown before then on which there is no feedback; how many went."""
+        ...
+
+    def purge_resources(self, kept_before: datetime, handed_before: datetime, limit: int) -> int:
+        """Delete reports for clients kept before the one moment, or handed over before the other; how many went."""
         ...

@@ -24,6 +24,7 @@ from fhir.resources.R4B.provenance import Provenance
 from fhir.resources.R4B.task import Task
 
 from cds.errors import UpstreamInvalid
+from cds.fhir_client import location_reference
 from cds.ports import Resource
 from cds.report_attachments import (
     NO_ATTACHMENTS,
@@ -69,26 +70,26 @@ _MODELS: dict[str, Any] = {
 _FOR_CLIENTS = ("Observation", "DiagnosticReport")
 # FHIR R4 dateTime: a time of day needs seconds and a zone.
 _DATE_TIME = re.compile(r"\d{4}(-\d\d(-\d\d(T\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d))?)?)?")
-_LOCATION = re.compile(r"(?:^|/)(DiagnosticReport/[A-Za-z0-9\-.]{1,64})(?:/_history/[^/]+)?$")
 
 
 def report_bundle(
     assessment: Assessment,
     attachments: Attachments = NO_ATTACHMENTS,
     *,
+    card: str | None = None,
     server: str | None = None,
     written_at: datetime | None = None,
 ) -> Resource:
     """The transaction bundle, as JSON.
 
-    server: base address of the FHIR server, for its audit log. written_at: when, by default when the smear was read.
-    Raises ValueError when the study has no patient (the command line).
+    card: `DocumentReference/id` of the model card where the server has it (`cds.model_cards`); without it, the card of
+    the attachments goes along. server: base address of the FHIR server, for its audit log. written_at: when, by default
+    when the smear was read. Raises ValueError when the study has no patient (the command line).
     """
     if assessment.study.patient is None:
         raise ValueError("a report needs a patient; this study was read without one")
     key = assessment.key
     device = full_url("Device", assessment.model.digest)
-    card = full_url("model card", assessment.model.digest) if attachments.model_card else None
     differential = full_url("differential", key)
     impression = full_url("impression", key)
     report = full_url("DiagnosticReport", key)
@@ -100,15 +101,10 @@ def report_bundle(
         for number, picture in enumerate(attachments.pictures, start=1)
     ]
 
-    entries = [device_entry(assessment.model)]
-    if card is not None and attachments.model_card is not None:
-        entries.append(
-            _entry(
-                card,
-                model_card_document(assessment.model, attachments.model_card, device),
-                f"identifier={MODEL_SYSTEM}|{assessment.model.digest}",
-            )
-        )
+    entries: list[Resource] = [device_entry(assessment.model)]
+    if card is None and attachments.model_card is not None:
+        entries.append(model_card_entry(assessment.model, attachments.model_card))
+        card = entries[-1]["fullUrl"]
     if finding is not None:
         entries.append(
             _entry(
@@ -174,20 +170,22 @@ def report_reference(response: Resource) -> str:
 
     Raises UpstreamInvalid when the response does not say.
     """
+    return reference_in(response, "DiagnosticReport")
+
+
+def reference_in(response: Resource, kind: str) -> str:
+    """`Type/id` of the first resource of that type in a transaction-response. Raises UpstreamInvalid without one."""
     entries = response.get("entry")
     for entry in entries if isinstance(entries, list) else []:
         answer = entry.get("response") if isinstance(entry, dict) else None
         location = answer.get("location") if isinstance(answer, dict) else None
-        if isinstance(location, str) and (match := _LOCATION.search(location)):
-            return match[1]
+        if reference := location_reference(location, kind):
+            return reference
         resource = entry.get("resource") if isinstance(entry, dict) else None
-        if (
-            isinstance(resource, dict)
-            and resource.get("resourceType") == "DiagnosticReport"
-            and "id" in resource
-        ):
-            return f"DiagnosticReport/{resource['id']}"
-    raise UpstreamInvalid("the FHIR server does not say where it keeps the report")
+        if isinstance(resource, dict) and resource.get("resourceType") == kind and "id" in resource:
+            return f"{kind}/{resource['id']}"
+    what = {"DiagnosticReport": "the report", "DocumentReference": "the model card"}.get(kind, f"the {kind}")
+    raise UpstreamInvalid(f"the FHIR server does not say where it keeps {what}")
 
 
 def _shared(assessment: Assessment) -> Resource:
@@ -218,6 +216,12 @@ def device_entry(model: ModelIdentity) -> Resource:
     """The entry that creates the model package's Device where it is absent."""
     criterion = f"identifier={MODEL_SYSTEM}|{model.digest}"
     return _entry(full_url("Device", model.digest), _device(model), criterion)
+
+
+def model_card_entry(model: ModelIdentity, card: bytes) -> Resource:
+    """The entry that creates the model card's DocumentReference where it is absent; it refers to the Device's entry."""
+    document = model_card_document(model, card, full_url("Device", model.digest))
+    return _entry(full_url("model card", model.digest), document, f"identifier={MODEL_SYSTEM}|{model.digest}")
 
 
 def tagged_entry(resource: Resource) -> Resource:

@@ -64,13 +64,13 @@ def differential_observation(
     return {
         **_common(assessment, "differential", shared, device),
         "code": concept(DIFFERENTIAL, text="Differential of a blood smear"),
-        "component": list(_differential_components(differential)),
+        "component": list(differential_components(differential)),
         "derivedFrom": [study_reference(assessment)],
         "text": narrative(
             paragraph(
                 f"Differential of {differential.total} white cells, counted by automated image analysis."
             ),
-            table(("Cell type", "Cells", "Share", "95 % interval"), _rows(differential)),
+            differential_table(differential),
             paragraph(NOT_A_DIAGNOSIS),
         ),
     }
@@ -108,7 +108,7 @@ def _common(assessment: Assessment, part: str, shared: Resource, device: str) ->
     }
 
 
-def _differential_components(differential: Differential) -> Iterator[Resource]:
+def differential_components(differential: Differential) -> Iterator[Resource]:
     """Number of white cells, blasts together, then number and percent of each type, the most frequent first."""
     yield {"code": concept(WHITE_CELLS_COUNTED), "valueInteger": differential.total}
     if not differential.total:
@@ -166,6 +166,11 @@ def _impression(finding: Finding) -> Resource:
     if said:
         resource["note"] = [{"text": sentence} for sentence in said]
     return resource
+
+
+def differential_table(differential: Differential) -> str:
+    """As XHTML."""
+    return table(("Cell type", "Cells", "Share", "95 % interval"), _rows(differential))
 
 
 def _rows(differential: Differential) -> Iterator[tuple[str, int, str, str]]:

@@ -12,6 +12,8 @@ from urllib.parse import urlsplit
 from cds.errors import ConfigurationError
 
 PREFIX = "LEUKOCDS_"
+FHIR_WRITES = ("auto", "transaction", "single", "none")
+EARLY_READINGS = ("off", "poll", "subscribe")
 
 
 def _setting(default: Any, help_text: str) -> Any:
@@ -67,6 +69,10 @@ class Settings:
     model_package: str = _setting("", "Folder of the model package; empty: the bundled one.")
 
     fhir_url: str = _setting("", "FHIR R4 server that reports are written to; empty: none are written.")
+    fhir_write: str = _setting(
+        "auto", "How fhir_url is written to: `transaction`; `single`, one resource after the other; `none`, cards "
+        "only; `auto`, as its CapabilityStatement says."
+    )  # fmt: skip
     fhir_token: str = _setting("", "Bearer token for fhir_url (ours, not the EHR's).")
     fhir_client_id: str = _setting(
         "", "Our client id at fhir_url's authorization server (SMART Backend Services); empty: LEUKOCDS_FHIR_TOKEN, or "
@@ -74,6 +80,10 @@ class Settings:
     )  # fmt: skip
     fhir_token_url: str = _setting(
         "", "Token endpoint for LEUKOCDS_FHIR_CLIENT_ID; empty: what fhir_url's .well-known/smart-configuration names."
+    )  # fmt: skip
+    fhir_token_audience: str = _setting(
+        "", "`aud` of our assertions there, for a server that wants another than its token endpoint's address (such as "
+        "its issuer); empty: that address."
     )  # fmt: skip
     fhir_scopes: str = _setting(
         "system/Patient.r system/ImagingStudy.crus system/Endpoint.crs system/Device.crs system/Observation.crus "
@@ -99,6 +109,15 @@ class Settings:
         8, "Pictures of cells that a report carries at most, each with its class-activation map; 0: none."
     )
     write_tasks: bool = _setting(True, "Show each job as a Task on fhir_url, so that an EHR can follow it.")
+    early_reading: str = _setting(
+        "off", "Read new microscopy studies of fhir_url before a hook asks: `off`; `poll`; `subscribe`, by a "
+        "Subscription there, and by polling as well."
+    )  # fmt: skip
+    early_poll_s: float = _setting(60.0, "How often fhir_url is asked for new studies.")
+    early_days: float = _setting(1.0, "How far back new studies are looked for the first time.")
+    notification_url: str = _setting(
+        "", "Our /fhir-notifications as fhir_url reaches it; empty: below our public address."
+    )
     archive_url: str = _setting("", "DICOMweb service root for studies that name no endpoint.")
     archive_user: str = _setting("", "User name at the archive (HTTP basic).")
     archive_password: str = _setting("", "Password at the archive (HTTP basic).")
@@ -125,6 +144,14 @@ class Settings:
     next_steps: str = _setting(
         "", "TOML file of the orders proposed for each pattern; empty: the bundled one."
     )
+    reference_ranges: str = _setting(
+        "", "TOML file of the reference ranges of the differential; empty: the bundled one, of adults."
+    )
+    image_cache_dir: str = _setting(
+        "", "Folder where decoded images are kept for the pages; empty: a temporary one of each process. It holds "
+        "pictures of patients' blood."
+    )  # fmt: skip
+    image_cache_mb: int = _setting(2048, "What decoded images may take up there, in MiB.")
     repeat_critical_h: str = _setting(
         "24",
         "Hours after which a critical card that a user overrode, or any that one put off for later, is shown to that "
@@ -185,7 +212,8 @@ class Settings:
     )
     keep_cards_days: float = _setting(
         400.0,
-        "Age from which the record of a card that was shown is deleted, unless there is feedback on it.",
+        "Age from which the record of a card that was shown is deleted, unless there is feedback on it; and a report "
+        "kept for clients' EHRs that none was handed (one that was goes after a week).",
     )
     worker_metrics: str = _setting(
         "",
@@ -229,7 +257,7 @@ class Settings:
     )
 
     def __post_init__(self) -> None:
-        for name in ("fhir_url", "fhir_token_url", "archive_url", "public_url"):
+        for name in ("fhir_url", "fhir_token_url", "archive_url", "public_url", "notification_url"):
             url = getattr(self, name)
             if url:
                 _check_address(PREFIX + name.upper(), url)
@@ -251,6 +279,12 @@ class Settings:
             raise ConfigurationError(f"{PREFIX}JWKS_MAX_AGE_S is below {PREFIX}JWKS_TTL_S")
         if self.log_level.upper() not in ("DEBUG", "INFO", "WARNING", "ERROR"):
             raise ConfigurationError(f"{PREFIX}LOG_LEVEL is not a level: {self.log_level!r}")
+        _one_of(PREFIX + "FHIR_WRITE", self.fhir_write, FHIR_WRITES)
+        _one_of(PREFIX + "EARLY_READING", self.early_reading, EARLY_READINGS)
+        if self.early_reading != "off" and not self.fhir_url:
+            raise ConfigurationError(
+                f"{PREFIX}EARLY_READING needs {PREFIX}FHIR_URL, where new studies are found"
+            )
         self._check_backend_services()
         _hours_or_never(PREFIX + "REPEAT_CRITICAL_H", self.repeat_critical_h)
         if self.worker_metrics:
@@ -285,8 +319,12 @@ class Settings:
                 raise ConfigurationError(
                     f"{PREFIX}FHIR_TOKEN and {PREFIX}FHIR_CLIENT_ID exclude one another: a fixed token or fetched ones"
                 )
-        elif self.fhir_token_url:
-            raise ConfigurationError(f"{PREFIX}FHIR_TOKEN_URL is set but {PREFIX}FHIR_CLIENT_ID is not")
+        else:
+            for name in ("fhir_token_url", "fhir_token_audience"):
+                if getattr(self, name):
+                    raise ConfigurationError(
+                        f"{PREFIX}{name.upper()} is set but {PREFIX}FHIR_CLIENT_ID is not"
+                    )
         if self.client_key and not self.client_certificate:
             raise ConfigurationError(f"{PREFIX}CLIENT_KEY is set but {PREFIX}CLIENT_CERTIFICATE is not")
 
@@ -306,6 +344,11 @@ class Settings:
     def base_url(self) -> str:
         """Our public address without trailing slash."""
         return self.public_url or f"http://{self.host}:{self.port}"
+
+    @property
+    def notification_endpoint(self) -> str:
+        """Where the FHIR server sends the notifications of our Subscription."""
+        return self.notification_url or f"{self.base_url}/fhir-notifications"
 
     @property
     def repeat_critical(self) -> timedelta | None:
@@ -329,6 +372,11 @@ def _host_and_port(variable: str, text: str) -> tuple[str, int]:
     if not host or not port.isascii() or not port.isdecimal() or not 0 < int(port) < 65_536:
         raise ConfigurationError(f"{variable} must be a port or HOST:PORT, got {text!r}")
     return host, int(port)
+
+
+def _one_of(variable: str, text: str, known: tuple[str, ...]) -> None:
+    if text not in known:
+        raise ConfigurationError(f"{variable} must be one of {', '.join(known)}, got {text!r}")
 
 
 def _hours_or_never(variable: str, text: str) -> timedelta | None:

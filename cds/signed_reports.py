@@ -10,7 +10,7 @@ from cds.agreement import Fate, Looked
 from cds.deadline import Deadline
 from cds.errors import EndpointNotAllowed, UpstreamNotFound
 from cds.ports import FhirServer, Resource
-from fhir_profiles.codes import ASSESSMENT_SYSTEM
+from fhir_profiles.codes import ASSESSMENT_SYSTEM, profile
 from fhir_profiles.conclusions import concluded
 
 SIGNED = ("final", "amended", "corrected", "appended")
@@ -31,6 +31,8 @@ def look_at(reference: str, key: str, fhir: FhirServer, deadline: Deadline | Non
     if not _is_ours(report, key):
         return Looked(fate=Fate.DELETED, status=_status(report))
     status = _status(report)
+    if status == "cancelled" and _is_superseded(report):
+        return Looked(fate=Fate.SUPERSEDED, status=status)
     if status in WITHDRAWN:
         return Looked(fate=Fate.WITHDRAWN, status=status)
     if status not in SIGNED:
@@ -57,6 +59,15 @@ def _signed_impression(report: Resource, key: str, fhir: FhirServer, deadline: D
                 return concluded([observation.get("valueCodeableConcept")])
             return None
     return None
+
+
+def _is_superseded(report: Resource) -> bool:
+    """Whether it was us who cancelled it: then it names the newer report."""
+    extensions: Any = report.get("extension")
+    return any(
+        isinstance(e, dict) and e.get("url") == profile("superseded-by")
+        for e in (extensions if isinstance(extensions, list) else [])
+    )
 
 
 def _is_ours(resource: Resource, value: str) -> bool:

@@ -3,7 +3,9 @@
 import base64
 import hashlib
 import json
+import os
 import re
+import stat
 from pathlib import Path
 from typing import Any
 
@@ -100,6 +102,16 @@ def load_signing_keys(path: str, name: str) -> tuple[SigningKey, ...]:
     if len({key.kid for key in keys}) < len(keys):
         raise ConfigurationError(f"{name}: {path}: two keys have the same kid")
     return keys
+
+
+def may_be_read_by_all(path: str) -> bool:
+    """Whether every user of this machine may read the file, or write it, as its permissions say (POSIX)."""
+    if os.name != "posix":
+        return False
+    try:
+        return bool(os.stat(path).st_mode & (stat.S_IROTH | stat.S_IWOTH))
+    except OSError:
+        return False  # whoever loads it says why
 
 
 def jwk_set(keys: tuple[SigningKey, ...]) -> dict[str, Any]:

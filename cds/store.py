@@ -22,21 +22,34 @@ from cds.store_feedback import FeedbackRows
 from cds.store_jobs import JobRows
 from cds.store_jtis import JtiRows
 from cds.store_quick import Quick
+from cds.store_reviews import ReviewRows
 from cds.store_schema import assessments, jobs, thumbnails
 from cds.store_sessions import SessionRows
+from cds.store_watch import WatchRows
 from cds.store_worklist import WorklistRows
 from cds.urgency import urgency
 from cds.values import Assessment, JobState, NotAnalysed, ReportState, StoredAssessment, utc_now
 
 #: Assessments without cells that are kept decoded; they never change once stored.
 CACHE_SIZE = 512
+#: The same with their cells.
+WITH_CELLS_CACHE_SIZE = 32
 
 
 class SqlAssessmentStore(
-    JobRows, FeedbackRows, JtiRows, AgreementRows, ActionRows, SessionRows, AuditRows, WorklistRows
+    JobRows,
+    FeedbackRows,
+    JtiRows,
+    AgreementRows,
+    ActionRows,
+    SessionRows,
+    AuditRows,
+    WorklistRows,
+    ReviewRows,
+    WatchRows,
 ):
-    """Fulfils `cds.ports.WorkerStore`, `HookStore`, `JtiStore` and `AuditStore`. Safe for threads; a process that
-    forks makes one after the fork.
+    """Fulfils `cds.ports.WorkerStore`, `HookStore`, `JtiStore`, `AuditStore` and `WatchStore`. Safe for threads;
+    a process that forks makes one after the fork.
 
     retry_failed_after_s: age from which `enqueue` revives a failed job, and a done one whose result rests on fewer
     instances than the study now names. report_grace_s: time that the worker who saved an assessment has to write its
@@ -54,6 +67,7 @@ class SqlAssessmentStore(
         super().__init__(open_engine(database_url), timedelta(seconds=retry_failed_after_s), clock)
         self._report_grace = timedelta(seconds=report_grace_s)
         self._cache: OrderedDict[str, Assessment] = OrderedDict()
+        self._with_cells: OrderedDict[str, Assessment] = OrderedDict()
         self._cache_lock = threading.Lock()
 
     def migrate(self) -> None:
@@ -114,6 +128,38 @@ class SqlAssessmentStore(
             return decode_assessment(
                 row.document, row.cells, {position: bytes(jpeg) for position, jpeg in jpegs}
             )
+
+    def with_cells(self, key: str) -> Assessment | None:
+        """The assessment with its cells but without their thumbnails (`thumbnail` has each); kept decoded."""
+        with self._cache_lock:
+            if key in self._with_cells:
+                self._with_cells.move_to_end(key)
+                return self._with_cells[key]
+        with reading(self._engine) as connection:
+            row = connection.execute(
+                select(assessments.c.document, assessments.c.cells).where(assessments.c.key == key)
+            ).first()
+        if row is None:
+            return None
+        assessment = decode_assessment(row.document, row.cells)
+        with self._cache_lock:
+            self._with_cells[key] = assessment
+            while len(self._with_cells) > WITH_CELLS_CACHE_SIZE:
+                self._with_cells.popitem(last=False)
+        return assessment
+
+    def of_patient(self, patient: str, limit: int) -> list[Assessment]:
+        """The newest assessments of that patient's studies, without cells, of which the FHIR server confirmed that
+        they are his: a reference alone may name somebody else on another server."""
+        query = (
+            select(assessments.c.document)
+            .where(assessments.c.patient == patient)
+            .where(assessments.c.report_state == ReportState.WRITTEN.value)
+            .order_by(assessments.c.read_at.desc())
+            .limit(limit)
+        )
+        with reading(self._engine) as connection:
+            return [decode_assessment(document) for document in connection.scalars(query)]
 
     def save(self, assessment: Assessment, report_state: ReportState) -> bool:
         """Store once; False when that key was there already (nothing is changed then)."""

@@ -75,8 +75,10 @@ class AgreementRows:
         signed = s.fate == Fate.SIGNED.value
         coded = signed & s.conclusion.is_not(None) & s.pattern.is_not(None)
         agreed = coded & (s.conclusion == s.pattern)
+        superseded = s.fate == Fate.SUPERSEDED.value
         withdrawn = s.fate.in_([Fate.WITHDRAWN.value, Fate.DELETED.value])
-        counts = [func.sum(case((condition, 1), else_=0)) for condition in (signed, coded, agreed, withdrawn)]
+        conditions = (signed, coded, agreed, superseded, withdrawn)
+        counts = [func.sum(case((condition, 1), else_=0)) for condition in conditions]
         query = select(*group, func.count(), *counts).group_by(*group)
         if since is not None:
             query = query.where(s.read_at >= since)
@@ -85,9 +87,10 @@ class AgreementRows:
         lines = [
             AgreementLine(
                 pattern=pattern, model_name=name, model_version=version, reports=reports,
-                signed=int(n_signed), coded=int(n_coded), agreed=int(n_agreed), withdrawn=int(n_withdrawn),
+                signed=int(n_signed), coded=int(n_coded), agreed=int(n_agreed), superseded=int(n_superseded),
+                withdrawn=int(n_withdrawn),
             )
-            for pattern, name, version, reports, n_signed, n_coded, n_agreed, n_withdrawn in rows
+            for pattern, name, version, reports, n_signed, n_coded, n_agreed, n_superseded, n_withdrawn in rows
         ]  # fmt: skip
         # Findings first, as in the table of feedback.
         return tuple(

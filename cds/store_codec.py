@@ -87,7 +87,8 @@ def _study_to_json(study: StudyRef) -> dict[str, Any]:
 def _study_from_json(data: dict[str, Any]) -> StudyRef:
     try:
         known = {f.name: data[f.name] for f in fields(StudyRef) if f.name in data}
-        return StudyRef(**{**known, "instance_uids": tuple(data["instance_uids"])})
+        uids = {name: tuple(known.get(name, ())) for name in ("instance_uids", "series_uids")}
+        return StudyRef(**{**known, **uids})
     except (KeyError, TypeError, ValueError) as error:
         raise StoreError(f"a stored study cannot be understood ({type(error).__name__})") from error
 

@@ -71,7 +71,13 @@ assessments = Table(
     # SQLite reads all that stands before a column to find it.
     Column("document", Text, nullable=False),
     Column("cells", Text, nullable=False),
+    Index("ix_assessments_patient", "patient", "read_at"),
     Index("ix_assessments_latest", "study_uid", "model_digest", "read_at"),
+    # All that the worklist sorts and filters by, so that it opens only the rows of its page.
+    Index(
+        "ix_assessments_worklist",
+        *("study_uid", "patient", "read_at", "key", "urgency", "analysed", "report_state"),
+    ),
     Index("ix_assessments_unwritten", "report_state", "report_due_at"),
 )
 
@@ -106,7 +112,7 @@ jobs = Table(
     Column("patient", Text),
     Column("accession", Text),
     Index("ix_jobs_state", "state", "updated_at"),
-    Index("ix_jobs_study_uid", "study_uid"),
+    Index("ix_jobs_worklist", "study_uid", "patient", "created_at", "key", "state"),
 )
 
 cards = Table(
@@ -228,8 +234,10 @@ report_resources = Table(
     "report_resources",
     metadata,
     Column("assessment_key", String(36), primary_key=True),
+    Column("kept_at", UtcDateTime, nullable=False),
     # JSON: the resources of the report, in the order in which a client creates them.
     Column("resources", Text, nullable=False),
+    Index("ix_report_resources_kept_at", "kept_at"),
 )
 
 client_reports = Table(
@@ -258,4 +266,62 @@ signed_reports = Table(
     # When to look again; None: no more.
     Column("due_at", UtcDateTime),
     Index("ix_signed_reports_due_at", "due_at"),
+)
+
+review_changes = Table(
+    "review_changes",
+    metadata,
+    Column("assessment_key", String(36), ForeignKey("assessments.key"), primary_key=True),
+    # Counted from 1 for each assessment: whoever inserts a number first has it, so nobody overwrites another.
+    Column("number", Integer, primary_key=True, autoincrement=False),
+    Column("at", UtcDateTime, nullable=False),
+    Column("user_reference", Text, nullable=False),
+    Column("user_name", Text, nullable=False),
+    Column("kind", String(16), nullable=False),
+    # JSON: positions in the assessment's list of cells.
+    Column("cells", Text, nullable=False),
+    Column("value", Text, nullable=False),
+    Column("undoes", Integer),
+)
+
+signatures = Table(
+    "signatures",
+    metadata,
+    Column("assessment_key", String(36), ForeignKey("assessments.key"), primary_key=True),
+    # That of the change by which it was signed.
+    Column("number", Integer, primary_key=True, autoincrement=False),
+    Column("signed_at", UtcDateTime, nullable=False),
+    # JSON: all that was signed.
+    Column("document", Text, nullable=False),
+    Column("state", String(16), nullable=False),
+    Column("attempts", Integer, nullable=False),
+    Column("due_at", UtcDateTime, nullable=False),
+    Column("problem", Text),
+    Index("ix_signatures_state", "state", "due_at"),
+)
+
+study_watch = Table(
+    "study_watch",
+    metadata,
+    # Base address of the FHIR server whose ImagingStudies are looked at.
+    Column("server", Text, primary_key=True),
+    Column("installation", String(36), nullable=False),
+    # What a notification has to say. It lets its holder make us look, and nothing more.
+    Column("secret", Text, nullable=False),
+    # By the server's clock: all that changed until then was looked at.
+    Column("cursor", UtcDateTime),
+    Column("due_at", UtcDateTime, nullable=False),
+    Column("looked_at", UtcDateTime),
+    Column("notified_at", UtcDateTime),
+    Column("subscription", Text),
+)
+
+seen_studies = Table(
+    "seen_studies",
+    metadata,
+    Column("server", Text, primary_key=True),
+    # sha256 of the ImagingStudy's id and version.
+    Column("version", String(64), primary_key=True),
+    Column("changed_at", UtcDateTime, nullable=False),
+    Index("ix_seen_studies_changed_at", "changed_at"),
 )

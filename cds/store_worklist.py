@@ -53,19 +53,21 @@ class WorklistRows:
             assessments.c.urgency,
             case((jobs.c.state == JobState.FAILED.value, level(UNREAD)), else_=level(WAITING)),
         )
-        order = (urgent.desc(), jobs.c.created_at, jobs.c.key)
-        # Sorted without their documents, which only the rows of the page are read for.
-        shown = (
+        # Counted and sorted without their documents, which only the rows of the page are read for.
+        matching = (
             select(
                 jobs.c.key,
+                jobs.c.created_at,
                 assessments.c.key.label("assessment_key"),
-                state.label("work_state"),
-                func.row_number().over(order_by=order).label("place"),
-                func.count().over().label("total"),
+                urgent.label("urgent"),
             )
             .select_from(_joined())
             .where(_newest_job(), *_matching(query, state))
-            .order_by(*order)
+            .cte("matching")
+        )
+        shown = (
+            select(matching, select(func.count()).select_from(matching).scalar_subquery().label("total"))
+            .order_by(*_order(matching))
             .limit(query.limit)
             .offset(query.offset)
             .subquery()
@@ -76,7 +78,7 @@ class WorklistRows:
                 assessments.c.document,
                 assessments.c.report_state,
                 assessments.c.report_problem,
-                shown.c.work_state,
+                state.label("work_state"),
                 shown.c.total,
             )
             .select_from(
@@ -84,7 +86,7 @@ class WorklistRows:
                     assessments, assessments.c.key == shown.c.assessment_key
                 )
             )
-            .order_by(shown.c.place)
+            .order_by(*_order(shown))
         )
         with reading(self._engine) as connection:
             found = connection.execute(rows).all()
@@ -116,16 +118,21 @@ class WorklistRows:
             return connection.execute(due).rowcount == 1
 
 
+def _order(rows: FromClause) -> tuple[ColumnElement[Any], ...]:
+    return rows.c.urgent.desc(), rows.c.created_at, rows.c.key
+
+
 def _joined() -> FromClause:
-    other = assessments.alias()
-    newest = (
-        select(other.c.key)
-        .where(other.c.study_uid == jobs.c.study_uid, other.c.patient.is_not_distinct_from(jobs.c.patient))
-        .order_by(other.c.read_at.desc(), other.c.key)
-        .limit(1)
-        .scalar_subquery()
+    newer, a = assessments.alias(), assessments.c
+    is_newest = ~exists().where(
+        newer.c.study_uid == jobs.c.study_uid,
+        newer.c.patient.is_not_distinct_from(jobs.c.patient),
+        newer.c.read_at >= a.read_at,
+        or_(newer.c.read_at > a.read_at, newer.c.key > a.key),
     )
-    return jobs.outerjoin(assessments, assessments.c.key == newest)
+    # Not by its key: the index that finds it so has all else that is asked of it.
+    same = and_(a.study_uid == jobs.c.study_uid, a.patient.is_not_distinct_from(jobs.c.patient))
+    return jobs.outerjoin(assessments, and_(same, is_newest))
 
 
 def _newest_job() -> ColumnElement[bool]:
@@ -134,10 +141,8 @@ def _newest_job() -> ColumnElement[bool]:
         later.c.study_uid == jobs.c.study_uid,
         # Two patients who claim one study have a row each: whose it is, a person must settle.
         later.c.patient.is_not_distinct_from(jobs.c.patient),
-        or_(
-            later.c.created_at > jobs.c.created_at,
-            and_(later.c.created_at == jobs.c.created_at, later.c.key > jobs.c.key),
-        ),
+        later.c.created_at >= jobs.c.created_at,
+        or_(later.c.created_at > jobs.c.created_at, later.c.key > jobs.c.key),
     )
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from cds.contention import meeting_others
 from cds.deadline import Deadline
-from cds.errors import UpstreamNotFound
+from cds.errors import UpstreamError, UpstreamNotFound
 from cds.ports import FhirServer, Resource
 from cds.report import device_entry, tagged_entry, transaction
 from cds.report_audit import report_superseded
@@ -34,26 +34,53 @@ def supersede_older(
     """Cancel every preliminary report of the assessment's study but the newest; repeating it changes nothing.
 
     To be called once the assessment's own report is written: whichever of two workers comes second sees both reports.
+    On a server that writes one resource after the other, what a crash left of a cancellation is completed.
     Returns the references of the reports that were cancelled. Raises UpstreamError.
     """
     cancelled: list[str] = []
     for attempt in meeting_others():
         with attempt:
             found = _unsigned(assessment, fhir, deadline)
-            for report in found[:-1]:
-                fhir.transaction(_cancelling(assessment, report, found[-1], fhir, deadline), deadline)
+            unsigned = [report for report in found if report["status"] == "preliminary"]
+            if not unsigned:
+                break
+            newest = unsigned[-1]
+            for report in unsigned[:-1]:
+                fhir.transaction(_cancelling(assessment, report, newest, fhir, deadline), deadline)
                 cancelled.append(_reference(report))
+            for report in found:
+                if _half_cancelled(report, newest, fhir, deadline):
+                    fhir.transaction(_cancelling(assessment, report, newest, fhir, deadline), deadline)
     return tuple(cancelled)
 
 
+def _half_cancelled(old: Resource, new: Resource, fhir: FhirServer, deadline: Deadline | None) -> bool:
+    """Whether `old` was cancelled for `new` without the AuditEvent, which is written last."""
+    by = [
+        (e.get("valueReference") or {}).get("reference")
+        for e in old.get("extension", [])
+        if e.get("url") == profile("superseded-by")
+    ]
+    if old["status"] != "cancelled" or _reference(new) not in by:
+        return False
+    tag = f"{ASSESSMENT_SYSTEM}|{_tag(old, new)}.written"
+    try:
+        found = fhir.search("AuditEvent", {"_tag": tag}, deadline)
+    except UpstreamError as error:
+        if error.retryable:
+            raise
+        return False  # a server without AuditEvents does not tell
+    return not any(r.get("resourceType") == "AuditEvent" for r in found)
+
+
 def _unsigned(assessment: Assessment, fhir: FhirServer, deadline: Deadline | None) -> list[Resource]:
-    """The preliminary reports that we wrote of that study, the oldest reading first."""
+    """The preliminary and the cancelled reports that we wrote of that study, the oldest reading first."""
     code = f"{MORPHOLOGY_NARRATIVE.system}|{MORPHOLOGY_NARRATIVE.code}"
-    query = {"patient": str(assessment.study.patient), "code": code, "status": "preliminary"}
+    query = {"patient": str(assessment.study.patient), "code": code, "status": "preliminary,cancelled"}
     found = [
         report
         for report in fhir.search("DiagnosticReport", query, deadline)
-        if report.get("status") == "preliminary"
+        if report.get("status") in ("preliminary", "cancelled")
         and _key(report) is not None
         and _is_of_study(report, assessment)
         # A server that keeps no versions cannot tell us of a signature that came meanwhile.
@@ -65,14 +92,20 @@ def _unsigned(assessment: Assessment, fhir: FhirServer, deadline: Deadline | Non
 def _cancelling(
     assessment: Assessment, old: Resource, new: Resource, fhir: FhirServer, deadline: Deadline | None
 ) -> Resource:
-    """The transaction that cancels the report `old` and those of its results that nobody signed."""
+    """The transaction that cancels the report `old` and those of its results that nobody signed.
+
+    The report comes first: where the entries are written one by one, a signature that came meanwhile stops the rest.
+    """
     results = [_read_if_there(result["reference"], fhir, deadline) for result in old.get("result", [])]
     unsigned = [r for r in results if r.get("status") == "preliminary" and "versionId" in r.get("meta", {})]
-    changed = [_cancelled(old), *map(_cancelled, unsigned)]
-    by = {"url": profile("superseded-by"), "valueReference": {"reference": _reference(new)}}
-    changed[0]["extension"] = [*old.get("extension", []), by]
-    changed[0]["conclusion"] = f"{SUPERSEDED} {old.get('conclusion', '')}".strip()
-    tag = f"{_key(new)}.supersedes.{_key(old)}"
+    changed = list(map(_cancelled, unsigned))
+    if old["status"] != "cancelled":
+        first = _cancelled(old)
+        by = {"url": profile("superseded-by"), "valueReference": {"reference": _reference(new)}}
+        first["extension"] = [*old.get("extension", []), by]
+        first["conclusion"] = f"{SUPERSEDED} {old.get('conclusion', '')}".strip()
+        changed.insert(0, first)
+    tag = _tag(old, new)
     device, now = full_url("Device", assessment.model.digest), utc_now()
     audit = report_superseded(
         assessment, _reference(old), f"{tag}.written", device, server=fhir.base_url, at=now
@@ -141,6 +174,10 @@ def _is_of_study(report: Resource, assessment: Assessment) -> bool:
         or (study.imaging_study is not None and reference.get("reference") == study.imaging_study)
         for reference in report.get("imagingStudy", [])
     )
+
+
+def _tag(old: Resource, new: Resource) -> str:
+    return f"{_key(new)}.supersedes.{_key(old)}"
 
 
 def _key(report: Resource) -> str | None:

@@ -5,7 +5,8 @@ The clients of both kinds of server go through `send`, so that an outage never l
 
 import base64
 import json
-from collections.abc import Callable, Container
+from collections.abc import Callable, Container, Iterator
+from contextlib import contextmanager
 from http.cookiejar import DefaultCookiePolicy
 from typing import Any, Protocol
 from urllib.parse import urlsplit
@@ -110,7 +111,8 @@ def send(
     """Send and read the whole answer; `kwargs` go to `requests.Session.request`.
 
     server: its role in messages ("FHIR server", "image archive"). max_bytes: largest body, after decompression.
-    accept_statuses: statuses besides 2xx that are returned to the caller instead of raised.
+    accept_statuses: statuses besides 2xx that are returned to the caller instead of raised; which of them is a failure
+    the caller knows, and tells (`failures_told`).
 
     Redirects are not followed: they would lead outside the allow-list, and take our credentials along. Where the
     answer is 401 and our credentials can be renewed, they are, and the request is sent once more.
@@ -121,7 +123,7 @@ def send(
     """
 
     def exchange(authorization: str | None) -> requests.Response:
-        try:
+        with failures_told(server, url):
             return _exchange(
                 session,
                 method,
@@ -133,9 +135,6 @@ def send(
                 auth=_Authorization(authorization),
                 **kwargs,
             )
-        except UpstreamError as error:
-            _observer(server, _host(url), type(error).__name__)
-            raise
 
     # Fetching credentials is an exchange of its own with another server: its failure is not told as this one's.
     authorization = session.credentials.authorization(deadline)
@@ -145,9 +144,8 @@ def send(
         if renewed is not None:
             response = exchange(renewed)
     if not (200 <= response.status_code < 300 or response.status_code in accept_statuses):
-        error = status_error(response, server=server)
-        _observer(server, _host(url), type(error).__name__)
-        raise error
+        with failures_told(server, url):
+            raise status_error(response, server=server)
     return response
 
 
@@ -155,6 +153,27 @@ def tell_failures_to(observer: Callable[[str, str, str], None]) -> None:
     """Have every failed exchange of this process told to `observer`: role of the server, host, name of the error."""
     global _observer
     _observer = observer
+
+
+def tell_failure(server: str, host: str, error: UpstreamError) -> None:
+    """For exchanges that are not HTTP. host: with its port."""
+    _observer(server, host, type(error).__name__)
+
+
+@contextmanager
+def failures_told(server: str, url: str, *, but: tuple[type[UpstreamError], ...] = ()) -> Iterator[None]:
+    """Tell whoever called `tell_failures_to` of an UpstreamError that the block raises, as of a failed exchange.
+
+    Around what a caller of `send` makes of the answer, once for each exchange. but: errors that are answers to it, such
+    as a resource that is not there.
+    """
+    try:
+        yield
+    except but:
+        raise
+    except UpstreamError as error:
+        _observer(server, _host(url), type(error).__name__)
+        raise
 
 
 def _exchange(

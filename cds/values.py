@@ -74,19 +74,34 @@ class StudyRef:
     #: SOP Instance UIDs and their number as far as the ImagingStudy says; they tell a grown study from the old one.
     instance_uids: tuple[str, ...] = ()
     number_of_instances: int | None = None
+    #: The series of each of `instance_uids`, in their order; empty where the ImagingStudy does not say them all.
+    series_uids: tuple[str, ...] = ()
     #: `ImagingStudy.started` as FHIR dateTime text (any precision), shown on cards.
     started: str | None = None
     #: Accession number of the order, as people search for it.
     accession: str | None = None
 
     def __post_init__(self) -> None:
-        uids = (self.study_uid, *self.instance_uids)
+        uids = (self.study_uid, *self.instance_uids, *self.series_uids)
+        if self.series_uids and len(self.series_uids) != len(self.instance_uids):
+            raise ValueError("series_uids must name the series of each instance")
         if not are_uids(uids):
             wrong = next(uid for uid in uids if not is_uid(uid))
             raise ValueError(f"not a DICOM UID: {wrong!r}")
         for reference in (self.imaging_study, self.patient, self.encounter):
             if reference is not None and not is_reference(reference):
                 raise ValueError(f"not a relative FHIR reference: {reference!r}")
+
+    @property
+    def images(self) -> tuple["ImageRef", ...]:
+        """The instances as the ImagingStudy names them, for archives that cannot list; empty unless it names all."""
+        if not self.series_uids:
+            return ()
+        refs = (
+            ImageRef(study_uid=self.study_uid, series_uid=series, sop_instance_uid=instance)
+            for instance, series in zip(self.instance_uids, self.series_uids, strict=True)
+        )
+        return tuple(sorted(refs, key=lambda r: (r.series_uid, r.sop_instance_uid)))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -332,6 +347,15 @@ class Assessment:
     def key(self) -> str:
         """UUID that names this result: the same study, instances and package give the same key, always."""
         return assessment_key(self.study.study_uid, self.instance_uids, self.model.digest)
+
+    def covers(self, study: StudyRef) -> bool:
+        """Whether it rests on the instances that the ImagingStudy names now. One that rests on none covers nothing:
+        they may have come since, and the job knows when to look again."""
+        if not self.instance_uids:
+            return False
+        if study.instance_uids:
+            return set(study.instance_uids) == set(self.instance_uids)
+        return study.number_of_instances in (None, len(self.instance_uids))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -32,8 +32,12 @@ CANONICAL = "http://leukocds.org/fhir"
 #: Business identifiers: of a result's resources (its value is the assessment's key), of a model package (its digest),
 #: of a job (its key).
 ASSESSMENT_SYSTEM = "urn:leukocds:assessment"
+#: Of what a clinician signed: the assessment's key, a dot, and the signature's number.
+SIGNATURE_SYSTEM = "urn:leukocds:signature"
 MODEL_SYSTEM = "urn:leukocds:model-package"
 JOB_SYSTEM = "urn:leukocds:job"
+#: Tags of a Subscription: which installation's it is.
+SUBSCRIPTION_SYSTEM = "urn:leukocds:subscription"
 #: Identifier system of DICOM UIDs, written `urn:oid:…` (FHIR R4, ImagingStudy.identifier).
 DICOM_UID_SYSTEM = "urn:dicom:uid"
 
@@ -113,11 +117,15 @@ AI_ASSERTED = Code(
     "Artificial Intelligence asserted",
     "HL7 Terminology (THO), v3-ObservationValue",
 )
+CLINICIAN_ASSERTED = Code(
+    V3_OBSERVATION_VALUE, "CLINAST", "clinician asserted", "HL7 Terminology (THO), v3-ObservationValue"
+)
 LABORATORY = Code(OBSERVATION_CATEGORY, "laboratory", "Laboratory", _R4)
 HEMATOLOGY = Code(V2_DIAGNOSTIC_SERVICE, "HM", "Hematology", _R4)
 NOT_PERFORMED = Code(DATA_ABSENT_REASON, "not-performed", "Not Performed", _R4)
 ABNORMAL = Code(V3_INTERPRETATION, "A", "Abnormal", _R4)
 CRITICAL_ABNORMAL = Code(V3_INTERPRETATION, "AA", "Critical abnormal", _R4)
+UPDATE = Code(V3_DATA_OPERATION, "UPDATE", "revise", _R4)
 CREATE = Code(V3_DATA_OPERATION, "CREATE", "create", _R4)
 UPDATE = Code(V3_DATA_OPERATION, "UPDATE", "revise", _R4)
 ASSEMBLER = Code(PROVENANCE_PARTICIPANT, "assembler", "Assembler", _R4)
@@ -134,9 +142,13 @@ PERSON = Code(AUDIT_ENTITY_TYPE, "1", "Person", _R4)
 SYSTEM_OBJECT = Code(AUDIT_ENTITY_TYPE, "2", "System Object", _R4)
 PATIENT_ROLE = Code(OBJECT_ROLE, "1", "Patient", _R4)
 DOMAIN_RESOURCE = Code(OBJECT_ROLE, "4", "Domain Resource", _R4)
+AUTHOR = Code(PROVENANCE_PARTICIPANT, "author", "Author", _R4)
 
 _OURS = "LeukoCDS"
 IMAGE_ANALYSIS = Code(RESULT, "ai-image-analysis", "Automated image analysis of a blood smear", _OURS)
+HUMAN_REVIEW = Code(
+    RESULT, "human-review", "Human review of cell images that automated image analysis had typed", _OURS
+)
 WHITE_CELLS_COUNTED = Code(RESULT, "white-cells-counted", "White cells counted", _OURS)
 POSSIBLE_APL = Code(
     RESULT, "possible-apl", "Promyelocytes so many that acute promyelocytic leukemia must be ruled out", _OURS
@@ -226,6 +238,7 @@ TABLE: tuple[Code, ...] = (
     NORMAL,
     SOFTWARE,
     AI_ASSERTED,
+    CLINICIAN_ASSERTED,
     LABORATORY,
     HEMATOLOGY,
     NOT_PERFORMED,
@@ -246,7 +259,9 @@ TABLE: tuple[Code, ...] = (
     SYSTEM_OBJECT,
     PATIENT_ROLE,
     DOMAIN_RESOURCE,
+    AUTHOR,
     IMAGE_ANALYSIS,
+    HUMAN_REVIEW,
     WHITE_CELLS_COUNTED,
     POSSIBLE_APL,
     AI_ROLE,

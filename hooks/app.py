@@ -21,6 +21,7 @@ from cds.errors import (
     NonconformantAnswer,
     NotAllowed,
     RequestTooLarge,
+    ReviewChanged,
     SignInFailed,
     SignInNeeded,
     StoreError,
@@ -50,11 +51,15 @@ from hooks.health import health_routes
 from hooks.hygiene import remember
 from hooks.limits import HeaderTooLarge, Limits, caller_profile, client
 from hooks.metrics import count_cards, count_prefetch, metrics_routes
+from hooks.notifications import notification_routes
 from hooks.outgoing import checked_discovery, checked_response
 from hooks.pages import error_page, page_routes
+from hooks.picture_routes import picture_routes
 from hooks.prefetch import adapted, spared
+from hooks.review_routes import review_routes
 from hooks.services import SERVICE_ID, answer, discovery
 from hooks.sign_in import sign_in_address, sign_in_routes
+from hooks.study_page import study_routes
 from hooks.visitors import guard_pages
 from hooks.well_known import well_known_routes
 from hooks.worklist import worklist_routes
@@ -70,6 +75,7 @@ ERRORS: tuple[tuple[type[LeukoError], int, str], ...] = (
     (NotAllowed, 403, "forbidden"),
     (SignInFailed, 403, "login"),
     (UnknownService, 404, "not-found"),
+    (ReviewChanged, 409, "conflict"),
     (MissingFhirData, 412, "incomplete"),
     (EndpointNotAllowed, 412, "security"),
     (UpstreamUnavailable, 503, "transient"),
@@ -118,8 +124,12 @@ def create_app(context: Context) -> Flask:
     sign_in_routes(app, context)
     page_routes(app, context)
     worklist_routes(app, context)
+    study_routes(app, context)
+    picture_routes(app, context)
+    review_routes(app, context)
     health_routes(app, context)
     well_known_routes(app, context)
+    notification_routes(app, context)
     _handle_errors(app, context.settings)
     return app
 

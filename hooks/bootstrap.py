@@ -3,30 +3,43 @@
 Both functions are called in the process that will do the work, after any fork: connections do not survive one.
 """
 
+import atexit
+import functools
+import shutil
+import tempfile
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import structlog
 
 from cds.allowlist import AllowList
 from cds.archives import Archive
+from cds.deadline import Deadline
 from cds.errors import ConfigurationError, LeukoError, PackageError
+from cds.fhir_capabilities import Way
+from cds.fhir_optional import not_taken
+from cds.fhir_writing import AdaptingFhirServer
+from cds.new_studies import NewStudies
+from cds.pixels import PixelLimits
 from cds.ports import FhirServer, ImageArchive, SmearReader
 from cds.report_attachments import Attachments, CellPicture
 from cds.settings import Settings
 from cds.store import SqlAssessmentStore
+from cds.subscription import criteria
 from cds.tls import Tls
 from cds.upstream import FixedCredentials
 from cds.values import Assessment, Cell, Finding, ModelIdentity, StudyRef
 from hooks.audit_delivery import AuditDelivery
 from hooks.authentication import Authenticator
-from hooks.context import Context
+from hooks.context import Context, PageParts
 from hooks.ehr_profile import open_profile
+from hooks.image_cache import ImageCache
 from hooks.lease import Flag
 from hooks.next_steps import NextSteps, bundled_next_steps, load_next_steps
+from hooks.notifications import taker
 from hooks.outbound import (
     archives,
     fhir_server,
@@ -35,11 +48,17 @@ from hooks.outbound import (
     signing_keys,
     stranger,
 )
+from hooks.pictures import StudyPictures
 from hooks.recovery import Sweeper
+from hooks.reference_ranges import bundled_ranges, load_ranges
 from hooks.stroke import WorkerParts
 from hooks.tasks import TaskQueue
 from hooks.upkeep import Upkeep
-from models.package import CARD, bundled_package, load_identity
+from hooks.watch import StudyWatch, subscribing
+from models.package import CARD, bundled_package, load_card, load_identity
+
+if TYPE_CHECKING:
+    from models.reader import PackageReader
 
 _log = structlog.get_logger(__name__)
 
@@ -51,7 +70,8 @@ def context(settings: Settings, worker_alive: Callable[[], bool] | None = None) 
     """
     store = open_store(settings)
     queue = TaskQueue(settings)
-    tls, allow_list = Tls.from_settings(settings), _allow_list(settings, archives(settings))
+    known, tls = archives(settings), Tls.from_settings(settings)
+    allow_list = _allow_list(settings, known)
     model = model_identity(settings)
 
     def hooks_server(url: str, token: str | None) -> FhirServer:
@@ -75,7 +95,37 @@ def context(settings: Settings, worker_alive: Callable[[], bool] | None = None) 
         authenticator=Authenticator.from_settings(settings, store) if settings.clients else None,
         ready=ready,
         open_profile=open_profile(settings),
+        notified=taker(store, settings.fhir_url) if settings.early_reading == "subscribe" else None,
         signing_keys=signing_keys(settings),
+        pages=page_parts(settings, allow_list, known, queue),
+    )
+
+
+def page_parts(
+    settings: Settings, allow_list: AllowList, known: Sequence[Archive], queue: TaskQueue
+) -> PageParts:
+    """Collaborators of the clinician's pages. Raises ConfigurationError."""
+    tls = Tls.from_settings(settings)
+    card = functools.cache(lambda: load_card(_package_folder(settings)))
+    # The reader that makes activation maps: loaded when the first one is asked for.
+    reader = functools.cache(lambda: load_reader(settings))
+    pictures = StudyPictures(
+        archive=lambda study: archive_of(study, settings, allow_list, known, tls),
+        limits=PixelLimits(
+            max_megapixels=settings.max_image_megapixels, max_frames=settings.max_frames_per_instance
+        ),
+        cache=ImageCache(_cache_folder(settings), settings.image_cache_mb * 1024 * 1024),
+        card=card,
+        reader=reader,
+        deadline_s=2 * settings.read_timeout_s,
+    )
+    path = Path(settings.reference_ranges) if settings.reference_ranges else bundled_ranges()
+    return PageParts(
+        pictures=pictures,
+        pattern_model=lambda: card().pattern_model,
+        ranges=load_ranges(path),
+        submit_signature=queue.submit_signature,
+        fhir=report_server(settings),
     )
 
 
@@ -84,13 +134,15 @@ def worker_parts(settings: Settings, stopping: Flag) -> WorkerParts:
     known, tls = archives(settings), Tls.from_settings(settings)
     allow_list = _allow_list(settings, known)
     reader = _once_a_thread(lambda: load_reader(settings))
+    fhir = report_server(settings)
     return WorkerParts(
         settings=settings,
         store=open_store(settings),
         archive=lambda study: archive_of(study, settings, allow_list, known, tls),
         reader=reader,
         attachments=lambda assessment: attachments(assessment, settings, reader),
-        fhir=report_server(settings),
+        fhir=fhir,
+        takes_reports=lambda: takes_reports(fhir, settings),
         submit_report=TaskQueue(settings).submit_report,
         stopping=stopping,
     )
@@ -102,6 +154,7 @@ def sweeper(settings: Settings, store: SqlAssessmentStore) -> Sweeper:
         store,
         submit_study=queue.submit_study,
         submit_report=queue.submit_report,
+        submit_signature=queue.submit_signature,
         check=queue.check,
         interval_s=settings.sweep_interval_s,
         # Fine enough for the shortest pause between two attempts.
@@ -130,9 +183,76 @@ def upkeep(settings: Settings, store: SqlAssessmentStore) -> Upkeep:
     )
 
 
-def report_server(settings: Settings) -> FhirServer | None:
+def study_watch(settings: Settings, store: SqlAssessmentStore) -> StudyWatch | None:
+    """Finds new studies before a hook asks; None: that is not wanted."""
+    fhir = report_server(settings)
+    if settings.early_reading == "off" or fhir is None:
+        return None
+    patience_s = 6 * settings.read_timeout_s
+    new_studies = NewStudies(
+        fhir=fhir,
+        store=store,
+        model_digest=model_identity(settings).digest,
+        modalities=settings.modalities,
+        allow_list=_allow_list(settings, archives(settings)),
+        submit=_submitter(TaskQueue(settings)),
+        first=timedelta(days=settings.early_days),
+    )
+    keeper = subscribing(
+        fhir,
+        store,
+        criteria=criteria(settings.modalities),
+        endpoint=settings.notification_endpoint,
+        supported=lambda: fhir.said(Deadline(settings.read_timeout_s)).has("Subscription"),
+        timeout_s=patience_s,
+    )
+    return StudyWatch(
+        new_studies,
+        store,
+        poll_s=settings.early_poll_s,
+        look_timeout_s=patience_s,
+        subscribing=keeper if settings.early_reading == "subscribe" else None,
+    )
+
+
+def _submitter(queue: TaskQueue) -> Callable[[str], None]:
+    def submit(job_key: str) -> None:
+        try:
+            queue.submit_study(job_key)
+        except LeukoError as error:
+            _log.warning("job not sent to the queue; the sweeper will", job=job_key, reason=str(error))
+
+    return submit
+
+
+def report_server(settings: Settings) -> AdaptingFhirServer | None:
     """Where reports go, with our own credentials; None: nowhere."""
     return own_fhir_server(settings) if settings.fhir_url else None
+
+
+def takes_reports(fhir: AdaptingFhirServer | None, settings: Settings) -> bool:
+    """Whether reports are due: not on a server that is read only, by setting or by what it says of itself."""
+    return fhir is not None and fhir.way(Deadline(settings.read_timeout_s)) is not Way.NONE
+
+
+def say_how_reports_are_written(settings: Settings) -> None:
+    """One line at the start of a worker, once the FHIR server has answered; nobody waits for it."""
+
+    def say() -> None:
+        fhir = report_server(settings)
+        if fhir is None:
+            _log.info("no reports are written: no FHIR server is configured")
+        elif takes_reports(fhir, settings):
+            _log.info(
+                "reports are written",
+                way=fhir.way().value,
+                forced=settings.fhir_write != "auto",
+                left_out=not_taken(fhir.said()),
+            )
+        else:
+            _log.warning("no reports are written: the FHIR server is read only; cards show what was found")
+
+    threading.Thread(target=say, name="fhir-capabilities", daemon=True).start()
 
 
 def open_store(settings: Settings) -> SqlAssessmentStore:
@@ -153,7 +273,7 @@ def next_steps(settings: Settings) -> NextSteps:
     return load_next_steps(Path(settings.next_steps) if settings.next_steps else bundled_next_steps())
 
 
-def load_reader(settings: Settings) -> SmearReader:
+def load_reader(settings: Settings) -> "PackageReader":
     """The model package with its networks. Raises PackageError."""
     from models.reader import open_reader  # the networks' runtime: the request stroke never imports it
 
@@ -202,18 +322,26 @@ def archive_of(
     if study.archive_url:
         url = allow_list.check(study.archive_url)
         # Credentials are for the address that they were configured for, and no other.
-        archive = next((a for a in known if a.url == url), None) or stranger(url, settings, tls)
+        archive = next((a for a in known if a.endpoint == url), None) or stranger(url, settings, tls)
     elif known:
         archive = known[0]
     else:
         raise ConfigurationError(
             "the study names no image archive, and neither LEUKOCDS_ARCHIVE_URL nor LEUKOCDS_ARCHIVES is set"
         )
-    return open_archive(archive, settings)
+    return open_archive(archive, settings, study)
 
 
 def _allow_list(settings: Settings, known: Sequence[Archive]) -> AllowList:
-    return AllowList.from_settings(settings, (archive.url for archive in known))
+    return AllowList.from_settings(settings, (archive.endpoint for archive in known if archive.endpoint))
+
+
+def _cache_folder(settings: Settings) -> Path:
+    if settings.image_cache_dir:
+        return Path(settings.image_cache_dir)
+    folder = tempfile.mkdtemp(prefix="leukocds-images-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return Path(folder)
 
 
 def _package_folder(settings: Settings) -> Path:

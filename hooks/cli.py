@@ -18,6 +18,7 @@ from hooks.commands.keys import keys
 from hooks.commands.predict import predict
 from hooks.commands.profiles import profiles
 from hooks.commands.serve import serve, worker
+from hooks.commands.subscription import subscription
 from hooks.commands.train import train
 
 
@@ -51,7 +52,7 @@ def cli(debug: bool) -> None:
 
 
 for _command in (
-    *(serve, worker, demo, assess, ingest, gateway, check, feedback, keys, profiles),
+    *(serve, worker, demo, assess, ingest, gateway, check, feedback, keys, profiles, subscription),
     *(train, evaluate, predict, export_training),
 ):
     cli.add_command(_command)

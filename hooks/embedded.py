@@ -9,7 +9,15 @@ from celery import Celery, signals
 from celery.worker import WorkController, state
 
 from cds.settings import Settings
-from hooks.bootstrap import audit_delivery, open_store, sweeper, upkeep, worker_parts
+from hooks.bootstrap import (
+    audit_delivery,
+    open_store,
+    say_how_reports_are_written,
+    study_watch,
+    sweeper,
+    upkeep,
+    worker_parts,
+)
 from hooks.lease import Flag
 from hooks.stroke import WorkerParts
 from hooks.tasks import TaskQueue, create_celery
@@ -34,6 +42,7 @@ class EmbeddedWorker:
         self._sweeper = sweeper(settings, self._store)
         self._audit = audit_delivery(settings, self._store)
         self._upkeep = upkeep(settings, self._store)
+        self._watch = study_watch(settings, self._store)
         self._thread = threading.Thread(target=self._run, name="worker", daemon=True)
 
     def start(self) -> None:
@@ -43,6 +52,9 @@ class EmbeddedWorker:
         self._sweeper.start()
         self._audit.start()
         self._upkeep.start()
+        if self._watch is not None:
+            self._watch.start()
+        say_how_reports_are_written(self._settings)
 
     def alive(self) -> bool:
         return self._thread.is_alive()
@@ -55,6 +67,8 @@ class EmbeddedWorker:
         self._sweeper.stop()
         self._audit.stop()
         self._upkeep.stop(1.0)  # what it reads may be read again
+        if self._watch is not None:
+            self._watch.stop(1.0)
         self._thread.join(timeout_s)
         self._store.close()
 

@@ -41,6 +41,7 @@ def feedback_routes(app: Flask, context: Context) -> None:
         if request.mimetype != "application/json":
             raise UnsupportedMediaType
         items = parse_feedback(request.get_data(cache=False))
+        context.late_cards.write(context.store)  # it may be about a card that only this process knows
         receipt = context.store.take_feedback(service_id, items)
         _log.info(
             "feedback taken",

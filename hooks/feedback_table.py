@@ -19,10 +19,13 @@ NOTE = (
     "Counted are cards: one reading for one user, however often it was shown. A card without feedback was ignored, or "
     "its EHR sends none."
 )
-AGREEMENT_HEADINGS = ("reading", "model", "reports", "signed", "coded", "agree", "95 % interval", "withdrawn")
+AGREEMENT_HEADINGS = (
+    "reading", "model", "reports", "signed", "coded", "agree", "95 % interval", "superseded", "withdrawn"
+)  # fmt: skip
 AGREEMENT_NOTE = (
     "Of the reports that we wrote: signed by a human, of these concluded by a code that we know, and of these by the "
-    "pattern of the reading. Withdrawn are those entered in error, cancelled or deleted."
+    "pattern of the reading. Superseded are those that our own newer reading of the study replaced; withdrawn "
+    "are those entered in error, cancelled or deleted."
 )
 _TOPICS: Mapping[str, str] = {
     "smear-result": "Reading",
@@ -78,6 +81,7 @@ class AgreementRow:
     coded: int
     agree: str
     interval: str
+    superseded: int
     withdrawn: int
 
 
@@ -91,6 +95,7 @@ def agreement_table(lines: Sequence[AgreementLine]) -> list[AgreementRow]:
             coded=e.coded,
             agree=f"{e.agreed} ({percent(e.share)})" if e.share is not None else "",
             interval=between(*e.interval) if e.interval is not None else "",
+            superseded=e.superseded,
             withdrawn=e.withdrawn,
         )
         for e in lines
@@ -132,6 +137,7 @@ def to_json(summary: FeedbackSummary, agreement: Sequence[AgreementLine] = ()) -
                 "signed": line.signed,
                 "coded": line.coded,
                 "agreed": line.agreed,
+                "superseded": line.superseded,
                 "withdrawn": line.withdrawn,
                 "share": line.share,
                 "interval": list(line.interval) if line.interval is not None else None,

@@ -108,13 +108,11 @@ def sift(offers: Sequence[Offer], context: Context) -> list[Offer]:
 def remember(offers: Sequence[Offer], service: str, request: HookRequest, context: Context) -> None:
     """Remember the cards of an answer that has passed its last check and is about to leave.
 
-    A store that fails here costs the clinician nothing either: the answer leaves, and the problem is logged.
+    A store that fails here costs the clinician nothing either: the answer leaves, and they are remembered later.
     """
     now = utc_now()
-    try:
-        context.store.remember_cards([_shown(o, service, request, context, now) for o in offers])
-    except StoreError:
-        _log.error("cards sent but not remembered: feedback on them will be unknown", count=len(offers))
+    cards = [_shown(o, service, request, context, now) for o in offers]
+    context.late_cards.remember(context.store, cards)
 
 
 def dealt_with(actions: Sequence[Action], indicator: str, repeat: timedelta | None, now: datetime) -> bool:

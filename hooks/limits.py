@@ -24,6 +24,8 @@ from hooks.ehr_profile import STANDARD, Profile
 MAX_CLIENTS = 10_000
 #: Operators' paths, which a limit must not hide: they are answered without work for anyone.
 _UNLIMITED = ("/health", "/ready", "/metrics")
+#: What one page asks for by the hundred as it is scrolled; each is small, kept by the browser, and for signed-in users.
+_PICTURES = ("static", "thumbnail", "closeup", "activation", "tile")
 
 _ESCAPED = re.compile(rb"\\.", re.DOTALL)
 _LEVELS = bytes.maketrans(b"[{]}", b"\x01\x01\xff\xff")
@@ -111,7 +113,7 @@ class Limits:
         self._shares.take(client, requests, profile.requests_per_s, profile.burst)
 
     def _counts(self) -> bool:
-        return request.path.rstrip("/") not in _UNLIMITED
+        return request.path.rstrip("/") not in _UNLIMITED and request.endpoint not in _PICTURES
 
 
 def client() -> str | None:

@@ -145,7 +145,7 @@ def _signed(lines: Iterable[AgreementLine]) -> Iterator[GaugeMetricFamily]:
     by = ["pattern", "model", "version"]
     reports = GaugeMetricFamily(
         "leukocds_reports_followed",
-        "Written reports by what became of them: open, agreed, disagreed, uncoded (signed), withdrawn.",
+        "Written reports by what became of them: open, agreed, disagreed, uncoded (signed), superseded, withdrawn.",
         labels=[*by, "result"],
     )
     share = GaugeMetricFamily(
@@ -156,10 +156,11 @@ def _signed(lines: Iterable[AgreementLine]) -> Iterator[GaugeMetricFamily]:
     for line in lines:
         group = [line.pattern or "not-analysed", line.model_name, line.model_version]
         results = {
-            "open": line.reports - line.signed - line.withdrawn,
+            "open": line.reports - line.signed - line.superseded - line.withdrawn,
             "agreed": line.agreed,
             "disagreed": line.coded - line.agreed,
             "uncoded": line.signed - line.coded,
+            "superseded": line.superseded,
             "withdrawn": line.withdrawn,
         }
         for result, count in results.items():

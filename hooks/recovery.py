@@ -21,17 +21,18 @@ _MOST_INTERVALS = 15
 
 @dataclass(frozen=True, slots=True)
 class Swept:
-    """How many jobs and reports one sweep sent again."""
+    """How many jobs, reports and signatures one sweep sent again."""
 
     jobs: int = 0
     reports: int = 0
+    signatures: int = 0
 
 
 class Sweeper:
     """A thread in each worker. Several may sweep one store: each thing left behind is sent by one of them.
 
     interval_s: a queued job that nobody touched for so long counts as lost. tick_s: pause between two looks.
-    submit_study, submit_report: send a key to the queue; check: raises while the broker cannot be reached.
+    submit_study, submit_report, submit_signature: send a key to the queue; check: raises while the broker is out.
     """
 
     def __init__(
@@ -40,6 +41,7 @@ class Sweeper:
         *,
         submit_study: Callable[[str], None],
         submit_report: Callable[[str], None],
+        submit_signature: Callable[[str], None],
         check: Callable[[], None],
         interval_s: float,
         tick_s: float,
@@ -47,6 +49,7 @@ class Sweeper:
     ) -> None:
         self._store, self._clock = store, clock
         self._submit_study, self._submit_report, self._check = submit_study, submit_report, check
+        self._submit_signature = submit_signature
         self._interval, self._tick_s = timedelta(seconds=interval_s), tick_s
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._run, name="sweeper", daemon=True)
@@ -66,10 +69,11 @@ class Sweeper:
         now = self._clock()
         orphans = self._store.orphans(now, now - self._interval)
         reports = self._store.unwritten(_REPORTS_AT_ONCE)
-        if not orphans and not reports:
+        signatures = self._store.unwritten_signatures(_REPORTS_AT_ONCE)
+        if not orphans and not reports and not signatures:
             return Swept()
         self._check()
-        sent_jobs = sent_reports = 0
+        sent_jobs = sent_reports = sent_signatures = 0
         for orphan in orphans:
             # Twice its age: a job that merely waits its turn does not fill the queue with copies of its message.
             age = max(self._interval, min(now - orphan.created_at, _MOST_INTERVALS * self._interval))
@@ -80,14 +84,23 @@ class Sweeper:
             if self._store.take_unwritten(key, 2 * self._interval.total_seconds()):
                 self._submit_report(key)
                 sent_reports += 1
-        return Swept(sent_jobs, sent_reports)
+        for key in signatures:
+            if self._store.take_unwritten_signature(key, 2 * self._interval.total_seconds()):
+                self._submit_signature(key)
+                sent_signatures += 1
+        return Swept(sent_jobs, sent_reports, sent_signatures)
 
     def _run(self) -> None:
         while not self._stopped.is_set():
             try:
                 swept = self.sweep()
                 if swept != Swept():
-                    _log.info("sent again what was left behind", jobs=swept.jobs, reports=swept.reports)
+                    _log.info(
+                        "sent again what was left behind",
+                        jobs=swept.jobs,
+                        reports=swept.reports,
+                        signatures=swept.signatures,
+                    )
                 if self._trouble is not None:
                     _log.info("sweeping again")
                 self._trouble = None

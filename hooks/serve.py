@@ -18,9 +18,10 @@ from cds.settings import Settings
 from hooks import logs
 from hooks.bootstrap import context, model_identity, next_steps, open_store
 from hooks.clients import check_door
+from hooks.context import Context
 from hooks.embedded import EmbeddedWorker
 from hooks.issuers import check_sign_in
-from hooks.outbound import check_outbound
+from hooks.outbound import check_outbound, open_private_keys
 
 _log = structlog.get_logger(__name__)
 
@@ -46,6 +47,8 @@ def run(settings: Settings) -> None:
             "set LEUKOCDS_BROKER_URL to a broker that all reach, for example redis://127.0.0.1:6379/0"
         )
     logs.configure(settings)
+    for sentence in open_private_keys(settings):
+        _log.warning("a private key is open to others", reason=sentence, remedy="chmod o= FILE")
     if not settings.clients:
         _log.warning(
             "OPEN MODE: CDS clients are not authenticated, whoever reaches this address may ask for any patient",
@@ -75,6 +78,7 @@ class _Server(BaseApplication):  # type: ignore[misc]
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._worker: EmbeddedWorker | None = None
+        self._context: Context | None = None
         super().__init__()
 
     def load_config(self) -> None:
@@ -109,7 +113,8 @@ class _Server(BaseApplication):  # type: ignore[misc]
 
         if self._settings.embedded:
             self._worker = EmbeddedWorker(self._settings)
-        return create_app(context(self._settings, self._worker.alive if self._worker else None))
+        self._context = context(self._settings, self._worker.alive if self._worker else None)
+        return create_app(self._context)
 
     def _after_fork(self, _process: Any) -> None:
         if self._worker is not None:
@@ -119,6 +124,8 @@ class _Server(BaseApplication):  # type: ignore[misc]
     def _before_exit(self, _arbiter: Any, _process: Any) -> None:
         if self._worker is not None:
             self._worker.stop(WORKER_GRACE_S)
+        if self._context is not None and (lost := self._context.late_cards.write(self._context.store)):
+            _log.error("cards sent but not remembered: feedback on them will be unknown", count=lost)
 
 
 def _forget_metrics(_arbiter: Any) -> None:

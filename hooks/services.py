@@ -152,7 +152,7 @@ def _study_offers(study: StudyRef, request: HookRequest, chart: Chart, context: 
     latest = store.latest(study.study_uid, digest)
     if latest is not None:
         _same_patient(latest.assessment.study, study)
-        if _covers(latest.assessment, study):
+        if latest.assessment.covers(study):
             return [_result(latest, request, chart, context)]
     job, must_submit = store.enqueue(_with_archive(study, request, chart, context), digest)
     _same_patient(job.study, study)
@@ -220,18 +220,6 @@ class _NotReadable(Exception):
 
 def _problem(study: StudyRef, reason: str) -> StudyProblem:
     return StudyProblem(imaging_study=study.imaging_study, study_uid=study.study_uid, reason=reason)
-
-
-def _covers(assessment: Assessment, study: StudyRef) -> bool:
-    """Whether the stored result rests on the instances that the ImagingStudy lists now.
-
-    A result on no instances covers nothing: they may have come since, and the job knows when to look again.
-    """
-    if not assessment.instance_uids:
-        return False
-    if study.instance_uids:
-        return set(study.instance_uids) == set(assessment.instance_uids)
-    return study.number_of_instances in (None, len(assessment.instance_uids))
 
 
 def _submit(job_key: str, context: Context) -> None:

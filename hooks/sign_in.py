@@ -1,5 +1,6 @@
 """Signing in and out: the page, SMART App Launch from an EHR or from here, and what a session begins with."""
 
+import json
 import secrets
 import uuid
 from datetime import timedelta
@@ -177,10 +178,14 @@ def safe_target(text: str | None) -> str:
 
 
 def _study(app_context: str | None) -> str | None:
-    """The page of the study whose key a card's link handed on; anything else leads nowhere."""
+    """The page of the study that a card's link handed on, as `hooks.card_shape` writes it or by its key alone; anything
+    else leads nowhere."""
+    key: object = app_context
     try:
-        return f"/studies/{uuid.UUID(app_context or '')}"
-    except ValueError:
+        if app_context and app_context.startswith("{"):
+            key = json.loads(app_context).get("study")
+        return f"/studies/{uuid.UUID(key if isinstance(key, str) else '')}"
+    except (ValueError, RecursionError):
         return None
 
 

@@ -15,6 +15,7 @@ import structlog
 from cds.deadline import Deadline
 from cds.dicom_results import store_results
 from cds.errors import ClaimLost, LeukoError, PackageError, StoreError, UpstreamError
+from cds.model_cards import ModelCards
 from cds.pipeline import assess_study, write_back
 from cds.pixels import PixelLimits
 from cds.ports import FhirServer, ImageArchive, SmearReader, WorkerStore
@@ -41,8 +42,12 @@ class WorkerParts:
     reader: Callable[[], SmearReader]
     #: Where reports go; None: nowhere.
     fhir: FhirServer | None
+    #: Whether it takes any: a server that is read only gets none, and none are due.
+    takes_reports: Callable[[], bool] = field(default=lambda: True)
     #: Pictures and model card that go with a report.
     attachments: Callable[[Assessment], Attachments] = field(default=lambda assessment: NO_ATTACHMENTS)
+    #: Where the FHIR server keeps the model cards.
+    cards: ModelCards = field(default_factory=ModelCards)
     #: Sends an assessment's key to the queue of reports; raises when the broker cannot be reached.
     submit_report: Callable[[str], None]
     #: Set when the worker is told to end.
@@ -51,7 +56,12 @@ class WorkerParts:
     @property
     def progress(self) -> JobProgress:
         settings = self.settings
-        return JobProgress(self.fhir if settings.write_tasks else None, settings.read_timeout_s)
+        shown = settings.write_tasks and self.reports_are_due
+        return JobProgress(self.fhir if shown else None, settings.read_timeout_s)
+
+    @property
+    def reports_are_due(self) -> bool:
+        return self.fhir is not None and self.takes_reports()
 
 
 class _OtherPackage(LeukoError):
@@ -97,10 +107,18 @@ def write_report(parts: WorkerParts, assessment_key: str) -> None:
         if parts.fhir is None:
             _log.warning("a report is pending but no FHIR server is configured")
             return
+        if not parts.takes_reports():
+            _log.warning("a report is pending but the FHIR server is read only")
+            return
         deadline = Deadline(3 * settings.read_timeout_s)
         try:
             reference = write_back(
-                assessment, parts.fhir, deadline, parts.attachments(assessment), older_stand=_older_stand
+                assessment,
+                parts.fhir,
+                deadline,
+                parts.attachments(assessment),
+                older_stand=_older_stand,
+                cards=parts.cards,
             )
             if settings.dicom_results:
                 store_results(assessment, parts.archive(assessment.study), deadline)
@@ -165,7 +183,7 @@ def _read(parts: WorkerParts, job: Job, owner: str) -> None:
             store.fail(job.key, owner, why)
             parts.progress.failed(job, why)
             return
-        pending = parts.fhir is not None and assessment.study.patient is not None
+        pending = parts.reports_are_due and assessment.study.patient is not None
         if assessment.study.patient is not None:
             _keep_resources(store, assessment)
         saved = store.save(assessment, ReportState.PENDING if pending else ReportState.NOT_CONFIGURED)

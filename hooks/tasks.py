@@ -19,11 +19,14 @@ from kombu.transport import TRANSPORT_ALIASES
 
 from cds.errors import ConfigurationError, UpstreamUnavailable
 from cds.settings import Settings
+from hooks.broker_loss import CurrentLoop, SettledTask
 from hooks.logs import CORRELATION, bind
+from hooks.signatures import write_signed
 from hooks.stroke import WorkerParts, read_study, write_report
 
 READ_STUDY = "leukocds.read_study"
 WRITE_REPORT = "leukocds.write_report"
+WRITE_SIGNATURE = "leukocds.write_signature"
 #: Two queues, served in turn: a report does not wait behind all the studies that came before it.
 STUDIES, REPORTS = "leukocds.studies", "leukocds.reports"
 _CORRELATION_HEADER = "leukocds-correlation-id"
@@ -51,6 +54,9 @@ class TaskQueue:
 
     def submit_report(self, assessment_key: str) -> None:
         self._send(WRITE_REPORT, REPORTS, assessment_key)
+
+    def submit_signature(self, assessment_key: str) -> None:
+        self._send(WRITE_SIGNATURE, REPORTS, assessment_key)
 
     def check(self) -> None:
         """Raises unless the broker answers."""
@@ -91,8 +97,9 @@ class TaskQueue:
 
 
 def create_celery(settings: Settings, parts: Callable[[], WorkerParts]) -> Celery:
-    """The consuming side, with its two tasks. parts: called inside the process that does the work."""
+    """The consuming side, with its tasks. parts: called inside the process that does the work."""
     app = _app(settings)
+    app.steps["consumer"].add(CurrentLoop)
     if not settings.embedded:
         app.conf.broker_transport_options = {
             # Past it Redis hands out an unacknowledged message again; the store decides whether that matters.
@@ -103,15 +110,20 @@ def create_celery(settings: Settings, parts: Callable[[], WorkerParts]) -> Celer
             "health_check_interval": 10,
         }
 
-    @app.task(name=READ_STUDY, shared=False, bind=True)  # type: ignore[untyped-decorator]
+    @app.task(name=READ_STUDY, base=SettledTask, shared=False, bind=True)  # type: ignore[untyped-decorator]
     def leukocds_read_study(self: Task, job_key: str) -> None:
         with _correlated(self):
             read_study(parts(), job_key)
 
-    @app.task(name=WRITE_REPORT, shared=False, bind=True)  # type: ignore[untyped-decorator]
+    @app.task(name=WRITE_REPORT, base=SettledTask, shared=False, bind=True)  # type: ignore[untyped-decorator]
     def leukocds_write_report(self: Task, assessment_key: str) -> None:
         with _correlated(self):
             write_report(parts(), assessment_key)
+
+    @app.task(name=WRITE_SIGNATURE, shared=False, bind=True)  # type: ignore[untyped-decorator]
+    def leukocds_write_signature(self: Task, assessment_key: str) -> None:
+        with _correlated(self):
+            write_signed(parts(), assessment_key)
 
     return app
 

@@ -1,4 +1,4 @@
-"""What workers do now and then besides reading: look whether reports were signed, and delete old cards."""
+"""What workers do now and then besides reading: look whether reports were signed, and delete what is old."""
 
 import threading
 from collections.abc import Callable
@@ -19,17 +19,21 @@ _log = structlog.get_logger(__name__)
 #: In one round; the rest are due at the next.
 REPORTS_AT_ONCE = 20
 CARDS_AT_ONCE = 1000
+RESOURCES_AT_ONCE = 1000
+#: A report that one client's EHR has created may be asked for by another client's for so long.
+KEEP_HANDED = timedelta(days=7)
 #: An old report is looked at ever more rarely, but not more rarely than that.
 LONGEST_PAUSE = timedelta(days=7)
 
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """What one round did: reports looked at, of these signed, cards deleted."""
+    """What one round did: reports looked at, of these signed, cards and reports for clients deleted."""
 
     reports: int = 0
     signed: int = 0
     cards: int = 0
+    resources: int = 0
 
 
 class Upkeep:
@@ -37,7 +41,7 @@ class Upkeep:
 
     fhir: where reports are written; None: nowhere, nothing is followed. interval_s: pause between two rounds, and the
     first between two looks at one report, which grows with its age. follow_for: age from which a report is no longer
-    looked at. keep_cards: age from which a card without feedback is deleted.
+    looked at. keep_cards: age from which a card without feedback is deleted, and a report that no client was handed.
     """
 
     def __init__(
@@ -69,7 +73,9 @@ class Upkeep:
     def round(self) -> Kept:
         """One look. Raises StoreError, and UpstreamError while the FHIR server is out; what was not looked at is left
         for a later round."""
-        cards = self._store.purge_cards(self._clock() - self._keep_cards, CARDS_AT_ONCE)
+        now = self._clock()
+        cards = self._store.purge_cards(now - self._keep_cards, CARDS_AT_ONCE)
+        resources = self._store.purge_resources(now - self._keep_cards, now - KEEP_HANDED, RESOURCES_AT_ONCE)
         looked = signed = 0
         if self._fhir is not None:
             for report in self._store.written_reports(REPORTS_AT_ONCE):
@@ -78,7 +84,7 @@ class Upkeep:
                 if self._store.take_written(report, self._interval.total_seconds()):
                     looked += 1
                     signed += self._look(report, self._fhir)
-        return Kept(looked, signed, cards)
+        return Kept(looked, signed, cards, resources)
 
     def _look(self, report: WrittenReport, fhir: FhirServer) -> bool:
         now = self._clock()
@@ -102,8 +108,11 @@ class Upkeep:
         while not self._stopped.wait(self._interval.total_seconds()):
             try:
                 kept = self.round()
-                if kept.cards or kept.signed:
-                    _log.info("upkeep", signed=kept.signed, cards_deleted=kept.cards)
+                if kept.cards or kept.resources or kept.signed:
+                    _log.info(
+                        "upkeep",
+                        signed=kept.signed, cards_deleted=kept.cards, client_reports_deleted=kept.resources,
+                    )  # fmt: skip
                 # A round in which no report was due says nothing of the FHIR server.
                 if kept.reports or isinstance(self._trouble, StoreError):
                     self._trouble = None

@@ -21,11 +21,13 @@ from hooks.bootstrap import (
     audit_delivery,
     model_identity,
     open_store,
+    say_how_reports_are_written,
+    study_watch,
     sweeper,
     upkeep,
     worker_parts,
 )
-from hooks.outbound import check_outbound
+from hooks.outbound import check_outbound, open_private_keys
 from hooks.stroke import WorkerParts
 from hooks.tasks import create_celery
 
@@ -47,6 +49,8 @@ def run(settings: Settings) -> None:
         )
     check_outbound(settings)
     logs.configure(settings)
+    for sentence in open_private_keys(settings):
+        _log.warning("a private key is open to others", reason=sentence, remedy="chmod o= FILE")
     model_identity(settings)  # a package that is missing or altered is said now, not at the first study
     store = open_store(settings)
     store.migrate()
@@ -61,11 +65,15 @@ def run(settings: Settings) -> None:
     app = create_celery(settings, lambda: parts_of(os.getpid()))
     sweeping, keeping = sweeper(settings, store), upkeep(settings, store)
     auditing = audit_delivery(settings, store)
+    watching = study_watch(settings, store)
 
     def on_ready(**_: object) -> None:
         sweeping.start()
         keeping.start()
         auditing.start()
+        if watching is not None:
+            watching.start()
+        say_how_reports_are_written(settings)
         if metrics is not None:
             metrics.start()
         _log.info("worker ready", concurrency=settings.worker_concurrency)
@@ -75,6 +83,8 @@ def run(settings: Settings) -> None:
         threading.Thread(target=sweeping.stop, daemon=True).start()
         threading.Thread(target=auditing.stop, daemon=True).start()
         threading.Thread(target=keeping.stop, daemon=True).start()
+        if watching is not None:
+            threading.Thread(target=watching.stop, daemon=True).start()
 
     signals.setup_logging.connect(_keep_logging, weak=False)
     signals.worker_ready.connect(on_ready, weak=False)

@@ -117,7 +117,11 @@ class Hapi(Recipe):
 
 
 class Orthanc(Recipe):
-    """Orthanc with its DICOMweb plugin; the DICOM port stays shut."""
+    """Orthanc with its DICOMweb plugin (WADO-URI besides) and a DICOM port, which its /system names.
+
+    The port is on every address (older Orthancs know no other way), so only modalities that a test has registered may
+    do anything there, from their own address.
+    """
 
     name = "orthanc"
     default_port = 18042
@@ -140,9 +144,15 @@ class Orthanc(Recipe):
             "HttpBindAddresses": ["127.0.0.1"],
             "RemoteAccessAllowed": False,
             "AuthenticationEnabled": False,
-            "DicomServerEnabled": False,
+            "DicomServerEnabled": True,
+            "DicomAet": "ORTHANC",
+            "DicomPort": _free_port(),
+            "DicomCheckCalledAet": True,
+            "DicomCheckModalityHost": True,
+            "DicomAlwaysAllowEcho": False,
+            "DicomAlwaysAllowStore": False,
             "Plugins": [str(self._plugin())],
-            "DicomWeb": {"Enable": True, "Root": "/dicom-web/", "EnableWado": False},
+            "DicomWeb": {"Enable": True, "Root": "/dicom-web/", "EnableWado": True, "WadoRoot": "/wado"},
         }
         path = folder / "orthanc.json"
         path.write_text(json.dumps(config, indent=2))
@@ -273,6 +283,12 @@ def _java_version() -> int:
     done = subprocess.run(["java", "-version"], capture_output=True, text=True, timeout=60, check=False)
     found = re.search(r'version "(\d+)', done.stderr)
     return int(found[1]) if found else 0
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
 
 
 def _answers(url: str, timeout_s: float) -> bool:

@@ -94,6 +94,7 @@ Description: "Other codes of LeukoCDS results, as LeukoCDS names them."
 * ^experimental = false
 * ^caseSensitive = true
 * #ai-image-analysis "Automated image analysis of a blood smear"
+* #human-review "Human review of cell images that automated image analysis had typed"
 * #white-cells-counted "White cells counted"
 * #possible-apl "Promyelocytes so many that acute promyelocytic leukemia must be ruled out"
 * #artificial-intelligence "Artificial intelligence that made the result"

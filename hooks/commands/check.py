@@ -3,6 +3,7 @@
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -10,12 +11,19 @@ from urllib.parse import urlsplit
 import click
 
 from cds.errors import LeukoError
+from cds.fhir_capabilities import Capabilities, Way
+from cds.fhir_optional import not_taken
 from cds.settings import PREFIX, Settings
 
 SECRETS = ("fhir_token", "archive_password", "metrics_token", "gateway_token")
 NOT_CONFIGURED = "not configured"
 #: A UID that no archive holds: an archive that answers with no instances works.
 _UNKNOWN_STUDY = "2.25.1"
+_WAYS = {
+    Way.TRANSACTION: "reports are written by transaction",
+    Way.SINGLE: "reports are written one resource after the other",
+    Way.NONE: "it is read only, so that no reports are written",
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,10 +61,10 @@ def check() -> None:
             if part.says == NOT_CONFIGURED
             else "[green] ok  [/green]"
         )
-        console.print(f"{mark} {part.name:<12}", Text(part.says), soft_wrap=True)
+        console.print(f"{mark} {part.name:<13}", Text(part.says), soft_wrap=True)
         if part.remedy:
             wrong += 1
-            console.print(" " * 18, Text(f"To do: {part.remedy}"), soft_wrap=True)
+            console.print(" " * 19, Text(f"To do: {part.remedy}"), soft_wrap=True)
     if wrong:
         raise click.ClickException(f"{wrong} of the parts above {'is' if wrong == 1 else 'are'} wrong")
 
@@ -100,6 +108,11 @@ def parts(settings: Settings) -> Iterator[Part]:
         ("next steps", _next_steps, f"correct the file that {PREFIX}NEXT_STEPS names, or unset it"),
         ("certificates", _tls, f"check {PREFIX}CA_BUNDLE, _CLIENT_CERTIFICATE and _CLIENT_KEY"),
         (
+            "our keys",
+            _keys,
+            f"check {PREFIX}SIGNING_KEY; `chmod o= FILE` where others may read it: they could sign in as us",
+        ),
+        (
             "our token",
             _token,
             f"check {PREFIX}FHIR_CLIENT_ID, _FHIR_TOKEN_URL, _FHIR_SCOPES and _SIGNING_KEY, and that the authorization "
@@ -109,6 +122,11 @@ def parts(settings: Settings) -> Iterator[Part]:
             "FHIR server",
             _fhir,
             f"check {PREFIX}FHIR_URL and our login (_FHIR_TOKEN or _FHIR_CLIENT_ID), and that the server runs",
+        ),
+        (
+            "early reading",
+            _early,
+            f"check {PREFIX}NOTIFICATION_URL, and that the FHIR server can reach it; or set {PREFIX}EARLY_READING=poll",
         ),
         (
             "archive",
@@ -199,6 +217,17 @@ def _tls(settings: Settings) -> str:
     return says
 
 
+def _keys(settings: Settings) -> str:
+    from hooks.outbound import open_private_keys, signing_keys
+
+    keys = signing_keys(settings)
+    if sentences := open_private_keys(settings):
+        raise _Wrong("; ".join(sentences))
+    if not keys:
+        return NOT_CONFIGURED
+    return f"{keys[0].alg} signs, {len(keys)} in {settings.signing_key}"
+
+
 def _token(settings: Settings) -> str:
     """A token is fetched as the worker does, and what it is good for compared with what was asked."""
     from cds.oauth import ClientCredentials
@@ -223,30 +252,86 @@ def _fhir(settings: Settings) -> str:
     from hooks.commands.upstreams import fhir_of
 
     fhir = fhir_of(settings)
-    statement = fhir.capabilities()
-    version = str(statement.get("fhirVersion", ""))
+    said = Capabilities.of(fhir.capabilities())
+    version = said.version or ""
     if not version.startswith("4.0"):
         raise _Wrong(
             f"{settings.fhir_url} speaks FHIR {version or 'of no stated version'}; R4 (4.0) is needed"
         )
-    software = statement.get("software", {}).get("name", "a server that does not name itself")
+    software = said.software or "a server that does not name itself"
     # Everybody may read a CapabilityStatement; whether our credentials are good shows here.
     find_imaging_study(fhir, _UNKNOWN_STUDY)
-    return f"{settings.fhir_url} answers: {software}, FHIR {version}"
+    forced = settings.fhir_write != "auto"
+    way = Way(settings.fhir_write) if forced else said.way
+    says = f"{settings.fhir_url} answers: {software}, FHIR {version}; {_WAYS[way]}"
+    if forced:
+        says += f" ({PREFIX}FHIR_WRITE)"
+    lacking = not_taken(said) if way is not Way.NONE else ()
+    return f"{says}, without {', '.join(lacking)}, which it does not take" if lacking else says
+
+
+def _early(settings: Settings) -> str:
+    """How new studies are found before a hook asks, as far as the store and the FHIR server tell."""
+    if settings.early_reading == "off":
+        return NOT_CONFIGURED
+    from cds.store import SqlAssessmentStore
+    from cds.store_engine import require_database
+    from cds.subscription import find
+    from hooks.commands.upstreams import fhir_of
+
+    polling = f"polling every {settings.early_poll_s:g} s"
+    try:
+        require_database(settings.database_url)
+    except LeukoError:
+        return f"{polling}, once `leukocds serve` or `worker` runs"
+    store = SqlAssessmentStore(settings.database_url)
+    try:
+        watch = store.watch(settings.fhir_url)
+    finally:
+        store.close()
+    looked = f"last looked {_when(watch.looked_at)}"
+    if settings.early_reading == "poll":
+        return f"{polling}; {looked}"
+    fhir = fhir_of(settings)
+    if Capabilities.of(fhir.capabilities()).has("Subscription") is False:
+        return f"{polling}, since the FHIR server knows no Subscriptions; {looked}"
+    found = find(fhir, watch.installation)
+    if not found:
+        return f"{polling}; the Subscription is made when `leukocds serve` or `worker` runs; {looked}"
+    status = found[0].get("status")
+    if status not in ("requested", "active"):
+        raise _Wrong(
+            f"{polling}; the FHIR server has switched our Subscription off (status {status}); {looked}"
+        )
+    return (
+        f"Subscription/{found[0]['id']} ({status}) to {settings.notification_endpoint}, last notified "
+        f"{_when(watch.notified_at)}, and {polling}; {looked}"
+    )
+
+
+def _when(moment: datetime | None) -> str:
+    return "never" if moment is None else moment.isoformat(timespec="seconds")
 
 
 def _archive(settings: Settings) -> str:
+    from cds.ports import CheckedArchive
     from hooks.outbound import archives, open_archive
 
     known = archives(settings)
     if not known:
         return NOT_CONFIGURED
+    answers = []
     for archive in known:
         try:
-            open_archive(archive, settings).instances(_UNKNOWN_STUDY)
+            opened = open_archive(archive, settings)
+            if isinstance(opened, CheckedArchive):
+                answers.append(opened.check())
+            else:
+                opened.instances(_UNKNOWN_STUDY)
+                answers.append(f"{archive.url} answers QIDO-RS")
         except LeukoError as error:
             raise _Wrong(f"{archive.name}: {error}" if settings.archives else str(error)) from error
-    return "; ".join(f"{archive.url} answers QIDO-RS" for archive in known)
+    return "; ".join(answers)
 
 
 def _door(settings: Settings) -> str:

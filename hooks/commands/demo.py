@@ -13,8 +13,13 @@ import click
     default=0,
     help="Port of the simulated hospital's pages; 0: a free one.",
 )
-def demo(once: bool, port: int) -> None:
+@click.option(
+    "--smart",
+    is_flag=True,
+    help="People come to LeukoCDS by SMART App Launch from the chart, instead of the development login.",
+)
+def demo(once: bool, port: int, smart: bool) -> None:
     """Show the whole way in a small simulated hospital with six synthetic patients."""
     from hooks.demo.story import tell
 
-    raise SystemExit(tell(once=once, port=port))
+    raise SystemExit(tell(once=once, port=port, smart=smart))

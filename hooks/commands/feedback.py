@@ -69,6 +69,6 @@ def _signed(agreement: "Sequence[AgreementLine]") -> "Table":
     for heading in AGREEMENT_HEADINGS[2:]:
         shown.add_column(heading, justify="right")
     for row in agreement_table(agreement):
-        counts = (row.reports, row.signed, row.coded, row.agree, row.interval, row.withdrawn)
+        counts = (row.reports, row.signed, row.coded, row.agree, row.interval, row.superseded, row.withdrawn)
         shown.add_row(row.reading, row.model, *map(str, counts))
     return shown

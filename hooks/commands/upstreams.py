@@ -3,14 +3,14 @@
 from typing import TYPE_CHECKING
 
 from cds.errors import ConfigurationError
-from cds.ports import FhirServer, ImageArchive
+from cds.ports import FhirWriter, ImageArchive
 from cds.settings import PREFIX, Settings
 
 if TYPE_CHECKING:
     from cds.pixels import PixelLimits
 
 
-def fhir_of(settings: Settings) -> FhirServer:
+def fhir_of(settings: Settings) -> FhirWriter:
     from hooks.outbound import own_fhir_server
 
     return own_fhir_server(settings)

@@ -1,35 +1,43 @@
-"""The simulated hospital's pages: who is there, and each chart with its cards, reports and smear images."""
+"""The simulated hospital's pages: who is there, each chart with its cards, reports and images, and its orders."""
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
 from flask import Flask, Response, abort, render_template
-from markdown_it import MarkdownIt
-from markupsafe import Markup
 
-from hooks.demo.ehr import Card, Ehr, EhrError
+from fhir_profiles.codes import ORDERS
+from hooks.demo.desk import Desk, add_desk
 from hooks.demo.hospital import Hospital
 from hooks.demo.patients import Admitted
 
 Resource = dict[str, Any]
 
-#: A card's detail is GitHub Markdown written by someone else: HTML in it stays text.
-_MARKDOWN = MarkdownIt("commonmark", {"html": False}).enable("table")
 #: How `cds.report` marks the number that goes with a percent.
 _NUMBER = ", number counted"
 
 
-def add_pages(app: Flask, hospital: Hospital, ehr: Ehr, admitted: Mapping[str, Admitted]) -> None:
-    """Before the first request; `admitted` may fill later. Opening a chart sends the hook, as an EHR does."""
-    app.add_template_filter(_markdown, "markdown")
+def add_pages(app: Flask, hospital: Hospital, desk: Desk, admitted: Mapping[str, Admitted]) -> None:
+    """Before the first request; `admitted` may fill later. The pages' scripts send the hooks, as an EHR's do."""
     app.add_template_filter(concept, "concept")
     app.add_template_filter(value, "value")
     app.add_template_filter(rows, "rows")
     app.add_template_filter(moment, "moment")
+    app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
+    add_desk(app, hospital, desk)
 
     def person_of(patient_id: str) -> Admitted:
         return admitted[patient_id] if patient_id in admitted else abort(404)
+
+    def page(template: str, patient_id: str, **values: Any) -> str:
+        person = person_of(patient_id)
+        return render_template(
+            template,
+            person=person.patient,
+            images=len(person.images),
+            ehr=desk.configuration(hospital, patient_id),
+            **values,
+        )
 
     @app.get("/")
     def patients() -> str:
@@ -40,26 +48,29 @@ def add_pages(app: Flask, hospital: Hospital, ehr: Ehr, admitted: Mapping[str, A
 
     @app.get("/chart/<patient_id>")
     def chart(patient_id: str) -> str:
-        person = person_of(patient_id)
-        cards: list[Card] = []
-        outage = None
-        try:
-            cards = ehr.open_chart(person.patient)
-        except EhrError as error:
-            outage = str(error)
-        return render_template(
-            "chart.html",
-            person=person.patient,
-            images=len(person.images),
-            cards=cards,
-            outage=outage,
-            reports=[(report, results_of(hospital, report)) for report in reports_of(hospital, patient_id)],
-        )
+        return page("chart.html", patient_id, reports=_shown(hospital, patient_id))
+
+    @app.get("/chart/<patient_id>/orders")
+    def orders(patient_id: str) -> str:
+        catalogue = [code.coding() for code in ORDERS.values()]
+        return page("orders.html", patient_id, catalogue=catalogue)
+
+    @app.get("/chart/<patient_id>/reports")
+    def reports(patient_id: str) -> str:
+        """The part of the chart that changes when a report was written."""
+        person_of(patient_id)
+        return render_template("reports.html", reports=_shown(hospital, patient_id))
 
     @app.get("/chart/<patient_id>/images/<int:number>.jpg")
     def image(patient_id: str, number: int) -> Response:
         images = person_of(patient_id).images
         return Response(images[number], mimetype="image/jpeg") if number < len(images) else abort(404)
+
+
+def _shown(hospital: Hospital, patient_id: str) -> list[tuple[Resource, list[Resource]]]:
+    """Each report with its results, the newest first."""
+    found = reports_of(hospital, patient_id)
+    return [(report, results_of(hospital, report)) for report in reversed(found)]
 
 
 def reports_of(hospital: Hospital, patient_id: str) -> list[Resource]:
@@ -109,7 +120,3 @@ def _said(reports: Sequence[Resource]) -> str:
     if not reports:
         return "No smear report yet"
     return str(reports[-1].get("conclusion", "Report without a conclusion")).partition(". ")[0]
-
-
-def _markdown(text: str | None) -> Markup:
-    return Markup(_MARKDOWN.render(text or ""))  # the renderer escapes

@@ -180,7 +180,7 @@ def capability_statement(base_url: str) -> Resource:
     interactions = [{"code": code} for code in ("read", "create", "update", "search-type")]
     kinds = (
         "Patient", "ImagingStudy", "Endpoint", "DiagnosticReport", "Observation", "Device", "DocumentReference",
-        "Media", "Provenance", "AuditEvent", "Task",
+        "Media", "Provenance", "AuditEvent", "Task", "ServiceRequest", "Practitioner",
     )  # fmt: skip
     return {
         "resourceType": "CapabilityStatement",

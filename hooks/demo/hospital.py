@@ -17,6 +17,8 @@ from hooks.demo.dicomweb_double import ArchiveDouble, multipart, parts, qido_jso
 from hooks.demo.fhir_double import JSON, FhirDouble, FhirRefusal, capability_statement, searchset
 
 DICOM_JSON = "application/dicom+json"
+#: What a FHIR server says of itself needs no token.
+_OPEN = ("/fhir/metadata", "/fhir/.well-known/smart-configuration")
 TEST_DOUBLE = "LeukoCDS simulated hospital: a test double, no hospital system"
 
 
@@ -87,7 +89,7 @@ def _add_fhir(app: Flask, hospital: Hospital, tokens: frozenset[str]) -> None:
 
     @app.before_request
     def ask_for_token() -> Response | None:
-        if not tokens or not request.path.startswith("/fhir") or request.path == "/fhir/metadata":
+        if not tokens or not request.path.startswith("/fhir") or request.path in _OPEN:
             return None
         scheme, _, token = request.headers.get("Authorization", "").partition(" ")
         if scheme.lower() == "bearer" and token in tokens:

@@ -4,7 +4,7 @@ import io
 import os
 import signal
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from multiprocessing import get_context
@@ -22,6 +22,9 @@ NOT_ANALYSED = "not analysed"
 #: Single-cell images drawn for each patient; few for the unreadable smear, which takes longer to spoil than to refuse.
 CELLS = 30
 SPOILT = 10
+HEMATOLOGIST = "demo-hematology"
+#: Who works at this hospital: Practitioner id to name.
+STAFF: Mapping[str, str] = {"demo-ward": "Dr. Gale Ward", HEMATOLOGIST: "Dr. Hana Marrow"}
 _HTEST = {
     "system": "http://terminology.hl7.org/CodeSystem/v3-ActReason",
     "code": "HTEST",
@@ -87,6 +90,8 @@ def admit_all(
 ) -> list[Admitted]:
     """Draw every patient's smear, in parallel, and put patients, ImagingStudies and instances into the hospital."""
     hospital.fhir.put(_endpoint(hospital))
+    for practitioner_id, name in STAFF.items():
+        hospital.fhir.put(_practitioner(practitioner_id, name))
     orders = [(p.smear, p.seed, SPOILT if p.smear == UNREADABLE else cells) for p in patients]
     # Spawned, not forked: the hospital's threads are running. Ctrl-C is for the parent.
     ignore = (signal.SIGINT, signal.SIG_IGN)
@@ -146,6 +151,10 @@ def _endpoint(hospital: Hospital) -> Resource:
         "payloadType": [{"text": "DICOM"}],
         "address": hospital.archive_url,
     }
+
+
+def _practitioner(practitioner_id: str, name: str) -> Resource:
+    return {"resourceType": "Practitioner", "id": practitioner_id, "name": [{"text": name}]}
 
 
 def _patient(patient: Patient) -> Resource:

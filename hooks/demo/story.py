@@ -11,13 +11,12 @@ from typing import NoReturn, TypeVar
 import click
 
 from hooks.demo import telling
-from hooks.demo.charts import add_pages
-from hooks.demo.ehr import Ehr, EhrError
+from hooks.demo.ehr import EhrError
 from hooks.demo.hospital import Hospital
 from hooks.demo.patients import PATIENTS, Admitted, admit_all
 from hooks.demo.round_trip import RoundTrip, follow, send_first_hooks
-from hooks.demo.serving import ServeFailed, Serving
-from hooks.signing import Signer, clients_toml
+from hooks.demo.serving import ServeFailed
+from hooks.demo.stage import Stage, staged
 
 _T = TypeVar("_T")
 
@@ -25,57 +24,38 @@ READY_TIMEOUT_S = 90.0
 ANSWER_TIMEOUT_S = 180.0
 #: Ctrl-C, `kill`, and the terminal being closed: the service must not outlive the demo.
 _ENDS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-_EHR_ISS = "https://ehr.leukocds-demo.example/"
-#: Bearer tokens of the simulated hospital: what its EHR lends to a hook, and what LeukoCDS itself writes with.
-_EHR_TOKEN = "demo-ehr-token"
-_SERVICE_TOKEN = "demo-service-token"
 
 
-def tell(*, once: bool, port: int) -> int:
-    """Run it. Without `once` it then serves the hospital's pages until Ctrl-C.
+def tell(*, once: bool, port: int, smart: bool = False) -> int:
+    """Run it. Without `once` it then serves the hospital's pages until Ctrl-C. smart: see `hooks.demo.stage`.
 
     Returns the exit status: 0 when every expected card and report came back. Raises ClickException when the service
     does not start or does not answer.
     """
     for number in _ENDS:
         signal.signal(number, _end)
-    hospital = Hospital(port=port, tokens=(_EHR_TOKEN, _SERVICE_TOKEN))
-    settings = {
-        "broker_url": "memory://",
-        "fhir_url": hospital.fhir_url,
-        "fhir_token": _SERVICE_TOKEN,
-        "archive_url": hospital.archive_url,
-        # Its patients are invented: who opens a card's link says who they are today.
-        "development_login": "true",
-    }
-    with tempfile.TemporaryDirectory(prefix="leukocds-demo-") as folder:
-        signer = Signer.new(_EHR_ISS)
-        clients = Path(folder) / "clients.toml"
-        clients.write_text(clients_toml(signer, name="The demo's EHR"))
-        serving = Serving(Path(folder), {**settings, "clients": str(clients)})
-        ehr = Ehr(hospital, serving.url, token=_EHR_TOKEN, signer=signer)
-        charts: dict[str, Admitted] = {}
-        add_pages(hospital.app, hospital, ehr, charts)
-        with hospital, serving:
-            try:
-                trips = _round_trips(hospital, serving, ehr, charts)
-            except ServeFailed as error:
-                raise click.ClickException(str(error)) from error
-            except EhrError as error:
-                raise click.ClickException(f"{error}\n{serving.log_tail()}") from error
-            except KeyboardInterrupt:
-                telling.say("Ended before the round trip was over.")
-                return 130
-            if not all(trip.as_expected for trip in trips):
-                telling.log_tail(serving.log_tail())
-            if not once:
-                _wait(hospital)
+    with (
+        tempfile.TemporaryDirectory(prefix="leukocds-demo-") as folder,
+        staged(Path(folder), port=port, smart=smart) as stage,
+    ):
+        try:
+            trips = _round_trips(stage)
+        except ServeFailed as error:
+            raise click.ClickException(str(error)) from error
+        except EhrError as error:
+            raise click.ClickException(f"{error}\n{stage.serving.log_tail()}") from error
+        except KeyboardInterrupt:
+            telling.say("Ended before the round trip was over.")
+            return 130
+        if not all(trip.as_expected for trip in trips):
+            telling.log_tail(stage.serving.log_tail())
+        if not once:
+            _wait(stage.hospital)
     return 0 if all(trip.as_expected for trip in trips) else 1
 
 
-def _round_trips(
-    hospital: Hospital, serving: Serving, ehr: Ehr, charts: dict[str, Admitted]
-) -> list[RoundTrip]:
+def _round_trips(stage: Stage) -> list[RoundTrip]:
+    hospital, serving, ehr, charts = stage.hospital, stage.serving, stage.ehr, stage.charts
     telling.opening(hospital, serving.url)
 
     images = _timed("smears drawn and put into the archive", lambda: _admit(hospital, charts))

@@ -64,7 +64,8 @@ def create_app(gateway: Gateway) -> Flask:
     app.config["MAX_CONTENT_LENGTH"] = (settings.gateway_max_image_mb << 20) + (256 << 10)
     app.config["MAX_FORM_MEMORY_SIZE"] = 128 << 10
     app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
-    app.context_processor(lambda: {"words": WORDS, "gateway": True})  # of the frame that all pages share; nobody signs in here
+    # Of the frame that all pages share; nobody signs in here.
+    app.context_processor(lambda: {"words": WORDS, "gateway": True})
     door = Door(settings)
     add_headers(app, settings)
 

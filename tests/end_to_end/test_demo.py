@@ -1,13 +1,16 @@
 """`leukocds demo` as a user starts it: the simulated hospital, the real service, the bundled model."""
 
+import json
 import os
 import re
 import signal
 import subprocess
 import sys
 import time
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import requests
@@ -81,17 +84,48 @@ def page(url: str) -> str:
     return answer.text
 
 
+def configuration(url: str, patient: str) -> dict[str, Any]:
+    """What the chart's page knows."""
+    found = re.search(r'id="ehr">(.*?)</script>', page(f"{url}/chart/{patient}"))
+    assert found is not None
+    known: dict[str, Any] = json.loads(found[1])
+    return known
+
+
+def cards(url: str, patient: str) -> list[dict[str, Any]]:
+    """Of `patient-view`, as the page's script asks for it; tests/browser runs the script itself."""
+    ehr = configuration(url, patient)
+    own = {"Origin": url, "X-Chart-Token": ehr["csrf"]}
+    endpoint = f"{ehr['service']}/cds-services/leukemia-smear"
+    token = requests.post(f"{url}/ehr/jwt", json={"aud": endpoint}, headers=own, timeout=10).json()["token"]
+    access = requests.post(f"{url}/ehr/access", json={}, headers=own, timeout=10).json()
+    hook = {
+        "hook": "patient-view",
+        "hookInstance": str(uuid.uuid4()),
+        "fhirServer": ehr["fhir"],
+        "fhirAuthorization": access,
+        "context": {"userId": "Practitioner/demo-ward", "patientId": patient},
+    }
+    headers = {"Origin": url, "Authorization": f"Bearer {token}"}
+    answer = requests.post(endpoint, json=hook, headers=headers, timeout=20)
+    assert answer.status_code == 200
+    assert answer.headers["Access-Control-Allow-Origin"] == url
+    found: list[dict[str, Any]] = answer.json()["cards"]
+    return found
+
+
 def test_the_pages_show_patients_cards_and_reports(running: tuple[str, subprocess.Popen[bytes]]) -> None:
     url, _ = running
     patients = page(url)
     for name in EXPECTED:
         assert f"Synthetic {name}" in patients
     chart = page(f"{url}/chart/demo-3")
-    assert "AML pattern in blood smear" in chart
-    assert re.search(r'class="card critical"', chart)
-    assert "Order urgently" in chart
     assert "DiagnosticReport/" in chart
-    (study,) = re.findall(r'href="(http://127\.0\.0\.1:\d+/studies/[0-9a-f-]+)"', chart)
+    (card,) = cards(url, "demo-3")
+    assert "AML pattern in blood smear" in card["summary"]
+    assert card["indicator"] == "critical"
+    assert any(s["label"].startswith("Order urgently") for s in card["suggestions"])
+    study = card["links"][0]["url"]
     assert requests.get(study, timeout=10).status_code == 401
     browser = requests.Session()
     asked = browser.get(study, timeout=10, headers={"Accept": "text/html"})
@@ -104,13 +138,13 @@ def test_the_pages_show_patients_cards_and_reports(running: tuple[str, subproces
     assert "AML pattern" in browser.get(f"{service}/worklist", timeout=10).text
     picture = requests.get(f"{url}/chart/demo-3/images/0.jpg", timeout=10)
     assert picture.content.startswith(b"\xff\xd8")
-    assert "could not be analysed" in page(f"{url}/chart/demo-6")
+    assert "could not be analysed" in cards(url, "demo-6")[0]["summary"]
     assert requests.get(f"{url}/chart/nobody", timeout=10).status_code == 404
 
 
 def test_ctrl_c_ends_the_demo_and_its_service(running: tuple[str, subprocess.Popen[bytes]]) -> None:
     url, process = running
-    service = re.findall(r'href="(http://127\.0\.0\.1:\d+)/studies', page(f"{url}/chart/demo-3"))[0]
+    service = configuration(url, "demo-3")["service"]
     assert requests.get(f"{service}/health", timeout=5).status_code == 200
     process.send_signal(signal.SIGINT)
     assert process.wait(timeout=30) == 0

@@ -31,7 +31,8 @@ class _Refused(Exception):
 class AuthorizationServer:
     """client_id: the one registered client; its keys: `jwks`, or what `jwks_url` gives; or `secret`.
 
-    lifetime_s: of tokens. offset_s: how far its clock is before the right one. grants: scopes that it grants at most.
+    audience: `aud` that it wants; empty: its token endpoint. lifetime_s: of tokens. offset_s: how far its clock is
+    before the right one. grants: scopes that it grants at most.
     status: answers with it and a page, as a broken proxy does. failing: as many requests are answered with 503. gate:
     answers wait until it is set. extra: overrides members of its answers. issued: tokens so far. refused: why requests
     were refused. ways: how clients proved themselves.
@@ -47,6 +48,7 @@ class AuthorizationServer:
     ) -> None:
         self.jwks, self.jwks_url, self.secret, self.client_id = list(jwks), jwks_url, secret, client_id
         self.lifetime_s, self.offset_s = lifetime_s, 0.0
+        self.audience = ""
         self.grants: set[str] | None = None
         self.status, self.failing = 200, 0
         self.extra: dict[str, Any] = {}
@@ -184,7 +186,7 @@ class AuthorizationServer:
         now = self.now()
         if claims["iss"] != self.client_id or claims["sub"] != self.client_id:
             raise _Refused("invalid_client", "iss or sub")
-        if claims["aud"] != self.token_url:
+        if claims["aud"] != (self.audience or self.token_url):
             raise _Refused("invalid_client", "aud")
         if claims["exp"] <= now:
             raise _Refused("invalid_client", "exp is past")

@@ -11,9 +11,12 @@ from cds.signing_key import SigningKey
 from cds.store import SqlAssessmentStore
 from cds.values import ModelIdentity
 from hooks.authentication import Authenticator
-from hooks.context import Context
+from hooks.context import Context, PageParts
 from hooks.next_steps import bundled_next_steps, load_next_steps
+from hooks.reference_ranges import bundled_ranges, load_ranges
 from tests.fakes.assessments import MODEL
+from tests.fakes.pictures import FakePictures
+from tests.fakes.reading import PATTERN_MODEL
 
 SIGNING_KEYS = (SigningKey.new(),)
 
@@ -38,6 +41,7 @@ def make_context(
     model: ModelIdentity = MODEL,
     submit: Callable[[str], None] | None = None,
     authenticator: Authenticator | None = None,
+    pages: PageParts | None = None,
     ready: Callable[[], Mapping[str, str]] = lambda: {"store": "ok", "queue": "ok"},
 ) -> Context:
     """A context whose FHIR servers and archives may be anywhere on 127.0.0.1.
@@ -70,6 +74,14 @@ def make_context(
         authenticator=authenticator,
         ready=ready,
         signing_keys=SIGNING_KEYS,
+        pages=pages
+        or PageParts(
+            pictures=FakePictures(),
+            pattern_model=lambda: PATTERN_MODEL,
+            ranges=load_ranges(bundled_ranges()),
+            submit_signature=Queue(),
+            fhir=None,
+        ),
     )
 
 

@@ -8,10 +8,12 @@ transaction. What it accepts proves nothing about validity: tests/servers meet a
 """
 
 import json
+import re
 import threading
 import time
 from collections import Counter
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from enum import Enum, auto
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
@@ -48,8 +50,11 @@ class Received:
 class FakeFhirServer:
     """url: service base. received: requests so far. resources: `Type/id` to resource.
 
-    page_size: entries of a page. next_base: address that `next` links begin with. collisions: transactions still to
-    be refused with 409.
+    page_size: entries of a page. next_base: address that `next` links begin with. sorts: whether it heeds `_sort`.
+    collisions: writes still to be refused with 409. abilities: what it can do ("transaction", "conditional", "write");
+    it says so where `statement`, another CapabilityStatement, is None. unknown_kinds: resource types that it does not
+    have. location: form of Location after a create: "relative", "absolute", "other-name", "body" or "none".
+    crash_after: number of requests that are still answered; those after it are done, and their answers lost.
     """
 
     def __init__(self, *resources: dict[str, Any]) -> None:
@@ -60,6 +65,14 @@ class FakeFhirServer:
         self.page_size: int | None = None
         self.next_base: str | None = None
         self.collisions = 0
+        self.abilities = {"transaction", "conditional", "write"}
+        self.statement: dict[str, Any] | None = {
+            "resourceType": "CapabilityStatement", "status": "active", "fhirVersion": "4.0.1"
+        }  # fmt: skip
+        self.location = "relative"
+        self.sorts = True
+        self.unknown_kinds: set[str] = set()
+        self.crash_after: int | None = None
         self.redirect_to = "http://elsewhere.invalid/fhir"
         self._numbers: Counter[str] = Counter()
         self._lock = threading.Lock()
@@ -109,6 +122,8 @@ class FakeFhirServer:
 
     def search(self, resource_type: str, query: dict[str, list[str]]) -> dict[str, Any]:
         hits = [r for r in self.of_type(resource_type) if _all_match(r, query)]
+        if query.get("_sort") == ["_lastUpdated"] and self.sorts:
+            hits.sort(key=lambda r: str(r.get("meta", {}).get("lastUpdated")))
         start = int(query.get("_offset", ["0"])[0])
         page = hits[start : start + self.page_size] if self.page_size else hits
         bundle: dict[str, Any] = {"resourceType": "Bundle", "type": "searchset", "total": len(hits)}
@@ -137,6 +152,64 @@ class FakeFhirServer:
             self.resources = json.loads(text)
         return 200, {"resourceType": "Bundle", "type": "transaction-response", "entry": answers}
 
+    def capability_statement(self) -> dict[str, Any]:
+        """What it is told to say, or what it can do."""
+        if self.statement is not None:
+            return self.statement
+        kinds = ("AuditEvent", "Device", "DiagnosticReport", "DocumentReference", "ImagingStudy", "Media",
+                 "Observation", "Provenance", "Subscription", "Task")  # fmt: skip
+        codes = ["read", "search-type", *(["create", "update"] if "write" in self.abilities else [])]
+        resources = [
+            {
+                "type": kind,
+                "interaction": [{"code": code} for code in codes],
+                "conditionalCreate": "conditional" in self.abilities,
+            }
+            for kind in kinds
+            if kind not in self.unknown_kinds
+        ]
+        system = [{"code": "transaction"}] if "transaction" in self.abilities else []
+        rest = {"mode": "server", "resource": resources, "interaction": system}
+        return {"resourceType": "CapabilityStatement", "fhirVersion": "4.0.1", "rest": [rest]}
+
+    def write_one(self, method: str, path: str, headers: Any, resource: Any) -> tuple[int, Any, str | None]:
+        """A create, update or delete of one resource: status, body, Location."""
+        if "write" not in self.abilities:
+            return 405, outcome("not-supported", "this server is read only"), None
+        request = {"method": method, "url": path}
+        if "If-Match" in headers:
+            request["ifMatch"] = headers["If-Match"]
+        if "If-None-Exist" in headers and "conditional" in self.abilities:
+            request["ifNoneExist"] = headers["If-None-Exist"]
+        with self._lock:
+            if self.collisions > 0:
+                self.collisions -= 1
+                return 409, outcome("conflict", "HAPI-0550: HAPI-0823: a constraint was violated"), None
+            if method == "DELETE":
+                gone = self.resources.pop(path, None)
+                return (204, "", None) if gone else (404, outcome("not-found", "not known"), None)
+            entry = {"resource": resource, "request": request}
+            if unresolved := re.findall(r'"reference": "urn:uuid:[^"]*"', json.dumps(resource)):
+                return 422, outcome("processing", f"unresolved references: {len(unresolved)}"), None
+            if stale := self._stale({"entry": [entry]}):
+                return 412, outcome("conflict", f"HAPI-0974: {stale} is not the current version"), None
+            status, reference = self._place(entry)
+            held = self.resources[reference]
+        location = {
+            "relative": f"{reference}/_history/1",
+            "absolute": f"{self.url}/{reference}/_history/1",
+            "other-name": f"https://inner.example/r4/{reference}",
+        }.get(self.location)
+        return int(status[:3]), held if self.location == "body" else "", location
+
+    def lose_the_answer(self) -> bool:
+        """Whether the answer to this request is lost, as when either side dies; counts down."""
+        with self._lock:
+            if self.crash_after is None:
+                return False
+            self.crash_after -= 1
+            return self.crash_after < 0
+
     def _stale(self, bundle: dict[str, Any]) -> str | None:
         """The first `ifMatch` that does not name the version held."""
         for request in (entry["request"] for entry in bundle["entry"]):
@@ -152,7 +225,7 @@ class FakeFhirServer:
         if request["method"] == "PUT":
             reference = request["url"]
         else:
-            criterion = parse_qs(request.get("ifNoneExist", ""))
+            criterion = parse_qs(request.get("ifNoneExist", "").rpartition("?")[2])
             for reference, known in self.resources.items():
                 if criterion and known["resourceType"] == kind and _all_match(known, criterion):
                     return "200 OK", reference
@@ -160,6 +233,8 @@ class FakeFhirServer:
             reference = f"{kind}/{kind.lower()}-{self._numbers[kind]}"
         held = self.resources.get(reference, {}).get("meta", {}).get("versionId", "0")
         meta = {**resource.get("meta", {}), "versionId": str(int(held) + 1)}
+        if "lastUpdated" not in meta:
+            meta["lastUpdated"] = datetime.now(UTC).isoformat(timespec="microseconds")
         self.resources[reference] = {**resource, "id": reference.partition("/")[2], "meta": meta}
         return "201 Created", reference
 
@@ -184,6 +259,11 @@ def _matches(resource: dict[str, Any], name: str, value: str) -> bool:
         found = resource.get("identifier", [])
         pairs = [(i.get("system", ""), i["value"]) for i in (found if isinstance(found, list) else [found])]
         return any(value in (f"{system}|{text}", text) for system, text in pairs)
+    if name == "_lastUpdated":
+        changed = resource.get("meta", {}).get("lastUpdated")
+        return changed is None or datetime.fromisoformat(changed) >= datetime.fromisoformat(value[2:])
+    if name == "_tag" and value.endswith("|"):
+        return any(value == f"{t['system']}|" for t in resource.get("meta", {}).get("tag", []))
     if name == "_tag":
         return any(value == f"{t['system']}|{t['code']}" for t in resource.get("meta", {}).get("tag", []))
     return True
@@ -211,6 +291,12 @@ class _Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         self._handle()
 
+    def do_PUT(self) -> None:
+        self._handle()
+
+    def do_DELETE(self) -> None:
+        self._handle()
+
     def _handle(self) -> None:
         fake = self.server_of
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
@@ -222,15 +308,39 @@ class _Handler(BaseHTTPRequestHandler):
         fake.received.append(Received(self.command, url.path, query, dict(self.headers.items()), body))
         if fake.fault is Fault.SLOW:
             fake.wait(fake.delay_s)
-        if not self._misbehave(fake.fault):
-            self._send(*self._answer(url.path.removeprefix("/fhir").strip("/"), query, body))
+        if self._misbehave(fake.fault):
+            return
+        path = url.path.removeprefix("/fhir").strip("/")
+        location = None
+        if self.command != "GET" and path:
+            resource = json.loads(body) if body else None
+            if path in fake.unknown_kinds:
+                self._send(404, outcome("not-supported", "no such type"))
+                return
+            status, content, location = fake.write_one(self.command, path, self.headers, resource)
+        else:
+            status, content = self._answer(path, query, body)
+        if path != "metadata" and fake.lose_the_answer():
+            self.close_connection = True
+            return
+        self._send(status, content, location=location)
 
     def _answer(self, path: str, query: dict[str, list[str]], body: bytes) -> tuple[int, dict[str, Any]]:
         fake = self.server_of
         if self.command == "POST" and not path:
-            return fake.transact(json.loads(body))
+            if not {"transaction", "write"} <= fake.abilities:
+                return 405, outcome("not-supported", "this server takes no transactions")
+            bundle = json.loads(body)
+            if fake.unknown_kinds & {entry["resource"]["resourceType"] for entry in bundle["entry"]}:
+                return 400, outcome("not-supported", "no such type")
+            if "conditional" not in fake.abilities:
+                for entry in bundle["entry"]:
+                    entry["request"].pop("ifNoneExist", None)
+            return fake.transact(bundle)
         if path == "metadata":
-            return 200, {"resourceType": "CapabilityStatement", "status": "active", "fhirVersion": "4.0.1"}
+            return 200, fake.capability_statement()
+        if path in fake.unknown_kinds:
+            return 404, outcome("not-supported", "no such type")
         if "/" not in path:
             return 200, fake.search(path, query)
         if path in fake.resources:

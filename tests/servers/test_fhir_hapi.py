@@ -7,10 +7,13 @@ from dataclasses import replace
 import pytest
 
 from cds.allowlist import AllowList
-from cds.errors import UpstreamNotFound, UpstreamRefused
+from cds.errors import UpstreamError, UpstreamNotFound, UpstreamRefused
 from cds.fhir_client import HttpFhirServer
 from cds.locate import locate
+from cds.model_cards import ModelCards
+from cds.pipeline import write_back
 from cds.report import report_bundle, report_reference
+from cds.report_attachments import Attachments
 from cds.values import Assessment, ModelIdentity, Pattern, StudyRef
 from tests.fakes.results import AML, POOR, finding, result
 from tests.fakes.validation import install_profiles, validate
@@ -212,3 +215,33 @@ def test_pages(fhir, study):
 
 def test_capabilities(fhir):
     assert fhir.capabilities()["fhirVersion"] == "4.0.1"
+
+
+def test_the_model_card_is_created_once_and_again_when_somebody_deleted_it(fhir, study):
+    model = ModelIdentity(name="test", version="1", digest=uuid.uuid4().hex * 2)
+    attachments = Attachments(model_card=b'{"name": "a card"}')
+    readings = [
+        replace(result(study=study, model=model), instance_uids=(f"{study.study_uid}.1.{n}",))
+        for n in range(5)
+    ]
+    query = {"identifier": f"urn:leukocds:model-package|{model.digest}"}
+    with ThreadPoolExecutor(4) as pool:  # four workers that know nothing of each other
+        list(pool.map(lambda reading: write_back(reading, fhir, attachments=attachments), readings[:4]))
+    (document,) = fhir.search("DocumentReference", query)
+    assert validate(fhir.base_url, document).errors == []
+    cards = ModelCards()
+    assert cards.reference(model, b"{}", fhir) == f"DocumentReference/{document['id']}"
+
+    for provenance in fhir.search("Provenance", {"entity": f"DocumentReference/{document['id']}"}):
+        fhir.transaction(_deletion(f"Provenance/{provenance['id']}"))
+    fhir.transaction(_deletion(f"DocumentReference/{document['id']}"))
+    with pytest.raises(UpstreamError):
+        write_back(readings[4], fhir, attachments=attachments, cards=cards)
+    write_back(readings[4], fhir, attachments=attachments, cards=cards)
+    (anew,) = fhir.search("DocumentReference", query)
+    assert anew["id"] != document["id"]
+
+
+def _deletion(reference):
+    entry = {"request": {"method": "DELETE", "url": reference}}
+    return {"resourceType": "Bundle", "type": "transaction", "entry": [entry]}

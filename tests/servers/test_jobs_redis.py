@@ -192,6 +192,30 @@ def test_redis_may_go_away_and_come_back(tmp_path, archive, fhir):
             worker.until(lambda: site.written(job.key))
 
 
+def test_redis_may_go_away_just_before_a_message_is_acknowledged(tmp_path, archive, fhir, monkeypatch):
+    """The broker dies while the FHIR server takes the report: nothing but the message's end is left to be told."""
+    with OwnRedis(tmp_path) as redis_server:
+        take = fhir.transact
+
+        def dying(bundle):
+            if any(entry["resource"]["resourceType"] == "DiagnosticReport" for entry in bundle["entry"]):
+                redis_server.kill()
+            return take(bundle)
+
+        monkeypatch.setattr(fhir, "transact", dying)
+        site = Site(tmp_path, f"sqlite:///{tmp_path}/store.db", redis_server.url, archive, fhir)
+        with closing(site.store), site.worker() as worker:
+            for number in range(1, 4):
+                job, _ = site.store.enqueue(study(number), MODEL.digest)
+                worker.until(lambda key=job.key: site.written(key))
+                worker.until(lambda number=number: worker.log().count("Couldn't ack") >= number)
+                time.sleep(0.2)
+                redis_server.start()
+            monkeypatch.setattr(fhir, "transact", take)
+            last, _ = site.store.enqueue(study(4), MODEL.digest)
+            worker.until(lambda: site.written(last.key))
+
+
 def test_hooks_of_several_serving_processes_are_read_by_the_worker(site, fhir):
     port = free_port()
     uid = {"system": "urn:dicom:uid", "value": f"urn:oid:{study(1).study_uid}"}

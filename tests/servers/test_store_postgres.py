@@ -19,6 +19,7 @@ from cds.store import SqlAssessmentStore
 from cds.store_engine import open_engine
 from cds.store_schema import metadata
 from cds.values import JobState, ReportState
+from cds.watch import StudyChange
 from cds.worklist import WorklistQuery, WorkState
 from tests.fakes.assessments import MODEL, assessment, study
 from tests.fakes.feedback import LATER, accepted, card_uuid, overridden, shown
@@ -250,3 +251,18 @@ def test_a_report_is_handed_over_once(store):
     assert list(store.resources_for("ehr", ["a" * 36])) == ["a" * 36]
     assert at_once(6, lambda _: store.hand_over("ehr", "a" * 36)).count(True) == 1
     assert store.resources_for("ehr", ["a" * 36]) == {}
+    later = datetime(2130, 1, 1, tzinfo=UTC)
+    assert store.purge_resources(later - timedelta(days=99_999), later, 9) == 1
+    assert store.resources_for("another ehr", ["a" * 36]) == {}
+
+
+def test_new_studies_are_looked_for_by_one_worker_and_the_cursor_never_goes_back(store):
+    server, now = "https://fhir.example/r4", datetime(2026, 5, 1, 12, tzinfo=UTC)
+    assert len({watch.secret for watch in at_once(6, lambda _: store.watch(server))}) == 1
+    assert at_once(6, lambda _: store.take_look(server, 60)).count(True) == 1
+    change = StudyChange(version="ab" * 32, changed_at=now)
+    at_once(6, lambda n: store.passed(server, [change], now + timedelta(minutes=n), timedelta(hours=1)))
+    assert store.watch(server).cursor == now + timedelta(minutes=5)
+    assert store.seen(server, [change.version, "other"]) == {change.version}
+    store.look_now(server, notified=True)
+    assert store.take_look(server, 60)

@@ -25,11 +25,19 @@ def upgrade() -> None:
         sa.Column("report_attempts", sa.Integer, nullable=False),
         sa.Column("report_due_at", UtcDateTime, nullable=False),
         sa.Column("report_problem", sa.Text),
+        # Before the large columns: SQLite reads all that stands before a column to find it.
+        sa.Column("patient", sa.Text),
+        sa.Column("urgency", sa.Integer),
+        sa.Column("analysed", sa.Boolean),
         sa.Column("document", sa.Text, nullable=False),
         sa.Column("cells", sa.Text, nullable=False),
         sa.PrimaryKeyConstraint("key", name="pk_assessments"),
     )
     op.create_index("ix_assessments_latest", "assessments", ["study_uid", "model_digest", "read_at"])
+    op.create_index(
+        "ix_assessments_worklist", "assessments",
+        ["study_uid", "patient", "read_at", "key", "urgency", "analysed", "report_state"],
+    )  # fmt: skip
     op.create_index("ix_assessments_unwritten", "assessments", ["report_state", "report_due_at"])
     op.create_table(
         "thumbnails",
@@ -57,10 +65,12 @@ def upgrade() -> None:
         sa.Column("send_at", UtcDateTime),
         sa.Column("created_at", UtcDateTime, nullable=False),
         sa.Column("updated_at", UtcDateTime, nullable=False),
+        sa.Column("patient", sa.Text),
+        sa.Column("accession", sa.Text),
         sa.PrimaryKeyConstraint("key", name="pk_jobs"),
     )
     op.create_index("ix_jobs_state", "jobs", ["state", "updated_at"])
-    op.create_index("ix_jobs_study_uid", "jobs", ["study_uid"])
+    op.create_index("ix_jobs_worklist", "jobs", ["study_uid", "patient", "created_at", "key", "state"])
 
 
 def downgrade() -> None:

@@ -15,9 +15,11 @@ def upgrade() -> None:
     op.create_table(
         "report_resources",
         sa.Column("assessment_key", sa.String(36), nullable=False),
+        sa.Column("kept_at", UtcDateTime, nullable=False),
         sa.Column("resources", sa.Text, nullable=False),
         sa.PrimaryKeyConstraint("assessment_key", name="pk_report_resources"),
     )
+    op.create_index("ix_report_resources_kept_at", "report_resources", ["kept_at"])
     op.create_table(
         "client_reports",
         sa.Column("client", sa.Text, nullable=False),

@@ -1,43 +1,17 @@
-"""Sessions, the audit, and the columns of the worklist."""
-
-import json
+"""Sessions, and the audit of who has seen what."""
 
 import sqlalchemy as sa
 from alembic import op
 
-from cds.store_codec import decode_assessment
 from cds.store_schema import UtcDateTime
-from cds.urgency import urgency
-from cds.values import NotAnalysed
 
 revision = "0005"
 down_revision = "0004"
 branch_labels = None
 depends_on = None
 
-_ASSESSMENTS = sa.table(
-    "assessments",
-    sa.column("key", sa.String),
-    sa.column("document", sa.Text),
-    sa.column("patient", sa.Text),
-    sa.column("urgency", sa.Integer),
-    sa.column("analysed", sa.Boolean),
-)
-_JOBS = sa.table(
-    "jobs", sa.column("key", sa.String), sa.column("study", sa.Text), sa.column("patient", sa.Text)
-)
-
 
 def upgrade() -> None:
-    for table, name, kind in (
-        ("assessments", "patient", sa.Text),
-        ("assessments", "urgency", sa.Integer),
-        ("assessments", "analysed", sa.Boolean),
-        ("jobs", "patient", sa.Text),
-        ("jobs", "accession", sa.Text),
-    ):
-        op.add_column(table, sa.Column(name, kind))
-    _fill()
     op.create_table(
         "sessions",
         sa.Column("id_sha256", sa.String(64), nullable=False),
@@ -87,30 +61,6 @@ def upgrade() -> None:
     op.create_index("ix_audit_entries_send_at", "audit_entries", ["send_at"])
 
 
-def _fill() -> None:
-    """The new columns of the rows that are there already, from their documents."""
-    connection = op.get_bind()
-    for key, document in connection.execute(sa.select(_ASSESSMENTS.c.key, _ASSESSMENTS.c.document)).all():
-        assessment = decode_assessment(document)
-        values = {
-            "patient": assessment.study.patient,
-            "urgency": urgency(assessment.outcome),
-            "analysed": not isinstance(assessment.outcome, NotAnalysed),
-        }
-        connection.execute(sa.update(_ASSESSMENTS).where(_ASSESSMENTS.c.key == key).values(values))
-    for key, study in connection.execute(sa.select(_JOBS.c.key, _JOBS.c.study)).all():
-        patient = json.loads(study).get("patient")
-        connection.execute(sa.update(_JOBS).where(_JOBS.c.key == key).values(patient=patient))
-
-
 def downgrade() -> None:
     for table in ("audit_entries", "sign_ins", "sessions"):
         op.drop_table(table)
-    for table, name in (
-        ("jobs", "accession"),
-        ("jobs", "patient"),
-        ("assessments", "analysed"),
-        ("assessments", "urgency"),
-        ("assessments", "patient"),
-    ):
-        op.drop_column(table, name)

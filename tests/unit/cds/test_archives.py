@@ -1,9 +1,15 @@
 """The archives' file: who gets which credentials, and what is said about mistakes in it."""
 
+import subprocess
+import sys
+
 import pytest
 
 from cds.archives import KINDS, load_archives
-from cds.errors import ConfigurationError
+from cds.dicomweb import DicomWebArchive
+from cds.dimse_site import DimseSite, Reception
+from cds.errors import ConfigurationError, EndpointNotAllowed
+from cds.orthanc import OrthancArchive
 from cds.settings import Settings
 from cds.signing_key import SigningKey
 from cds.tls import Tls
@@ -16,6 +22,8 @@ from tests.fakes.dicomweb import FakeArchive
 from tests.fakes.tls import Authority
 
 PLAIN = '[[archive]]\nname = "A"\nurl = "https://pacs.example/dicom-web/"\n'
+DIMSE = '[[archive]]\nname = "D"\nkind = "dimse"\nhost = "pacs.example"\nport = 104\nae_title = "PACS"\n'
+WADO = PLAIN.replace("dicom-web/", "wado") + 'kind = "wado-uri"\n'
 OAUTH = PLAIN + (
     'authentication = "oauth2"\ntoken_url = "https://auth.example/token"\nclient_id = "leukocds"\n'
 )
@@ -90,7 +98,33 @@ def test_the_archive_for_studies_that_name_none_comes_first(load):
         ('[[archive]]\nname = "A"\nurl = "ftp://a.example/"\n', "url: an address must begin with http"),
         (PLAIN + PLAIN, r"archive 2 \(A\): name: another table has the same"),
         (PLAIN + PLAIN.replace('"A"', '"B"'), r"archive 2 \(B\): url: A has the same"),
-        (PLAIN + 'kind = "floppy"\n', "kind: must be one of dicomweb"),
+        (PLAIN + 'kind = "floppy"\n', "kind: must be one of dicomweb, wado-uri, orthanc, dimse"),
+        (PLAIN + "port = 104\n", "port: goes with kind = 'dimse'"),
+        (PLAIN + 'endpoint = "https://a.example/rs"\n', "endpoint: goes with kind = 'wado-uri' or 'orthanc' or"),
+        (WADO + 'qido_url = "pacs"\n', "qido_url: an address has no valid host"),
+        (WADO.replace('url = "https://pacs.example/wado"\n', ""), "url: is missing"),
+        (DIMSE + 'url = "https://a.example/"\n', "url: goes with kind = 'dicomweb' or"),
+        (DIMSE.replace("104", '"104"'), "port: must be a whole number"),
+        (DIMSE.replace("port = 104\n", ""), "port: is missing"),
+        (DIMSE.replace("104", "104000"), "port: must be a port"),
+        (DIMSE.replace("PACS", "A TITLE THAT IS TOO LONG"), "ae_title: must be an AE title"),
+        (DIMSE + 'own_ae_title = "A\\\\B"\n', "own_ae_title: must be an AE title"),
+        (DIMSE.replace("pacs.example", "http://pacs.example"), "host: must be a host name or address"),
+        (DIMSE + 'tls = "yes"\n', "tls: must be true or false"),
+        (DIMSE + 'retrieve = "c-find"\n', "retrieve: must be one of c-get, c-move"),
+        (DIMSE + 'retrieve = "c-move"\n', "receive_port: is missing"),
+        (DIMSE + 'retrieve = "c-move"\nreceive_port = 0\n', "receive_port: must be a port"),
+        (
+            DIMSE + 'tls = true\nretrieve = "c-move"\nreceive_port = 104\n',
+            "tls: our port needs a client_certificate",
+        ),
+        (DIMSE + "receive_port = 104\n", "receive_port: goes with retrieve = 'c-move'"),
+        (DIMSE + 'authentication = "basic"\n', "authentication: DIMSE has none"),
+        (DIMSE + DIMSE.replace('"D"', '"E"'), r"archive 2 \(E\): host: D has the same"),
+        (
+            PLAIN + DIMSE + 'endpoint = "https://pacs.example/dicom-web"\n',
+            r"archive 2 \(D\): endpoint: A has the same",
+        ),
         (PLAIN + "user = 1\n", "user: goes with authentication = 'basic'"),
         (PLAIN + "colour = 1\n", "colour: is not known"),
         (PLAIN + "read_timeout_s = 0\n", "read_timeout_s: must be a number of seconds"),
@@ -115,6 +149,10 @@ def test_the_archive_for_studies_that_name_none_comes_first(load):
         (PLAIN + 'ca_bundle = "gone.pem"\n', "ca_bundle: .*gone.pem cannot be read"),
         (OAUTH, "client_authentication: is missing"),
         (OAUTH.replace("https://auth", "http://auth"), "token_url: must begin with https"),
+        (
+            OAUTH + 'client_authentication = "client_secret_basic"\ntoken_audience = "a"\n',
+            "token_audience: goes with client_authentication = 'private_key_jwt'",
+        ),
         (OAUTH + 'client_authentication = "private_key_jwt"\n', "signing_key: is missing, and LEUKOCDS_SIGNING_KEY"),
         (
             OAUTH + 'client_authentication = "private_key_jwt"\nsigning_key = "gone"\n',
@@ -213,6 +251,53 @@ def test_credentials_go_to_their_own_archive_alone(tmp_path, monkeypatch):
         assert a.authorizations[-1] is None  # another service of the same host
         assert set(b.authorizations) == {"Bearer for-b"}
         assert set(stranger.authorizations) == {None}
+
+
+def test_an_archive_that_speaks_dimse(load):
+    (simple,) = load(DIMSE)
+    assert (simple.url, simple.endpoint) == ("dicom://PACS@pacs.example:104", "")
+    assert simple.site == DimseSite(host="pacs.example", port=104, ae_title="PACS", own_ae_title="LEUKOCDS")
+    (moving,) = load(
+        DIMSE
+        + 'own_ae_title = "SMEARS"\nretrieve = "c-move"\nreceive_port = 11112\nreceive_from = ["10.0.0.7"]\n'
+        'endpoint = "https://pacs.example:443/rs/"\n'
+    )
+    assert moving.site.reception == Reception(host="0.0.0.0", port=11112, senders=("10.0.0.7",))
+    assert moving.endpoint == "https://pacs.example/rs"
+
+
+def test_dimse_without_its_library_is_said_at_the_start(load, monkeypatch):
+    monkeypatch.setattr("cds.dimse_site.find_spec", lambda name: None)
+    with pytest.raises(
+        ConfigurationError, match=r"kind: dimse needs pynetdicom.*pip install 'leukocds\[dimse\]'"
+    ):
+        load(DIMSE)
+    assert len(load(PLAIN)) == 1
+
+
+def test_the_base_install_imports_no_dimse():
+    program = "import sys, hooks.bootstrap, hooks.commands.check; sys.exit('pynetdicom' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", program], timeout=60, check=False).returncode == 0
+
+
+def test_an_endpoint_leads_to_the_archive_that_names_it(tmp_path, monkeypatch):
+    """A PACS of which Endpoints give an address that is not asked itself."""
+    monkeypatch.setattr(bootstrap, "model_identity", lambda settings: MODEL)
+    text = PLAIN.replace("dicom-web/", "rest") + 'kind = "orthanc"\nendpoint = "https://pacs.example/rs"\n'
+    (tmp_path / "archives.toml").write_text(text + DIMSE)
+    settings = Settings(
+        archives=str(tmp_path / "archives.toml"), database_url=f"sqlite:///{tmp_path}/store.db"
+    )
+    archive_of = bootstrap.worker_parts(settings, stopping=None).archive
+    for url in (None, "https://pacs.example/rs"):
+        found = archive_of(StudyRef(study_uid="2.25.1", archive_url=url))
+        assert isinstance(found, OrthancArchive)
+        assert found.base_url == "https://pacs.example/rs"
+    # An Endpoint of the same host is asked as it says, without our credentials; the DIMSE port is on no allow-list.
+    other = archive_of(StudyRef(study_uid="2.25.1", archive_url="https://pacs.example/rest"))
+    assert isinstance(other, DicomWebArchive)
+    with pytest.raises(EndpointNotAllowed):
+        archive_of(StudyRef(study_uid="2.25.1", archive_url="http://pacs.example:104/"))
 
 
 def test_every_kind_has_its_adapter():

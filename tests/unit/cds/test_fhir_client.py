@@ -13,7 +13,8 @@ from cds.errors import (
     UpstreamTimeout,
     UpstreamUnavailable,
 )
-from cds.fhir_client import MAX_PAGES, HttpFhirServer, _page_under, relative_reference
+from cds.fhir_client import MAX_PAGES, HttpFhirServer, _page_under, location_reference, relative_reference
+from cds.upstream import tell_failures_to
 from tests.fakes.fhir_server import FakeFhirServer, Fault, outcome
 
 PATIENT = {"resourceType": "Patient", "id": "p1"}
@@ -43,6 +44,14 @@ def fhir():
 def client(fhir):
     with HttpFhirServer(f"{fhir.url}/", token="t0ken", connect_timeout_s=1, read_timeout_s=0.5) as client:
         yield client
+
+
+@pytest.fixture
+def told(monkeypatch):
+    monkeypatch.setattr("cds.upstream._observer", None)  # put back after the test, whatever it is
+    told = []
+    tell_failures_to(lambda _server, _host, error: told.append(error))
+    return told
 
 
 def test_read(fhir, client):
@@ -169,6 +178,70 @@ def test_every_fault_is_an_error_of_its_kind(fhir, client, call, fault, error, m
         assert word not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("fault", "error"),
+    [
+        (Fault.CUT_OFF, UpstreamUnavailable),
+        (Fault.UNAUTHORIZED, UpstreamRefused),
+        (Fault.BROKEN, UpstreamUnavailable),
+        (Fault.OUTCOME, UpstreamRefused),
+        (Fault.HTML, UpstreamInvalid),
+        (Fault.NOT_JSON, UpstreamInvalid),
+        (Fault.REDIRECT, UpstreamInvalid),
+    ],
+)
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda client: client.create({"resourceType": "Device"}, "identifier=a|b"),
+        lambda client: client.update({"resourceType": "Device", "id": "d1"}, 'W/"1"'),
+        lambda client: client.delete("Device/d1"),
+    ],
+    ids=["create", "update", "delete"],
+)
+def test_every_fault_of_a_single_write_is_an_error_of_its_kind(fhir, client, call, fault, error):
+    fhir.fault = fault
+    with pytest.raises(UpstreamError) as caught:
+        call(client)
+    assert type(caught.value) is error
+    for word in ("secret", "Doe", "12345678", "t0ken"):
+        assert word not in str(caught.value)
+
+
+def test_one_resource_made_changed_and_deleted(fhir, client):
+    device = {"resourceType": "Device", "identifier": [{"system": "a", "value": "b"}]}
+    reference = client.create(device, "identifier=a|b")
+    assert client.create(device, "identifier=a|b") == reference == "Device/device-1"
+    held = client.read(reference)
+    client.update({**held, "status": "inactive"}, 'W/"1"')
+    with pytest.raises(UpstreamConflict, match="HAPI-0974"):
+        client.update({**held, "status": "active"}, 'W/"1"')
+    assert client.read(reference)["status"] == "inactive"
+    client.delete(reference)
+    with pytest.raises(UpstreamNotFound):
+        client.delete(reference)
+
+
+@pytest.mark.parametrize(
+    ("location", "reference"),
+    [
+        ("Device/7", "Device/7"),
+        ("Device/7/_history/3", "Device/7"),
+        ("/fhir/Device/a-7.b/_history/1?_format=json", "Device/a-7.b"),
+        ("https://inner.example:8080/r4/Device/7/", "Device/7"),
+        (" http://h/Device/7/_history/ ", "Device/7"),
+        ("http://h/Patient/7", None),
+        ("http://h/Device", None),
+        ("http://h/Device/7/extra", None),
+        ("", None),
+        (None, None),
+        (7, None),
+    ],
+)
+def test_the_forms_of_a_location(location, reference):
+    assert location_reference(location, "Device") == reference
+
+
 def test_a_server_that_is_down(fhir, client):
     fhir.down()
     with pytest.raises(UpstreamUnavailable):
@@ -193,14 +266,15 @@ def no_pause(monkeypatch):
     monkeypatch.setattr("tenacity.nap.time", SimpleNamespace(sleep=lambda seconds: None))
 
 
-def test_a_collision_is_tried_again(fhir, client, no_pause):
+def test_a_collision_is_tried_again(fhir, client, no_pause, told):
     fhir.collisions = 2
     client.transaction(BUNDLE)
     assert len(fhir.received) == 3
     assert len(fhir.of_type("Device")) == 1
+    assert told == []
 
 
-def test_an_old_version_is_a_conflict_and_sent_once(fhir, client, no_pause):
+def test_an_old_version_is_a_conflict_and_sent_once(fhir, client, no_pause, told):
     device = {"resourceType": "Device", "id": "d1"}
     put = {"resource": device, "request": {"method": "PUT", "url": "Device/d1"}, "fullUrl": "urn:uuid:1"}
     client.transaction({**BUNDLE, "entry": [put]})
@@ -208,15 +282,17 @@ def test_an_old_version_is_a_conflict_and_sent_once(fhir, client, no_pause):
     client.transaction({**BUNDLE, "entry": [versioned]})
     with pytest.raises(UpstreamConflict, match="HAPI-0974"):
         client.transaction({**BUNDLE, "entry": [versioned]})
+    assert told == [], "whoever sent it reads again"
     assert len(fhir.received) == 3
     assert fhir.of_type("Device")[0]["meta"]["versionId"] == "2"
 
 
-def test_a_collision_without_end_is_an_outage(fhir, client, no_pause):
+def test_a_collision_without_end_is_an_outage(fhir, client, no_pause, told):
     fhir.collisions = 1000
     with pytest.raises(UpstreamUnavailable, match="HAPI-0550"):
         client.transaction(BUNDLE, Deadline(30))
     assert len(fhir.received) == 8
+    assert told == ["UpstreamUnavailable"]
 
 
 @pytest.mark.parametrize(
@@ -233,3 +309,34 @@ def test_a_collision_without_end_is_an_outage(fhir, client, no_pause):
 )
 def test_relative_reference(reference, relative):
     assert relative_reference(reference, "https://ehr.example/fhir/") == relative
+
+
+@pytest.mark.parametrize(
+    ("fault", "error"),
+    [
+        (Fault.UNAUTHORIZED, "UpstreamRefused"),
+        (Fault.BROKEN, "UpstreamUnavailable"),
+        (Fault.OUTCOME, "UpstreamRefused"),
+        (Fault.HTML, "UpstreamInvalid"),
+        (Fault.CUT_OFF, "UpstreamUnavailable"),
+    ],
+)
+@pytest.mark.parametrize("ask", ["read", "search", "transaction"])
+def test_each_failed_exchange_is_told_once(fhir, client, told, fault, error, ask):
+    fhir.fault = fault
+    with pytest.raises(UpstreamError):
+        {
+            "read": lambda: client.read("Patient/p1"),
+            "search": lambda: client.search("ImagingStudy", {"patient": "Patient/p1"}),
+            "transaction": lambda: client.transaction(BUNDLE),
+        }[ask]()
+    assert told == [error]
+
+
+def test_a_resource_that_is_not_there_is_an_answer_and_a_wrong_base_is_a_failure(fhir, client, told):
+    with pytest.raises(UpstreamNotFound):
+        client.read("Patient/nobody")
+    assert told == []
+    with HttpFhirServer(f"{fhir.url}/wrong") as elsewhere, pytest.raises(UpstreamNotFound):
+        elsewhere.capabilities()
+    assert told == ["UpstreamNotFound"]

@@ -87,6 +87,7 @@ def test_a_complete_study():
         patient="Patient/p1",
         encounter="Encounter/v1",
         instance_uids=(f"{UID}.1.1", f"{UID}.1.2"),
+        series_uids=(f"{UID}.1", f"{UID}.1"),
         number_of_instances=2,
         started="2026-03-02T10:15:00+01:00",
     )
@@ -189,6 +190,15 @@ def test_a_contained_endpoint():
     assert only(resource, endpoint=None).archive_url == "http://pacs.example/dicom-web"
     resource["endpoint"] = [{"reference": "#none"}]
     assert "does not contain" in problem(resource).reason
+
+
+@pytest.mark.parametrize("uid", [None, "", "1.2.x", 7])
+def test_a_series_without_a_uid_leaves_the_instances_without_their_series(uid):
+    resource = study()
+    resource["series"][0]["uid"] = uid
+    found = only(resource)
+    assert len(found.instance_uids) == 2
+    assert found.series_uids == found.images == ()
 
 
 def test_a_series_endpoint_overrides_the_study_endpoint_of_the_same_type():

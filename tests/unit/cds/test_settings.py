@@ -98,6 +98,7 @@ def test_an_address_of_the_workers_metrics_that_is_none(text):
             "FHIR_TOKEN and LEUKOCDS_FHIR_CLIENT_ID exclude one another",
         ),
         ({"fhir_token_url": "https://a/token"}, "FHIR_TOKEN_URL is set but LEUKOCDS_FHIR_CLIENT_ID is not"),
+        ({"fhir_token_audience": "a"}, "FHIR_TOKEN_AUDIENCE is set but LEUKOCDS_FHIR_CLIENT_ID is not"),
         ({"fhir_token_url": "https://u:p@a/token"}, "FHIR_TOKEN_URL must not hold a user name"),
         ({"client_key": "k"}, "CLIENT_KEY is set but LEUKOCDS_CLIENT_CERTIFICATE is not"),
     ],
@@ -111,3 +112,29 @@ def test_a_token_endpoint_keeps_its_slash_for_it_is_compared_letter_by_letter():
     values = {"fhir_client_id": "x", "fhir_url": "http://a/fhir/", "signing_key": "k"}
     settings = Settings(**values, fhir_token_url="https://a/token/")
     assert (settings.fhir_url, settings.fhir_token_url) == ("http://a/fhir", "https://a/token/")
+
+
+def test_a_way_of_writing_that_there_is_not():
+    with pytest.raises(
+        ConfigurationError, match="LEUKOCDS_FHIR_WRITE must be one of auto, transaction, single, none"
+    ):
+        Settings(fhir_write="batch")
+
+
+def test_early_reading_needs_a_fhir_server_and_a_way_that_there_is():
+    with pytest.raises(ConfigurationError, match="LEUKOCDS_EARLY_READING needs LEUKOCDS_FHIR_URL"):
+        Settings(early_reading="poll")
+    with pytest.raises(
+        ConfigurationError, match="LEUKOCDS_EARLY_READING must be one of off, poll, subscribe"
+    ):
+        Settings(early_reading="on", fhir_url="https://fhir.example")
+
+
+def test_where_notifications_go():
+    assert Settings(public_url="https://leuko.example/").notification_endpoint == (
+        "https://leuko.example/fhir-notifications"
+    )
+    named = Settings(notification_url="http://10.0.0.7:8702/fhir-notifications/")
+    assert named.notification_endpoint == "http://10.0.0.7:8702/fhir-notifications"
+    with pytest.raises(ConfigurationError, match="LEUKOCDS_NOTIFICATION_URL"):
+        Settings(notification_url="leuko.example")

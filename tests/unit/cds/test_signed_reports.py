@@ -6,6 +6,7 @@ from cds.agreement import Fate, Looked
 from cds.errors import UpstreamUnavailable
 from cds.fhir_client import HttpFhirServer
 from cds.signed_reports import look_at
+from fhir_profiles.codes import profile
 from tests.fakes.fhir_server import FakeFhirServer
 
 KEY = "00000000-0000-5000-8000-000000000001"
@@ -75,6 +76,15 @@ def test_an_impression_that_still_is_ours_is_nobodys_agreement():
 def test_withdrawn(status):
     signed = report(status=status, conclusionCode=[concept(SCT, "91857003")])
     assert look(signed) == Looked(fate=Fate.WITHDRAWN, status=status)
+
+
+def test_one_that_our_own_newer_reading_replaced_is_superseded_and_not_withdrawn():
+    by = {"url": profile("superseded-by"), "valueReference": {"reference": "DiagnosticReport/2"}}
+    cancelled = report(status="cancelled", extension=["x", {"url": "urn:x"}, by])
+    assert look(cancelled) == Looked(fate=Fate.SUPERSEDED, status="cancelled")
+    assert look({**cancelled, "status": "entered-in-error"}).fate is Fate.WITHDRAWN, "somebody did that"
+    assert look({**cancelled, "status": "final"}).fate is Fate.SIGNED
+    assert look(report(status="cancelled", extension=[{"url": "urn:x"}])).fate is Fate.WITHDRAWN
 
 
 def test_one_that_is_gone_or_is_another_by_now_is_deleted():

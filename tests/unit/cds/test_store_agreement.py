@@ -91,7 +91,7 @@ def test_agreement_by_pattern_and_model_version(bench):
     for number, (fate, conclusion) in enumerate(
         [
             (Fate.SIGNED, "AML"), (Fate.SIGNED, "AML"), (Fate.SIGNED, "ALL"), (Fate.SIGNED, None),
-            (Fate.OPEN, None), (Fate.WITHDRAWN, None), (Fate.DELETED, None),
+            (Fate.OPEN, None), (Fate.WITHDRAWN, None), (Fate.DELETED, None), (Fate.SUPERSEDED, None),
         ]
     ):  # fmt: skip
         bench.look(bench.written(number), fate, conclusion)
@@ -99,7 +99,8 @@ def test_agreement_by_pattern_and_model_version(bench):
     bench.look(bench.written(30, not_analysed()), Fate.SIGNED, "ALL")
     first, second, third = bench.store.agreement()
     assert first == AgreementLine(
-        pattern="AML", model_name="cells", model_version="1.2.3", reports=7, signed=4, coded=3, agreed=2, withdrawn=2
+        pattern="AML", model_name="cells", model_version="1.2.3", reports=8, signed=4, coded=3, agreed=2, superseded=1,
+        withdrawn=2,
     )  # fmt: skip
     assert (first.share, first.interval) == (2 / 3, wilson_interval(2, 3))
     assert (second.model_version, second.coded, second.agreed) == ("2.0.0", 1, 1)

@@ -45,16 +45,23 @@ def test_numpy_numbers_are_stored_as_plain_ones():
 
 
 @pytest.mark.parametrize(
-    "value", [study(), StudyRef(study_uid="1.2"), study(instance_uids=("1.2.3", "1.2.4"))]
+    "value",
+    [study(), StudyRef(study_uid="1.2"), study(instance_uids=("1.2.3", "1.2.4"), series_uids=("1.3", "1.3"))],
 )
 def test_study_round_trip(value):
     assert decode_study(encode_study(value)) == value
 
 
+def test_a_study_stored_before_its_series_were():
+    document = json.loads(encode_study(study(instance_uids=("1.2.3",))))
+    del document["series_uids"]
+    assert decode_study(json.dumps(document)) == study(instance_uids=("1.2.3",))
+
+
 def test_patient_data_beyond_references_is_not_invented():
     assert set(json.loads(encode_study(study()))) == {
         "version", "study_uid", "archive_url", "imaging_study", "patient", "encounter",
-        "instance_uids", "number_of_instances", "started", "accession",
+        "instance_uids", "series_uids", "number_of_instances", "started", "accession",
     }  # fmt: skip
 
 

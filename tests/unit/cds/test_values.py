@@ -51,6 +51,17 @@ def test_a_study_refuses_malformed_names():
         StudyRef(study_uid="1.2", patient="http://other/Patient/1")
     with pytest.raises(ValueError, match="UID"):
         ImageRef(study_uid="1.2", series_uid="1.2", sop_instance_uid="")
+    with pytest.raises(ValueError, match="series of each instance"):
+        StudyRef(study_uid="1.2", instance_uids=("1.2.3", "1.2.4"), series_uids=("1.2.1",))
+
+
+def test_the_images_that_an_imaging_study_names():
+    study = StudyRef(study_uid="1.2", instance_uids=("1.2.3", "1.2.4"), series_uids=("1.2.9", "1.2.8"))
+    assert [(r.series_uid, r.sop_instance_uid) for r in study.images] == [
+        ("1.2.8", "1.2.4"),
+        ("1.2.9", "1.2.3"),
+    ]
+    assert StudyRef(study_uid="1.2", instance_uids=("1.2.3",)).images == ()
 
 
 def test_an_image_is_eight_bit_rgb_at_a_plausible_scale():

@@ -6,8 +6,11 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
+from cds.fhir_client import HttpFhirServer
+from cds.fhir_writing import AdaptingFhirServer
 from cds.signing_key import SigningKey
 from cds.store import SqlAssessmentStore
+from cds.subscription import Wanted, ensure
 from hooks.cli import cli
 from hooks.commands.check import masked
 from hooks.demo.hospital import Hospital
@@ -15,6 +18,7 @@ from hooks.gateway.journal import Journal
 from hooks.signing import Signer, clients_toml
 from tests.fakes.authorization_server import AuthorizationServer, Guard
 from tests.fakes.dicomweb import FakeArchive
+from tests.fakes.dimse_peer import DimsePeer
 from tests.fakes.fhir_server import FakeFhirServer
 from tests.fakes.jwks_server import JwksServer
 from tests.fakes.smart_server import AuthorizationServer as SmartServer
@@ -132,6 +136,63 @@ def test_a_fhir_server_of_another_release_is_wrong(
     assert "speaks FHIR 5.0.0" in line(result, "FHIR server")
 
 
+@pytest.mark.parametrize(
+    ("abilities", "forced", "says"),
+    [
+        ({"transaction", "write"}, "auto", "reports are written by transaction"),
+        ({"write"}, "auto", "reports are written one resource after the other"),
+        (set(), "auto", "it is read only, so that no reports are written"),
+        ({"transaction", "write"}, "none", "no reports are written (LEUKOCDS_FHIR_WRITE)"),
+    ],
+)
+def test_how_reports_are_written_is_said(
+    package: Path, tmp_path: Path, abilities: set[str], forced: str, says: str
+) -> None:
+    with FakeFhirServer() as server:
+        server.abilities, server.statement = abilities, None
+        result = check(package, tmp_path, LEUKOCDS_FHIR_URL=server.url, LEUKOCDS_FHIR_WRITE=forced)
+    assert says in line(result, "FHIR server")
+
+
+def test_what_a_server_does_not_take_is_said(package: Path, tmp_path: Path) -> None:
+    with FakeFhirServer() as server:
+        server.statement, server.unknown_kinds = None, {"AuditEvent", "Media"}
+        result = check(package, tmp_path, LEUKOCDS_FHIR_URL=server.url)
+    assert "by transaction, without AuditEvent, Media, which it does not take" in line(result, "FHIR server")
+
+
+def test_how_new_studies_are_found_is_said(package: Path, tmp_path: Path) -> None:
+    def early(server: FakeFhirServer, mode: str) -> str:
+        environ = {"LEUKOCDS_FHIR_URL": server.url, "LEUKOCDS_EARLY_READING": mode}
+        return line(check(package, tmp_path, **environ), "early reading")
+
+    with FakeFhirServer() as server, HttpFhirServer(server.url) as client:
+        assert "not configured" in early(server, "off")
+        assert "once `leukocds serve` or `worker` runs" in early(server, "subscribe")
+        store = SqlAssessmentStore(f"sqlite:///{tmp_path / 'store.db'}")
+        store.migrate()
+        watch = store.watch(server.url)
+        store.close()
+        assert "polling every 60 s; last looked never" in early(server, "poll")
+        assert "the Subscription is made when" in early(server, "subscribe")
+        wanted = Wanted(
+            installation=watch.installation,
+            criteria="ImagingStudy?modality=GM,SM",
+            endpoint="https://leuko.example/n",
+            secret=watch.secret,
+        )
+        ensure(wanted, AdaptingFhirServer(client))
+        assert "Subscription/subscription-1 (requested) to" in early(server, "subscribe")
+        server.of_type("Subscription")[0]["status"] = "error"
+        assert early(server, "subscribe").startswith("wrong")
+        server.statement = {
+            "resourceType": "CapabilityStatement",
+            "fhirVersion": "4.0.1",
+            "rest": [{"mode": "server", "resource": [{"type": "ImagingStudy"}]}],
+        }
+        assert "knows no Subscriptions" in early(server, "subscribe")
+
+
 def test_secrets_are_not_printed(package: Path, tmp_path: Path) -> None:
     result = check(
         package,
@@ -170,6 +231,7 @@ def test_next_steps_are_counted_or_what_is_wrong_is_said(package: Path, tmp_path
 def key(tmp_path: Path) -> SigningKey:
     made = SigningKey.new()
     (tmp_path / "signing.pem").write_bytes(made.pem)
+    (tmp_path / "signing.pem").chmod(0o600)
     return made
 
 
@@ -210,6 +272,18 @@ def test_a_token_is_fetched_and_what_is_wrong_with_it_is_said(
     assert not any(token in good.output for token in authority.issued)
 
 
+def test_a_private_key_that_everybody_may_read_is_wrong(
+    package: Path, tmp_path: Path, key: SigningKey
+) -> None:
+    environ = {"LEUKOCDS_SIGNING_KEY": str(tmp_path / "signing.pem")}
+    assert "ES384 signs, 1 in" in line(check(package, tmp_path, **environ), "our keys")
+    (tmp_path / "signing.pem").chmod(0o644)
+    result = check(package, tmp_path, **environ)
+    assert result.exit_code == 1
+    assert "every user of this machine may read" in line(result, "our keys")
+    assert "chmod o= FILE" in result.stdout
+
+
 def test_a_fhir_server_that_lets_us_read_nothing_is_wrong(package: Path, tmp_path: Path) -> None:
     with Hospital(tokens=("right",)) as hospital:
         environ = {"LEUKOCDS_FHIR_URL": hospital.fhir_url}
@@ -240,6 +314,20 @@ def test_every_archive_of_the_file_is_tried(package: Path, tmp_path: Path) -> No
         assert f"{one.url} answers QIDO-RS; {two.url} answers QIDO-RS" in good
         two.down()
         assert "B: the image archive" in line(check(package, tmp_path, **environ), "archive")
+
+
+def test_an_archive_that_speaks_dimse_is_tried_by_echo_and_find(package: Path, tmp_path: Path) -> None:
+    with DimsePeer() as peer:
+        (tmp_path / "archives.toml").write_text(
+            f'[[archive]]\nname = "PACS"\nkind = "dimse"\nhost = "127.0.0.1"\nport = {peer.port}\nae_title = "PEER"\n'
+        )
+        environ = {"LEUKOCDS_ARCHIVES": str(tmp_path / "archives.toml")}
+        good = line(check(package, tmp_path, **environ), "archive")
+        assert f"PEER@127.0.0.1:{peer.port} answers C-ECHO and C-FIND; retrieval by C-GET" in good
+        peer.entity.require_calling_aet = ["SOMEBODY"]
+        wrong = line(check(package, tmp_path, **environ), "archive")
+        assert "PACS: the image archive" in wrong
+        assert "refused the association of LEUKOCDS" in wrong
 
 
 def test_the_gateway_is_looked_at_where_there_is_one(package: Path, tmp_path: Path) -> None:

@@ -143,14 +143,16 @@ def test_links_between_documents_lead_somewhere() -> None:
                 assert (document.parent / target).exists(), f"{document.name}: {target}"
 
 
-def test_the_example_of_archives_is_valid(tmp_path: Path) -> None:
+def test_the_examples_of_archives_are_valid(tmp_path: Path) -> None:
     integration = (ROOT / "docs" / "integration.md").read_text()
-    (example,) = [t for t in re.findall(r"```toml\n(.*?)```", integration, re.DOTALL) if "[[archive]]" in t]
-    (tmp_path / "archives.toml").write_text(example)
+    examples = [t for t in re.findall(r"```toml\n(.*?)```", integration, re.DOTALL) if "[[archive]]" in t]
+    (tmp_path / "archives.toml").write_text("".join(examples))
     (tmp_path / "orthanc-password").write_text("secret")
     (tmp_path / "signing.pem").write_bytes(SigningKey.new().pem)
     authority = Authority(tmp_path)
     authority.issue("leukocds")
     Path(authority.ca_file).rename(tmp_path / "hospital-ca.pem")
     settings = Settings(archives=str(tmp_path / "archives.toml"), signing_key=str(tmp_path / "signing.pem"))
-    assert [archive.authentication for archive in load_archives(settings, Tls())] == ["oauth2", "basic"]
+    known = load_archives(settings, Tls())
+    assert [archive.authentication for archive in known] == ["oauth2", "basic", "none", "basic"]
+    assert [archive.kind for archive in known] == ["dicomweb", "dicomweb", "dimse", "wado-uri"]

@@ -82,7 +82,7 @@ def test_agreement_with_signed_reports_stands_below(environ):
     result = run(environ)
     line = [line for line in result.stdout.splitlines() if "AML pattern" in line][-1]
     cells = [cell.strip() for cell in line.strip("│").split("│")]
-    assert cells == ["AML pattern", "cells 1.2.3", "2", "2", "2", "1 (50 %)", "9–91 %", "0"]
+    assert cells == ["AML pattern", "cells 1.2.3", "2", "2", "2", "1 (50 %)", "9–91 %", "0", "0"]
     (told,) = json.loads(run(environ, "--json").stdout)["agreement"]
     assert (told["coded"], told["agreed"], told["share"]) == (2, 1, 0.5)
     assert [round(bound, 2) for bound in told["interval"]] == [0.09, 0.91]

@@ -15,6 +15,7 @@ from cds.values import CLASSES, Pattern, ReportState
 from fhir_profiles.codes import OVERRIDE_REASON, OVERRIDE_REASONS
 from hooks.app import create_app
 from hooks.feedback import MAX_ITEMS
+from hooks.late_cards import LateCards
 from tests.fakes.assessments import assessment, finding, not_analysed
 from tests.fakes.hook_requests import (
     INSTANCE,
@@ -351,8 +352,20 @@ def test_a_store_that_fails_at_hygiene_costs_no_card(client, context, broken):
             app.test_client(), userId="Practitioner/d-2" if broken == "remember_cards" else "Practitioner/d-1"
         )
     assert [c["summary"] for c in cards] == [card["summary"]]
-    assert [log["log_level"] for log in logs].count("error") == 1
+    told = "warning" if broken == "remember_cards" else "error"  # the cards are remembered later
+    assert [log["log_level"] for log in logs].count(told) == 1
     assert "Practitioner" not in str(logs)
+
+
+def test_feedback_on_a_card_that_the_store_was_too_busy_for_is_known(client, context):
+    context.store.save(assessment(), ReportState.PENDING)
+    store = Failing(context.store, "remember_cards")
+    app = create_app(replace(context, store=store, late_cards=LateCards(pause_s=600)))
+    (card,) = cards_of(app.test_client())
+    store._name = "nothing"
+    item = {"card": card["uuid"], "outcome": "overridden", "outcomeTimestamp": "2026-03-04T05:06:07Z"}
+    answer = app.test_client().post(FEEDBACK, json={"feedback": [item]})
+    assert "not sent from here: 0." in answer.json["issue"][0]["diagnostics"]
 
 
 def test_a_user_id_of_any_shape_is_survived(client, context):

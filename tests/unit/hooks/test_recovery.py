@@ -18,7 +18,7 @@ class Bench:
             f"sqlite:///{folder}/store.db", report_grace_s=10.0, clock=lambda: self.now
         )
         self.store.migrate()
-        self.studies, self.reports = [], []
+        self.studies, self.reports, self.signatures = [], [], []
         self.broker_error = None
 
     def check(self):
@@ -30,6 +30,7 @@ class Bench:
             store or self.store,
             submit_study=self.studies.append,
             submit_report=self.reports.append,
+            submit_signature=self.signatures.append,
             check=self.check,
             interval_s=10.0,
             tick_s=tick_s,

@@ -1,5 +1,6 @@
 """Signing in against a real authorization server on loopback, and every way in that must stay shut."""
 
+import json
 import re
 import time
 from dataclasses import replace
@@ -132,6 +133,10 @@ def test_a_standalone_launch_leads_back_to_the_page_that_was_asked_for(site, ehr
     ("handed_on", "target"),
     [
         (assessment().key, f"/studies/{assessment().key}"),
+        (json.dumps({"study": assessment().key}), f"/studies/{assessment().key}"),
+        ('{"study": "../feedback"}', "/worklist"),
+        ('{"study": 7}', "/worklist"),
+        ("{" * 5000, "/worklist"),
         ("//evil.example", "/worklist"),
         ("../feedback", "/worklist"),
         (["x"], "/worklist"),

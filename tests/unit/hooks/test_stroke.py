@@ -312,6 +312,22 @@ def test_without_fhir_server_or_patient_no_report_is_pending(bench, patient):
     assert bench.reports == []
 
 
+def test_a_server_that_is_read_only_is_owed_no_report_and_no_task(bench, fhir):
+    bench.parts = replace(bench.parts, takes_reports=lambda: False)
+    job = bench.read(bench.job())
+    assert bench.store.report_state(job.assessment_key)[0] is ReportState.NOT_CONFIGURED
+    assert bench.reports == []
+    assert fhir.received == []
+
+
+def test_a_report_that_a_server_turned_read_only_was_to_get_waits(bench, fhir):
+    key = bench.read(bench.job()).assessment_key
+    asked = len(fhir.received)
+    write_report(replace(bench.parts, takes_reports=lambda: False), key)
+    assert len(fhir.received) == asked
+    assert bench.store.report_state(key)[0] is ReportState.PENDING
+
+
 def test_a_report_is_written_once_however_often_it_is_asked_for(bench, fhir):
     key = bench.read(bench.job()).assessment_key
     for _ in range(3):

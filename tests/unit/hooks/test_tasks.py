@@ -7,7 +7,8 @@ import pytest
 
 from cds.errors import ConfigurationError, UpstreamUnavailable
 from cds.settings import Settings
-from hooks.tasks import READ_STUDY, REPORTS, STUDIES, WRITE_REPORT, TaskQueue, create_celery
+from hooks.broker_loss import SettledRequest
+from hooks.tasks import READ_STUDY, REPORTS, STUDIES, WRITE_REPORT, WRITE_SIGNATURE, TaskQueue, create_celery
 
 REFUSING = "redis://127.0.0.1:1/0"
 
@@ -36,7 +37,11 @@ def silent_server():
 
 def test_the_tasks_have_names_of_their_own():
     app = create_celery(Settings(), no_parts)
-    assert {name for name in app.tasks if not name.startswith("celery.")} == {READ_STUDY, WRITE_REPORT}
+    assert {name for name in app.tasks if not name.startswith("celery.")} == {
+        READ_STUDY,
+        WRITE_REPORT,
+        WRITE_SIGNATURE,
+    }
 
 
 @pytest.mark.parametrize("broker_url", ["memory://", "redis://127.0.0.1:6379/0"])
@@ -50,6 +55,11 @@ def test_messages_are_json_acknowledged_late_and_without_results(broker_url):
     assert conf.task_ignore_result
     assert conf.result_backend is None
     assert set(conf.task_queues) == {STUDIES, REPORTS}
+
+
+def test_a_message_that_could_not_be_acknowledged_is_looked_after():
+    app = create_celery(Settings(), no_parts)
+    assert {app.tasks[name].Request for name in (READ_STUDY, WRITE_REPORT)} == {SettledRequest}
 
 
 def test_a_message_outlives_every_study_before_redis_hands_it_out_again():

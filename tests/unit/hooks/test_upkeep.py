@@ -139,6 +139,22 @@ def test_old_cards_without_feedback_are_deleted_with_or_without_a_fhir_server(be
     assert (line.cards, line.overridden) == (1, 1)
 
 
+def test_reports_for_clients_go_a_week_after_one_was_handed_over_or_with_the_cards(bench):
+    for key in ("handed", "never"):
+        bench.store.keep_resources(key, [{"resourceType": "DiagnosticReport"}])
+    assert bench.store.hand_over("ehr", "handed")
+    bench.now += 7 * DAY
+    assert bench.upkeep(fhir=False).round() == Kept()
+    assert list(bench.store.resources_for("another ehr", ["handed"])) == ["handed"]
+    bench.now += timedelta(seconds=1)
+    assert bench.upkeep(fhir=False).round() == Kept(resources=1)
+    assert bench.store.resources_for("another ehr", ["handed"]) == {}
+    assert not bench.store.hand_over("ehr", "handed"), "that it was is not forgotten"
+    bench.now += 393 * DAY
+    assert bench.upkeep(fhir=False).round() == Kept(resources=1)
+    assert bench.store.resources_for("ehr", ["never"]) == {}
+
+
 def test_the_thread_goes_on_after_an_outage_and_tells_of_it_once(bench):
     bench.written(1)
     bench.server.down()

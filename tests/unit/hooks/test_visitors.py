@@ -28,7 +28,7 @@ def app(context) -> Flask:
         return visitor_for(f"Patient/{patient}").user
 
     @app.get("/smears/<patient>/<key>/<int:number>")
-    def image(patient, key, number):
+    def picture_of_smear(patient, key, number):
         return visitor_for(f"Patient/{patient}").user
 
     @app.get("/unknown-smear")
@@ -36,7 +36,7 @@ def app(context) -> Flask:
         return visitor_for(None).user
 
     @app.post("/smears/<patient>")
-    def change(patient):
+    def change_smear(patient):
         return visitor_for(f"Patient/{patient}").user
 
     @app.get("/whoever")
@@ -94,7 +94,7 @@ def test_the_images_of_a_page_are_one_look_and_refusals_are_each_recorded(browse
     assert len([e for e in entries if e.outcome is AuditOutcome.DENIED]) == 5
     # Two where the minute turned over meanwhile.
     assert len([e for e in entries if e.outcome is AuditOutcome.ALLOWED]) in (1, 2)
-    assert {e.what for e in entries} == {f"image {key}"}
+    assert {e.what for e in entries} == {f"picture_of_smear {key}"}
 
 
 def test_nothing_is_shown_that_cannot_be_recorded(browser, context, monkeypatch):

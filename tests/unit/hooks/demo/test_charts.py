@@ -1,87 +1,84 @@
-"""The simulated hospital's pages, with an EHR that answers what the test says."""
+"""The simulated hospital's pages as they leave its server; what their scripts do, tests/browser shows."""
 
-from typing import Any
+import json
+import re
+from dataclasses import replace
 
 import pytest
 from flask.testing import FlaskClient
 
+from fhir_profiles.codes import ORDER
 from hooks.demo.charts import add_pages, moment, rows, value
-from hooks.demo.ehr import EhrError
+from hooks.demo.desk import Desk
 from hooks.demo.hospital import Hospital
-from hooks.demo.patients import PATIENTS, Admitted, Patient
+from hooks.demo.patients import PATIENTS, Admitted
+from hooks.signing import Signer
 
-
-class ToldEhr:
-    """Answers every chart with `cards`, or fails with `error`."""
-
-    def __init__(self) -> None:
-        self.cards: list[dict[str, Any]] = []
-        self.error: EhrError | None = None
-
-    def open_chart(self, patient: Patient) -> list[dict[str, Any]]:
-        if self.error is not None:
-            raise self.error
-        return self.cards
+PEOPLE = (*PATIENTS, replace(PATIENTS[0], id="nasty", family="<script>1</script>"))
 
 
 @pytest.fixture
-def ehr() -> ToldEhr:
-    return ToldEhr()
-
-
-@pytest.fixture
-def client(ehr: ToldEhr) -> FlaskClient:
+def client() -> FlaskClient:
     hospital = Hospital()
-    admitted = {p.id: Admitted(patient=p, study_uid="2.25.1", images=(b"\xff\xd8",)) for p in PATIENTS}
-    add_pages(hospital.app, hospital, ehr, admitted)  # type: ignore[arg-type]
+    desk = Desk(service_url="http://127.0.0.1:1", signer=Signer.new("urn:ehr"), fhir_token="t0ken")
+    admitted = {p.id: Admitted(patient=p, study_uid="2.25.1", images=(b"\xff\xd8",)) for p in PEOPLE}
+    add_pages(hospital.app, hospital, desk, admitted)
+    hospital.fhir.put(
+        {
+            "resourceType": "DiagnosticReport",
+            "id": "r",
+            "status": "preliminary",
+            "subject": {"reference": "Patient/demo-1"},
+            "conclusion": "<b>AML</b> pattern. More of it.",
+        }
+    )
     hospital.stop()
     return hospital.app.test_client()
 
 
-def card(**parts: Any) -> dict[str, Any]:
-    return {"summary": "s", "indicator": "info", "source": {"label": "LeukoCDS"}} | parts
-
-
-def test_a_card_is_shown_with_all_its_parts(client: FlaskClient, ehr: ToldEhr) -> None:
-    ehr.cards = [
-        card(
-            summary="AML pattern",
-            indicator="critical",
-            detail="**bold**\n\n| a | b |\n|---|---|\n| 1 | 2 |",
-            suggestions=[{"label": "Order it", "isRecommended": True}],
-            links=[{"label": "Study", "url": "http://127.0.0.1:1/studies/1", "type": "absolute"}],
-        )
-    ]
+def test_a_chart_knows_its_patient_and_its_service_but_no_secret(client: FlaskClient) -> None:
     page = client.get("/chart/demo-1").text
-    for part in (
-        "AML pattern",
-        "card critical",
-        "<strong>bold</strong>",
-        "<td>1</td>",
-        "Order it",
-        "/studies/1",
-    ):
-        assert part in page
+    found = re.search(r'<script type="application/json" id="ehr">(.*?)</script>', page)
+    assert found is not None
+    ehr = json.loads(found[1])
+    assert (ehr["patient"], ehr["service"], ehr["systemActions"]) == ("demo-1", "http://127.0.0.1:1", False)
+    assert "t0ken" not in page
+    assert "BEGIN" not in page
+    assert "patient_view.js" in page
+    assert "Nothing was asked" in page  # where scripts do not run
 
 
-def test_what_a_card_says_stays_text(client: FlaskClient, ehr: ToldEhr) -> None:
-    ehr.cards = [card(summary="<script>1</script>", detail="<script>2</script> [x](javascript:alert(3))")]
-    page = client.get("/chart/demo-1").text
-    assert "<script" not in page
-    assert 'href="javascript' not in page
+def test_pages_hold_no_script_of_their_own_and_call_nobody_else(client: FlaskClient) -> None:
+    for path in ("/", "/chart/demo-1", "/chart/demo-1/orders"):
+        answer = client.get(path)
+        policy = answer.headers["Content-Security-Policy"]
+        assert "unsafe-inline" not in policy
+        assert "connect-src 'self' http://127.0.0.1:1;" in policy
+        assert re.findall(r"<script(?![^>]*(?: src=|json))[^>]*>|style=|\son\w+=", answer.text) == []
 
 
-def test_an_outage_is_told_from_no_cards(client: FlaskClient, ehr: ToldEhr) -> None:
-    assert "No cards." in client.get("/chart/demo-1").text
-    ehr.error = EhrError("nobody answers")
-    page = client.get("/chart/demo-1").text
-    assert "nobody answers" in page
-    assert "outage" in page
-    assert "No cards." not in page
+def test_the_orders_that_the_service_proposes_are_in_the_catalogue(client: FlaskClient) -> None:
+    page = client.get("/chart/demo-1/orders").text
+    assert f'<option value="flow-cytometry" data-system="{ORDER}">' in page
+    assert "orders.js" in page
+
+
+def test_what_names_and_reports_say_stays_text(client: FlaskClient) -> None:
+    page = client.get("/chart/nasty").text
+    assert "<script>1" not in page
+    assert "&lt;script&gt;1" in page
+    for path in ("/", "/chart/demo-1", "/chart/demo-1/reports"):
+        assert "&lt;b&gt;AML&lt;/b&gt; pattern" in client.get(path).text
 
 
 def test_unknown_patients_and_images_are_not_found(client: FlaskClient) -> None:
-    for path in ("/chart/nobody", "/chart/demo-1/images/1.jpg", "/chart/nobody/images/0.jpg"):
+    for path in (
+        "/chart/nobody",
+        "/chart/nobody/orders",
+        "/chart/nobody/reports",
+        "/chart/demo-1/images/1.jpg",
+        "/chart/nobody/images/0.jpg",
+    ):
         assert client.get(path).status_code == 404
     assert client.get("/chart/demo-1/images/0.jpg").mimetype == "image/jpeg"
 

@@ -1,0 +1,97 @@
+"""Pictures for the study page: thumbnails, close-ups, activation maps and tiles, kept by the browser for good.
+
+An assessment never changes, so neither does a picture under its key.
+"""
+
+from typing import Any
+
+from flask import Flask, Response, jsonify
+
+from cds.errors import UnknownService
+from cds.values import Assessment
+from hooks import visitors
+from hooks.context import Context
+from hooks.study_view import SHORT, cells_of
+from hooks.visitors import Visitor
+
+#: Kept by the browser of the one who may see it, and by nobody in between.
+_FOR_GOOD = {"Cache-Control": "private, max-age=31536000, immutable"}
+
+
+def picture_routes(app: Flask, context: Context) -> None:
+    store, pictures = context.store, context.pages.pictures
+
+    @app.get("/studies/<uuid:key>/cells/<int:position>.jpg")
+    def thumbnail(key: Any, position: int) -> Response:
+        assessment = seen(context, str(key))
+        return _picture(_thumbnail(assessment, position), "image/jpeg")
+
+    @app.get("/studies/<uuid:key>/cells/<int:position>/pixels.png")
+    def closeup(key: Any, position: int) -> Response:
+        return _picture(pictures.closeup(seen(context, str(key)), position), "image/png")
+
+    @app.get("/studies/<uuid:key>/cells/<int:position>/activation.jpg")
+    def activation(key: Any, position: int) -> Response:
+        assessment = seen(context, str(key))
+        jpeg = pictures.activation(assessment, position, _thumbnail(assessment, position))
+        return _picture(jpeg, "image/jpeg")
+
+    @app.get("/studies/<uuid:key>/images/<int:index>/tiles/<int:level>/<int:column>_<int:row>.jpg")
+    def tile(key: Any, index: int, level: int, column: int, row: int) -> Response:
+        assessment = seen(context, str(key))
+        return _picture(
+            pictures.tile(assessment, _source(assessment, index), level, column, row), "image/jpeg"
+        )
+
+    @app.get("/api/studies/<uuid:key>/images/<int:index>")
+    def image(key: Any, index: int) -> Response:
+        """Size of an image, its scale, and where its cells are, in pixels."""
+        assessment = seen(context, str(key))
+        source = _source(assessment, index)
+        size = pictures.size(assessment, source)
+        return jsonify(
+            width=size.width,
+            height=size.height,
+            levels=size.levels,
+            tile=size.tile_px,
+            um_per_px=assessment.images[index].um_per_px or 0,
+            cells=[
+                {"position": position, "row": cell.row, "column": cell.column}
+                for position, cell in enumerate(cells_of(assessment))
+                if cell.source == source
+            ],
+            short=dict(SHORT),
+        )
+
+    def _thumbnail(assessment: Assessment, position: int) -> bytes:
+        return store.thumbnail(assessment.key, position) or pictures.thumbnail(assessment, position)
+
+
+def seen(context: Context, key: str) -> Assessment:
+    """As `opened`, for who need not know who looks."""
+    return opened(context, key)[0]
+
+
+def opened(context: Context, key: str) -> tuple[Assessment, Visitor]:
+    """The assessment under that key, and who looks at it and may see its patient; the look is recorded.
+
+    Raises UnknownService where there is none, SignInNeeded, NotAllowed, StoreError.
+    """
+    assessment = context.store.with_cells(key)
+    if assessment is None:
+        visitors.any_visitor(look=False)  # whether there is one is told to nobody else
+        raise UnknownService("There is no reading under this address.")
+    return assessment, visitors.visitor_for(assessment.study.patient)
+
+
+def _source(assessment: Assessment, index: int) -> str:
+    if not 0 <= index < len(assessment.images):
+        raise UnknownService("This study has no such image.")
+    image = assessment.images[index]
+    if image.refused is not None:
+        raise UnknownService(f"This image cannot be shown: {image.refused}")
+    return image.source
+
+
+def _picture(content: bytes, mimetype: str) -> Response:
+    return Response(content, mimetype=mimetype, headers=_FOR_GOOD)

@@ -1,0 +1,75 @@
+"""Reference ranges of the differential, from a TOML file that a laboratory replaces by its own."""
+
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from cds.errors import ConfigurationError
+from cds.settings import PREFIX
+
+_FIELDS = {"population", "source", "address", "percent"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReferenceRanges:
+    """percent: cell type to lowest and highest share of white cells, 0 to 100."""
+
+    population: str
+    source: str
+    address: str = ""
+    percent: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+
+    def of(self, cell_type: str) -> tuple[float, float] | None:
+        return self.percent.get(cell_type)
+
+    def side(self, cell_type: str, share: float) -> str:
+        """`low`, `high`, or nothing where the share (0 to 1) is within the range or there is none."""
+        limits = self.of(cell_type)
+        if limits is None:
+            return ""
+        low, high = limits
+        return "low" if 100 * share < low else "high" if 100 * share > high else ""
+
+
+def bundled_ranges() -> Path:
+    return Path(__file__).with_name("reference_ranges.toml")
+
+
+def load_ranges(path: Path) -> ReferenceRanges:
+    """Raises ConfigurationError: no such file, not TOML, or not as the bundled file describes it."""
+    try:
+        content = tomllib.loads(path.read_text("utf-8"))
+    except OSError as error:
+        raise _wrong(path, f"cannot be read: {error.strerror or type(error).__name__}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise _wrong(path, f"is not TOML: {error}") from None
+    if unknown := set(content) - _FIELDS:
+        raise _wrong(path, f"has unknown fields: {', '.join(sorted(unknown))}")
+    texts = {name: content.get(name, "") for name in ("population", "source", "address")}
+    if not all(isinstance(text, str) for text in texts.values()) or not (
+        texts["population"] and texts["source"]
+    ):
+        raise _wrong(path, "needs population and source as text")
+    if texts["address"] and not texts["address"].startswith(("https://", "http://")):
+        raise _wrong(path, "has an address that is no http(s) address")
+    percent = content.get("percent", {})
+    if not isinstance(percent, dict):
+        raise _wrong(path, "needs a table [percent]")
+    return ReferenceRanges(
+        **texts, percent={name: _limits(path, name, pair) for name, pair in percent.items()}
+    )
+
+
+def _limits(path: Path, name: str, pair: Any) -> tuple[float, float]:
+    numbers = isinstance(pair, list) and all(
+        isinstance(n, int | float) and not isinstance(n, bool) for n in pair
+    )
+    if not numbers or len(pair) != 2 or not 0 <= pair[0] <= pair[1] <= 100:
+        raise _wrong(path, f"percent.{name} must be [lowest, highest] between 0 and 100")
+    return float(pair[0]), float(pair[1])
+
+
+def _wrong(path: Path, what: str) -> ConfigurationError:
+    return ConfigurationError(f"{PREFIX}REFERENCE_RANGES: {path} {what}")

@@ -1,0 +1,58 @@
+"""What the task of a signature does: write it to the FHIR server, or note why not, so that it is tried again."""
+
+import structlog
+
+from cds.deadline import Deadline
+from cds.errors import LeukoError, StoreError
+from cds.review import Signature, SignatureState
+from cds.signing import write_signature
+from cds.values import ReportState
+from hooks.logs import bind
+from hooks.stroke import WorkerParts, backoff, write_report
+
+_log = structlog.get_logger(__name__)
+
+
+def write_signed(parts: WorkerParts, assessment_key: str) -> None:
+    """Write the pending signature under that assessment, after its report; a failure is noted. Raises StoreError."""
+    store = parts.store
+    with bind(assessment=assessment_key):
+        signed = store.signed(assessment_key)
+        if signed is None or signed.state is not SignatureState.PENDING:
+            return
+        signature = signed.signature
+        try:
+            problem = _write(parts, signature)
+        except StoreError:
+            raise
+        except LeukoError as error:
+            _log.warning("signature not written", error=type(error).__name__, reason=str(error))
+            problem = str(error)
+        except Exception as error:  # noqa: BLE001 - noted, logged, and the signature stays pending
+            _log.exception("signature not written: bug")
+            problem = f"internal error ({type(error).__name__})"
+        if problem is None:
+            store.signature_written(assessment_key, signature.number)
+            _log.info("signature written", number=signature.number)
+        else:
+            store.signature_failed(
+                assessment_key, signature.number, problem, lambda failures: backoff(parts.settings, failures)
+            )
+
+
+def _write(parts: WorkerParts, signature: Signature) -> str | None:
+    """None once it is on the server, else why it is not."""
+    if parts.fhir is None:
+        return "no FHIR server is configured"
+    key = signature.assessment_key
+    state, reference = parts.store.report_state(key)
+    if state is ReportState.PENDING:
+        write_report(parts, key)
+        state, reference = parts.store.report_state(key)
+    assessment = parts.store.get(key)
+    if assessment is None or state is not ReportState.WRITTEN or reference is None:
+        return "the report that it belongs to is not on the FHIR server yet"
+    deadline = Deadline(3 * parts.settings.read_timeout_s)
+    if not write_signature(assessment, signature, reference, parts.fhir, deadline):
+        _log.info("the report carried the signature already")
+    return None

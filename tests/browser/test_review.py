@@ -1,0 +1,322 @@
+"""A clinician's review in a real browser: by keyboard, menu and drag, undone, signed, and beside another reviewer."""
+
+import re
+import uuid
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from cds.ports import Resource
+from cds.review import ChangeKind
+from cds.settings import Settings
+from cds.values import StudyRef
+from hooks.signatures import write_signed
+from hooks.stroke import WorkerParts
+
+AXE = Path(__file__).parent / "vendor" / "axe.min.js"
+NASTY = "<img src=x onerror=alert(1)><script>alert(2)</script>"
+
+
+def tile(page: Page, cell: int):
+    return page.locator(f'.tile[data-cell="{cell}"]')
+
+
+def group(page: Page, name: str):
+    return page.locator(f'.group[data-group="{name}"]')
+
+
+def cells_in(page: Page, name: str) -> list[int]:
+    tiles = group(page, name).locator(".tile")
+    return [int(t.get_attribute("data-cell") or "") for t in tiles.all()]
+
+
+def human_count(page: Page, name: str) -> int:
+    row = page.locator(".differential tr", has=page.get_by_role("rowheader", name=name, exact=True))
+    return int(row.locator(".human").inner_text())
+
+
+def changes(site, drawn) -> list[tuple[ChangeKind, str]]:
+    return [(c.kind, c.value) for c in site.context.store.review(drawn.assessment.key).changes]
+
+
+def wait_for_picture(page: Page, selector: str) -> None:
+    """Until the picture has come; Playwright's own waiting needs `eval`, which our pages forbid."""
+    for _ in range(100):
+        if page.evaluate("selector => document.querySelector(selector).naturalWidth", selector) >= 96:
+            return
+        page.wait_for_timeout(200)
+    raise AssertionError(f"no picture came: {selector}")
+
+
+def test_cells_are_retyped_by_key_menu_and_drag_and_the_differential_follows(site, visit, shoot):
+    drawn = site.add()
+    page = visit(site, drawn)
+    myeloblasts, before = cells_in(page, "myeloblast"), human_count(page, "Myeloblast")
+
+    by_key, *by_menu = myeloblasts[:3]
+    tile(page, by_key).click()
+    page.keyboard.press("p")
+    expect(group(page, "promyelocyte").locator(f'[data-cell="{by_key}"]')).to_be_visible()
+    assert human_count(page, "Myeloblast") == before - 1
+
+    tile(page, by_menu[0]).click()
+    tile(page, by_menu[1]).click(modifiers=["Control"])
+    expect(page.locator("#selected")).to_have_text("2 cells selected")
+    shoot(page, "study-selected")
+    page.get_by_role("button", name="Change to…").click()
+    shoot(page, "study-menu")
+    page.locator("#types").get_by_role("button", name="Lymphoblast").click()
+    expect(group(page, "lymphoblast").locator(".tile")).to_have_count(2)
+    assert human_count(page, "Myeloblast") == before - 3
+
+    dragged = cells_in(page, "myeloblast")[0]
+    tile(page, dragged).drag_to(page.locator('.palette [data-type="monocyte"]'))
+    expect(group(page, "monocyte").locator(f'[data-cell="{dragged}"]')).to_be_visible()
+
+    taken_out = cells_in(page, "myeloblast")[0]
+    tile(page, taken_out).click()
+    page.keyboard.press("Delete")
+    expect(group(page, "excluded").locator(f'[data-cell="{taken_out}"]')).to_be_visible()
+    expect(page.locator(".was")).to_contain_text("The machine's reading")
+    assert changes(site, drawn) == [
+        (ChangeKind.RECLASSIFY, "promyelocyte"),
+        (ChangeKind.RECLASSIFY, "lymphoblast"),
+        (ChangeKind.RECLASSIFY, "monocyte"),
+        (ChangeKind.EXCLUDE, ""),
+    ]
+    shoot(page, "study-reviewed", full_page=True)
+
+    page.keyboard.press("Control+z")
+    expect(group(page, "myeloblast").locator(f'[data-cell="{taken_out}"]')).to_be_visible()
+    assert human_count(page, "Myeloblast") == before - 4
+
+    page.reload()
+    expect(group(page, "monocyte").locator(f'[data-cell="{dragged}"]')).to_be_visible()
+    assert human_count(page, "Myeloblast") == before - 4
+
+
+def test_everything_can_be_done_by_keyboard_alone(site, visit):
+    drawn = site.add()
+    page = visit(site, drawn)
+    page.keyboard.press("Tab")
+    expect(page.locator(":focus")).to_have_text("Skip to the content")
+    for _ in range(60):
+        page.keyboard.press("Tab")
+        if page.locator(".tile:focus").count():
+            break
+    first = int(page.locator(":focus").get_attribute("data-cell") or "")
+    assert first in cells_in(page, "unsure")
+    page.keyboard.press("ArrowRight")
+    second = int(page.locator(":focus").get_attribute("data-cell") or "")
+    assert second != first
+    page.keyboard.press("Space")
+    page.keyboard.press("Shift+ArrowRight")
+    expect(page.locator("#selected")).to_have_text("2 cells selected")
+    page.keyboard.press("m")
+    expect(group(page, "monocyte").locator(".tile.human")).to_have_count(2)
+    page.keyboard.press("Enter")
+    expect(page.locator("#closeup")).to_be_visible()
+    page.keyboard.press("Escape")
+    expect(page.locator("#closeup")).to_be_hidden()
+    expect(page.locator(".tile:focus")).to_have_count(1)
+    page.keyboard.press("Control+z")
+    expect(group(page, "monocyte").locator(".tile.human")).to_have_count(0)
+    page.get_by_label("Amend").focus()
+    page.keyboard.press("Space")
+    expect(page.locator(".history li").first).to_contain_text("Amend")
+
+
+def test_of_two_reviewers_at_once_neither_overwrites_the_other(site, visit, shoot):
+    drawn = site.add()
+    ada = visit(site, drawn, user="Practitioner/1", name="Dr. Ada Hem")
+    ben = visit(site, drawn, user="Practitioner/2", name="Dr. Ben Lym")
+    one, two = cells_in(ada, "myeloblast")[:2]
+    tile(ada, one).click()
+    ada.keyboard.press("p")
+    expect(group(ada, "promyelocyte").locator(f'[data-cell="{one}"]')).to_be_visible()
+    tile(ben, two).click()
+    ben.keyboard.press("y")
+    conflict = ben.locator(".message.conflict")
+    expect(conflict).to_contain_text("Dr. Ada Hem: 1 cell: Promyelocyte")
+    shoot(ben, "study-conflict")
+    assert changes(site, drawn) == [(ChangeKind.RECLASSIFY, "promyelocyte")]
+    expect(group(ben, "promyelocyte").locator(f'[data-cell="{one}"]')).to_be_visible()
+    expect(group(ben, "myeloblast").locator(f'[data-cell="{two}"]')).to_be_visible()
+    conflict.get_by_role("button", name="Store my change now").click()
+    expect(group(ben, "lymphoblast").locator(f'[data-cell="{two}"]')).to_be_visible()
+    assert changes(site, drawn)[-1] == (ChangeKind.RECLASSIFY, "lymphoblast")
+
+
+def test_a_server_that_is_out_loses_no_change(site, visit):
+    drawn = site.add()
+    page = visit(site, drawn)
+    cell = cells_in(page, "myeloblast")[0]
+    page.route("**/changes", lambda route: route.abort())
+    tile(page, cell).click()
+    page.keyboard.press("p")
+    problem = page.locator(".message.problem")
+    expect(problem).to_contain_text("the server cannot be reached")
+    assert changes(site, drawn) == []
+    page.unroute("**/changes")
+    problem.get_by_role("button", name="Try again").click()
+    expect(group(page, "promyelocyte").locator(f'[data-cell="{cell}"]')).to_be_visible()
+
+
+def test_a_cell_is_enlarged_and_found_in_its_image(site, visit, shoot):
+    drawn = site.add()
+    page = visit(site, drawn)
+    cell = cells_in(page, "unsure")[0]
+    tile(page, cell).dblclick()
+    pixels = page.locator("#closeup-pixels")
+    expect(pixels).to_be_visible()
+    wait_for_picture(page, "#closeup-pixels")
+    page.get_by_label("Activation maps").last.check()
+    wait_for_picture(page, "#closeup-map")
+    shoot(page, "study-closeup")
+    page.get_by_role("button", name="Show in the image").click()
+    ring = page.locator(f'.ring[data-cell="{cell}"]')
+    expect(ring).to_have_class(re.compile("this"))
+    page.wait_for_timeout(1500)
+    shoot(page, "study-viewer")
+    asked = page.evaluate(
+        "performance.getEntriesByType('resource').map(r => r.name).filter(n => n.includes('/tiles/'))"
+    )
+    assert asked
+    ring.click()
+    expect(page.locator("#closeup")).to_be_visible()
+
+
+def test_names_comments_and_sources_are_shown_as_text(site, visit):
+    study = StudyRef(study_uid=f"2.25.{uuid.uuid4().int}", patient="Patient/p-1")
+    drawn = site.add(study=study)
+    page = visit(site, drawn, name=f"Dr {NASTY}")
+    alerts: list[str] = []
+    page.on("dialog", lambda dialog: (alerts.append(dialog.message), dialog.dismiss()))
+    page.route("**/patient", lambda route: route.fulfill(json={"name": NASTY, "birth_date": NASTY}))
+    page.reload()
+    expect(page.locator("#patient-name")).to_have_text(NASTY)
+    cell = cells_in(page, "myeloblast")[0]
+    tile(page, cell).click()
+    page.get_by_role("button", name="Comment…").click()
+    page.locator("#comment textarea").fill(NASTY)
+    page.get_by_role("button", name="Save").click()
+    expect(page.locator(".history")).to_contain_text(NASTY)
+    tile(page, cell).dblclick()
+    expect(page.locator("#closeup-said")).to_contain_text(NASTY)
+    assert page.locator("img[src='x']").count() == 0
+    assert alerts == []
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [1366, 390])
+def test_axe_finds_nothing_serious(site, visit, scheme, width):
+    drawn = site.add()
+    page = visit(site, drawn, viewport={"width": width, "height": 800}, color_scheme=scheme, bypass_csp=True)
+    tile(page, cells_in(page, "unsure")[0]).click()
+    page.get_by_label("Amend").check()
+    page.locator("#viewer").scroll_into_view_if_needed()
+    page.wait_for_timeout(1500)
+    page.evaluate("window.scrollTo(0, 0)")
+    page.add_script_tag(path=AXE)
+    for dialog in ("", "#closeup", "#types", "#comment"):
+        if dialog:
+            page.evaluate("() => document.querySelectorAll('dialog').forEach(d => d.close())")
+            page.evaluate("name => document.querySelector(name).showModal()", dialog)
+        found = page.evaluate(
+            "axe.run(document, {runOnly: ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'wcag22aa']})"
+        )
+        bad = [
+            (v["id"], v["impact"], [(n["target"], n["failureSummary"][:300]) for n in v["nodes"][:3]])
+            for v in found["violations"]
+            if v["impact"] in ("serious", "critical")
+        ]
+        assert bad == [], dialog
+
+
+def test_who_may_not_review_may_look(site, visit, monkeypatch):
+    from dataclasses import replace
+
+    from hooks import visitors
+
+    reader = visitors.current_visitor
+    monkeypatch.setattr(visitors, "current_visitor", lambda: replace(reader(), may_review=False))
+    drawn = site.add()
+    page = visit(site, drawn)
+    cell = cells_in(page, "myeloblast")[0]
+    tile(page, cell).click()
+    page.keyboard.press("p")
+    expect(group(page, "myeloblast").locator(f'[data-cell="{cell}"]')).to_be_visible()
+    expect(page.get_by_text("You may look at this study, but not review it.")).to_be_visible()
+    assert page.get_by_role("button", name="Sign as").count() == 0
+
+
+def chart(fhir) -> tuple[StudyRef, str]:
+    """A patient whose name is markup, a clinician and a study, on the FHIR server."""
+    uid = f"2.25.{uuid.uuid4().int}"
+    patient, clinician, smear = (uuid.uuid4().urn for _ in range(3))
+    resources: dict[str, Resource] = {
+        patient: {
+            "resourceType": "Patient",
+            "name": [{"family": NASTY, "given": ["Eve"]}],
+            "birthDate": "1970-01-02",
+        },
+        clinician: {"resourceType": "Practitioner", "name": [{"family": "Hem"}]},
+        smear: {
+            "resourceType": "ImagingStudy",
+            "status": "available",
+            "identifier": [{"system": "urn:dicom:uid", "value": f"urn:oid:{uid}"}],
+            "subject": {"reference": patient},
+        },
+    }
+    entries = [
+        {"fullUrl": url, "resource": r, "request": {"method": "POST", "url": r["resourceType"]}}
+        for url, r in resources.items()
+    ]
+    answer = fhir.transaction({"resourceType": "Bundle", "type": "transaction", "entry": entries})
+    p, c, s = (e["response"]["location"].partition("/_history/")[0] for e in answer["entry"])
+    return StudyRef(study_uid=uid, imaging_study=s, patient=p, started="2026-03-02"), c
+
+
+def test_a_signed_reading_is_final_on_the_fhir_server_also_after_an_outage(site_on_hapi, visit, shoot):
+    site = site_on_hapi
+    fhir = site.context.pages.fhir
+    study, clinician = chart(fhir)
+    drawn = site.add(study=study)
+    key = drawn.assessment.key
+    page = visit(site, drawn, user=clinician)
+    cell = cells_in(page, "myeloblast")[0]
+    tile(page, cell).click()
+    page.keyboard.press("p")
+    expect(group(page, "promyelocyte").locator(f'[data-cell="{cell}"]')).to_be_visible()
+
+    page.on("dialog", lambda dialog: dialog.accept())
+    page.get_by_label("Agree").check()
+    page.get_by_role("button", name="Sign as Dr. Ada Hem").click()
+    expect(page.locator(".message.problem")).to_contain_text("Choose amend")
+    page.get_by_label("Amend").check()
+    expect(page.locator(".history li").first).to_contain_text("Amend")
+    page.get_by_label("Remark in the report").fill(f"Auer rods {NASTY}")
+    page.get_by_role("button", name="Sign as Dr. Ada Hem").click()
+    expect(page.locator(".state.pending")).to_contain_text("signed here, not yet on the FHIR server")
+    shoot(page, "study-signed", full_page=True)
+    assert site.submitted.keys == [key]
+
+    parts = WorkerParts(
+        settings=Settings(), store=site.context.store, archive=None, reader=None, fhir=None, submit_report=None,
+        stopping=None,
+    )  # fmt: skip
+    write_signed(parts, key)  # an outage: it stays pending, and says why
+    assert site.context.store.signed(key).problem
+    from dataclasses import replace
+
+    write_signed(replace(parts, fhir=fhir), key)
+    page.reload()
+    expect(page.locator(".state.written")).to_contain_text("signed, and on the FHIR server")
+    expect(page.locator("#patient-name")).to_have_text(f"Eve {NASTY}")
+    _, reference = site.context.store.report_state(key)
+    report = fhir.read(reference)
+    assert report["status"] == "final"
+    assert report["resultsInterpreter"] == [{"reference": clinician, "display": "Dr. Ada Hem"}]
+    assert f"Auer rods {NASTY}" in report["conclusion"]
+    assert "<script>" not in report["text"]["div"]
