@@ -174,9 +174,10 @@ class _Plain:
         from PIL import Image
         from pydicom.encaps import get_frame
 
-        from models.white_balance import neutral_one
+        from models.stain_normalisation import brought, correction
+        from models.white_balance import neutral
 
-        answers: Answers = []
+        middles = []
         for data in files:
             dataset = pydicom.dcmread(io.BytesIO(data))
             picture = Image.open(io.BytesIO(get_frame(dataset.PixelData, 0, number_of_frames=1)))
@@ -184,8 +185,12 @@ class _Plain:
             x, y = picture.width / 2, picture.height / 2
             box = (x - half, y - half, x + half, y + half)
             middle = picture.convert("RGB").resize((self._side, self._side), Image.Resampling.BOX, box)
-            crop = np.asarray(middle)
-            probabilities = self.classify(neutral_one(crop) if self._card.white_balance else crop)
+            middles.append(np.asarray(middle))
+        how = correction(np.stack(middles), self._card.stain)
+        answers: Answers = []
+        for crop in middles:
+            seen = brought(crop[None], how)
+            probabilities = self.classify((neutral(seen) if self._card.white_balance else seen)[0])
             label = int(probabilities.argmax())
             answers.append((self._card.labels[label], float(probabilities[label])))
         return answers

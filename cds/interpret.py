@@ -140,6 +140,15 @@ def decide(
                     f"{_share(differential, group)} {name}, more than healthy blood has (up to {percent(upper)}), "
                     f"without the pattern of a leukemia: {review}"
                 )
+    if top is Pattern.CLL and sure:
+        clonal = differential.count("cll_lymphocyte")
+        lymphocytes = differential.count(*GROUPS["mature_lymphocytes"])
+        if clonal < model.cll_among_lymphocytes * lymphocytes:
+            return _indeterminate(
+                f"lymphocytosis, reactive or clonal: {clonal} of {lymphocytes} lymphocytes look like those of CLL, "
+                f"short of the {percent(model.cll_among_lymphocytes)} of a CLL pattern: "
+                "flow cytometry and pathologist smear review advised"
+            )
     return (top, None) if sure else _indeterminate(_unsure(probabilities, review))
 
 

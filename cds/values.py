@@ -309,6 +309,9 @@ class PatternModel:
     min_blasts: int = 5
     #: Share of promyelocytes (0 to 1) from which APL must be considered.
     promyelocytes_apl: float = 0.20
+    #: Share of CLL-like cells among the lymphocytes (0 to 1) from which CLL may be named: a reactive lymphocytosis has
+    #: cells that look so too.
+    cll_among_lymphocytes: float = 0.0
     #: Group of cell types (see `cds.interpret`) and the share beyond which, chance allowed for, no smear is healthy.
     healthy_upper: tuple[tuple[str, float], ...] = ()
 

@@ -49,15 +49,24 @@ _LIMITATIONS = (
     "Band and segmented neutrophils, and the stages of granulocytes, are often confused with their neighbours.",
 )
 
+OF_STAINS = (
+    "The colours of a study are brought towards those of the training cells, by its first cells: a study whose first "
+    "images come from another stain than the rest is read with the wrong colours."
+)
 
-def limitations(trained: Sequence[Trained]) -> list[str]:
-    """What the package cannot do, and how little its networks learnt from."""
+
+def limitations(trained: Sequence[Trained], *, brings_stains: bool = False) -> list[str]:
+    """What the package cannot do, and how little its networks learnt from.
+
+    brings_stains: whether a study's stain is brought to that of the training cells.
+    """
     runs = []
     for config, state in trained:
         began = "ImageNet's weights" if config.pretrained else "random weights"
         cells = sum(seen for seen, _ in _runs(config, state)) / 1e6
         runs.append(f"the {config.architecture} from {began} on {cells:.2f} million views of cells")
-    return [*_LIMITATIONS, f"Trained for research, once: {'; '.join(runs)}."]
+    known = [*_LIMITATIONS, OF_STAINS] if brings_stains else _LIMITATIONS
+    return [*known, f"Trained for research, once: {'; '.join(runs)}."]
 
 
 def training_section(

@@ -52,10 +52,7 @@ def explain_cells(
     folder.mkdir(parents=True, exist_ok=True)
     written = []
     for number, cell in enumerate(chosen, start=1):
-        crop = cv2.imdecode(np.frombuffer(cell.thumbnail or b"", np.uint8), cv2.IMREAD_COLOR)
-        if crop is None:
-            raise ValueError(f"the thumbnail of a cell of {cell.source} is no picture")
-        explained = explain(np.ascontiguousarray(crop[:, :, ::-1], np.uint8), cell.cell_type)
+        explained = explain(thumbnail_crop(cell), cell.cell_type)
         caption = f"{cell.cell_type} {cell.probability:.0%}  row {cell.row:.0f} column {cell.column:.0f}"
         picture = panel(explained, caption)
         _, encoded = cv2.imencode(".png", np.ascontiguousarray(picture[:, :, ::-1]))
@@ -63,6 +60,14 @@ def explain_cells(
         path.write_bytes(encoded.tobytes())
         written.append(path)
     return written
+
+
+def thumbnail_crop(cell: Cell) -> Rgb:
+    """The crop that the reading kept of a cell. Raises ValueError when it is no picture, or there is none."""
+    crop = cv2.imdecode(np.frombuffer(cell.thumbnail or b"\0", np.uint8), cv2.IMREAD_COLOR)
+    if crop is None:
+        raise ValueError(f"the thumbnail of a cell of {cell.source} is no picture")
+    return np.ascontiguousarray(crop[:, :, ::-1], np.uint8)
 
 
 def activation_map(activation: Floats, label: int, *, size_px: int) -> Floats:

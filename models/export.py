@@ -18,17 +18,19 @@ from models.corpus import (
     CROP_UM_PER_PX,
     CellRecord,
     label_matrix,
-    load_crops,
     read_corpus,
     with_validation,
 )
+from models.errors import CorpusError
 from models.labels import CELL_TYPES
 from models.network_graph import write_onnx
 from models.networks import build_network
-from models.outliers import STUDIES, outlier_crops
+from models.outliers import STUDIES, outlier_studies
 from models.package import file_digest, new_package, write_card
 from models.packaged import PackagedNetwork
+from models.stain_normalisation import Target, brought, correction
 from models.statistics import fit_temperature
+from models.study_stains import corrected_weak, fit_target, load_corrected
 from models.synthetic.cells import draw_cell
 from models.training import MEAN, STD, TrainingConfig
 from models.training_run import read_checkpoint
@@ -49,6 +51,7 @@ def export_package(
     weak: Sequence[Weak] = (),
     flips: int = 2,
     storage: str = "float16",
+    with_stain: bool = False,
     fitted_on: int = 1600,
     drawn_per_type: int = 20,
 ) -> Path:
@@ -57,10 +60,11 @@ def export_package(
     Of several checkpoints the networks answer together: the mean of their logits, their embeddings side by side.
     Temperature and the out-of-distribution threshold come from "validation", the embedding's model from "train";
     "test" is not looked at. The card's metrics start empty, `models.evaluation` measures and fills them. flips: 2 to
-    see each cell turned by 180° too. storage: of the weights. weak: cells that were
-    learnt from under weak labels (`models.weak_labels.weak_cells`). Raises PackageError as
-    `models.package.new_package` does, and for checkpoints of networks that see cells at different sizes or left out
-    different sources; TrainingStopped for a file that is no checkpoint.
+    see each cell turned by 180° too. storage: of the weights. with_stain: bring each study's stain to
+    that of the training cells (`models.stain_normalisation`). weak: cells that were learnt from under weak labels
+    (`models.weak_labels.weak_cells`). Raises PackageError as `models.package.new_package` does, and for
+    checkpoints of networks that see cells at different sizes or left out different sources; TrainingStopped for a file
+    that is no checkpoint; CorpusError where a stain is asked for and none can be read.
     """
     states = [read_checkpoint(path) for path in checkpoints]
     configs = [config_of(state) for state in states]
@@ -85,10 +89,15 @@ def export_package(
             white_balance=True, flips=flips,
         )  # fmt: skip
         watched = [r for r in records if r.split == "validation"]
-        crops = load_crops(watched)
+        stain = fit_target(records, packaged.cropped) if with_stain else None
+        if with_stain and stain is None:
+            raise CorpusError(
+                "no training study shows chromatin and red cells by which its stain could be read"
+            )
+        crops = load_corrected(watched, stain, packaged.cropped)
         logits, _ = packaged(crops)
         embedding_model = fit_embeddings(
-            packaged, records, crops, weak=weak, seed=config.seed,
+            packaged, records, crops, stain=stain, weak=weak, seed=config.seed,
             count=fitted_on, drawn_per_type=drawn_per_type,
         )  # fmt: skip
         embedding_model.save(folder / "ood.npz")
@@ -107,7 +116,8 @@ def export_package(
                 "border": "reflect_101",
                 "white_balance": True,
                 "flips": flips,
-            },
+            }
+            | ({"stain": stain.as_json()} if stain else {}),
             "temperature": round(fit_temperature(logits, label_matrix(watched)), 4),
             "weights": {
                 "file": "weights.onnx",
@@ -121,7 +131,9 @@ def export_package(
             ),
             "metrics": {},
             "intended_use": INTENDED_USE,
-            "limitations": limitations(list(zip(configs, states, strict=True))),
+            "limitations": limitations(
+                list(zip(configs, states, strict=True)), brings_stains=stain is not None
+            ),
             "pattern_model": dict(pattern_model or {}),
         }
         write_card(folder, card)
@@ -146,6 +158,7 @@ def fit_embeddings(
     records: Sequence[CellRecord],
     watched: npt.NDArray[np.uint8],
     *,
+    stain: Target | None = None,
     weak: Sequence[Weak] = (),
     seed: int,
     count: int = 1600,
@@ -153,14 +166,15 @@ def fit_embeddings(
 ) -> ood.EmbeddingModel:
     """Training cells as they are and augmented, and drawn ones: other stains and the demo are no strangers.
 
-    watched: the validation cells' crops, for the threshold; count: training cells that are looked at, and at most a
+    watched: the validation cells' crops, for the threshold, brought to `stain` as everything else here is
+    (`models.study_stains`); count: training cells that are looked at, and at most a
     quarter as many weakly labelled ones: a camera that the network learnt from is none to refuse; drawn_per_type: drawn
     cells of each type, and with 20 of them as many outliers as `models.outliers` draws.
     """
     rng = np.random.default_rng(seed)
     taught = [r for r in records if r.split == "train"]
     chosen = rng.choice(len(taught), size=min(count, len(taught)), replace=False)
-    crops = load_crops([taught[i] for i in chosen])
+    crops = load_corrected([taught[i] for i in chosen], stain, packaged.cropped, of=taught)
     drawn = np.stack(
         [
             draw_cell(t, rng, size_px=CROP_PX, um_per_px=CROP_UM_PER_PX)
@@ -178,13 +192,17 @@ def fit_embeddings(
 
     if len(watched) > count // 2:
         watched = watched[np.sort(rng.choice(len(watched), size=count // 2, replace=False))]
+    weak = [(cells, corrected_weak(cells, pixels, stain, packaged.cropped)) for cells, pixels in weak]
     crops = np.concatenate([crops, _some_weak(weak, "train", count // 4, rng)])
     watched = np.concatenate([watched, _some_weak(weak, "validation", count // 8, rng)])
     half = len(drawn) // 2
     order = rng.permutation(len(drawn))
     first, second = drawn[order[:half]], drawn[order[half:]]
     studies = {kind: -(-n * drawn_per_type // 20) for kind, n in STUDIES.items()}
-    outliers = outlier_crops(seed, studies=studies)
+    outliers = np.concatenate(
+        [np.empty((0, CROP_PX, CROP_PX, 3), np.uint8)]
+        + [brought(c, correction(packaged.cropped(c), stain)) for c in outlier_studies(seed, studies=studies)]
+    )
     return ood.fit(
         np.concatenate([embed(crops, 0.5), embed(first, 0.0)]),
         np.concatenate([embed(watched, 0.25), embed(second, 0.0)]),
@@ -217,6 +235,7 @@ def _some_weak(
 @click.option(
     "--storage", type=click.Choice(list(PRECISIONS)), default="float16", help="Of the weights on disk."
 )
+@click.option("--stain", is_flag=True, help="Bring each study's stain to that of the training cells.")
 @click.option(
     "--pattern-model", type=click.Path(path_type=Path, exists=True), help="JSON for the card's pattern_model."
 )
@@ -227,6 +246,7 @@ def main(
     version: str,
     flips: int,
     storage: str,
+    stain: bool,
     pattern_model: Path | None,
 ) -> None:
     """Write a model package from a checkpoint."""
@@ -235,7 +255,7 @@ def main(
         records = with_validation(read_corpus(data))
         export_package(
             checkpoint, records, out, version=version, pattern_model=section, flips=flips, storage=storage,
-            weak=weak_cells(data),
+            with_stain=stain, weak=weak_cells(data),
         )  # fmt: skip
     except LeukoError as error:
         raise click.ClickException(str(error)) from None

@@ -11,6 +11,7 @@ import json
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -61,9 +62,10 @@ class Outcome:
     detail: str = ""
 
 
-def good_studies(data: Path, split: str, *, seed: int = 0) -> list[GoodStudy]:
+def good_studies(data: Path, split: str, *, seed: int = 0, most: int = GOOD_STUDIES) -> list[GoodStudy]:
     """Studies of the real images of `split` in ``data/manifest.csv``; every other one of single cells states no scale.
 
+    most: studies of one source.
     Raises CorpusError when there is no manifest or it has nothing of that split.
     """
     manifest = data / "manifest.csv"
@@ -80,7 +82,7 @@ def good_studies(data: Path, split: str, *, seed: int = 0) -> list[GoodStudy]:
     studies = []
     for source in (*_BY_PATIENT, *_MIXED):
         fields = source == "taleqani"
-        for number, files in enumerate(_divided(source, groups[source], rng)):
+        for number, files in enumerate(_divided(source, groups[source], rng)[:most]):
             studies.append(
                 GoodStudy(
                     source=source,
@@ -92,21 +94,21 @@ def good_studies(data: Path, split: str, *, seed: int = 0) -> list[GoodStudy]:
     return studies
 
 
-def outcomes(reader: PackageReader, data: Path, split: str) -> Iterator[Outcome]:
-    """Every good and every bad study of `split`, read one after the other."""
-    good = good_studies(data, split)
+def outcomes(reader: PackageReader, data: Path, split: str, *, most: int = BAD_STUDIES) -> Iterator[Outcome]:
+    """Every good and every bad study of `split`, at most so many of a kind, read one after the other."""
+    good = good_studies(data, split, most=min(most, GOOD_STUDIES))
     for study in good:
         yield _outcome(reader, f"good.{study.source}", decoded(study))
     # Other drawings for each split: none that a limit was chosen by is measured on.
     first = 0 if split == "train" else 1000
     for kind in DRAWN:
-        for seed in range(first, first + BAD_STUDIES):
+        for seed in range(first, first + min(most, BAD_STUDIES)):
             yield _outcome(reader, f"bad.{kind}", draw_bad(kind, seed))
     rng = np.random.default_rng(first)
-    for images in tissue_studies(data, rng):
+    for images in islice(tissue_studies(data, rng), most):
         yield _outcome(reader, "bad.tissue", images)
     for kind in SPOILT:
-        for seed, (images, um_per_px) in enumerate(to_spoil(good, rng), start=first):
+        for seed, (images, um_per_px) in enumerate(islice(to_spoil(good, rng), most), start=first):
             yield _outcome(reader, f"bad.{kind}", spoil_study(kind, images, seed, um_per_px))
 
 
@@ -172,11 +174,12 @@ def figures(found: Iterable[Outcome]) -> tuple[dict[str, Any], dict[str, dict[st
     return values, {kind: dict(reasons.most_common()) for kind, reasons in by_kind.items()}
 
 
-def report(found: Iterable[Outcome], split: str) -> dict[str, Any]:
+def report(found: Iterable[Outcome], split: str, most: int = BAD_STUDIES) -> dict[str, Any]:
     """The figures as a document that `models.evaluation` can attach."""
     values, reasons = figures(found)
+    fewer = f" --studies {most}" if most < BAD_STUDIES else ""
     return {
-        "command": f"python -m models.gates --package PACKAGE --data FOLDER --split {split}",
+        "command": f"python -m models.gates --package PACKAGE --data FOLDER --split {split}{fewer}",
         "figures": values,
         "reasons": reasons,
         "notes": NOTES,
@@ -214,15 +217,19 @@ def _outcome(reader: PackageReader, kind: str, images: Iterable[SmearImage]) -> 
     "--data", type=click.Path(path_type=Path, exists=True), required=True, help="Folder of manifest.csv."
 )
 @click.option("--split", type=click.Choice(["train", "test"]), default="test", show_default=True)
+@click.option(
+    "--studies", type=click.IntRange(1, BAD_STUDIES), default=BAD_STUDIES, show_default=True,
+    help="Studies of one kind at most: fewer take less long and leave wider intervals.",
+)  # fmt: skip
 @click.option("--out", type=click.Path(path_type=Path, dir_okay=False), help="JSON file for the figures.")
-def main(package: Path, data: Path, split: str, out: Path | None) -> None:
+def main(package: Path, data: Path, split: str, studies: int, out: Path | None) -> None:
     """Measure the gates of PACKAGE on the good studies of one split of DATA and on bad ones."""
     found = []
-    for outcome in outcomes(open_reader(package), data, split):
+    for outcome in outcomes(open_reader(package), data, split, most=studies):
         found.append(outcome)
         if (outcome.refused is None) == outcome.kind.startswith("bad."):
             click.echo(f"{outcome.kind}: {outcome.refused or 'read as'} {outcome.detail}", err=True)
-    document = report(found, split)
+    document = report(found, split, studies)
     for name, figure in document["figures"].items():
         reasons = document["reasons"][name.removeprefix("refused.")]
         click.echo(f"{name}: {figure['value']} {figure['interval']} (n = {figure['n']}) {reasons}")

@@ -45,6 +45,8 @@ class Nucleus:
     column: float
     box: tuple[int, int, int, int]
     area_um2: float
+    #: Area of its largest lobe, or its own where it has none.
+    largest_lobe_um2: float
     #: Mean nuclear signal, optical density.
     signal: float
 
@@ -282,6 +284,7 @@ def _whole(pieces: list[_Piece]) -> Nucleus:
         column=sum(p.column * p.area for p in pieces) / area + 0.5,
         box=_box(pieces),
         area_um2=area * WORK_UM_PER_PX**2,
+        largest_lobe_um2=max(p.area for p in pieces) * WORK_UM_PER_PX**2,
         signal=sum(p.signal * p.area for p in pieces) / area,
     )
 

@@ -3,7 +3,7 @@
 They are drawn, as `models.bad_inputs` draws, from seeds that no figure is measured on.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 import numpy.typing as npt
@@ -22,19 +22,29 @@ _FIRST_SEED = 5000
 _CROPS_OF_AN_IMAGE = 12
 
 
-def outlier_crops(seed: int = 0, *, studies: Mapping[str, int] = STUDIES) -> npt.NDArray[np.uint8]:
-    """Crops uint8 RGB ``(n, 160, 160, 3)`` at 0.167 µm/px of what is found in drawn bad studies that pass for smears.
+def outlier_studies(
+    seed: int = 0, *, studies: Mapping[str, int] = STUDIES
+) -> Iterator[npt.NDArray[np.uint8]]:
+    """Crops uint8 RGB ``(n, 160, 160, 3)`` at 0.167 µm/px of what is found in each drawn bad study that passes for a
+    smear.
 
     studies: how many of each kind of `models.bad_inputs.DRAWN`.
     """
     rng = np.random.default_rng(seed)
-    crops = []
     for kind, count in studies.items():
         for number in range(count):
+            crops = []
             for scaled in with_scale(draw_bad(kind, _FIRST_SEED + number)):
                 if isinstance(scaled, ScaledImage):
                     crops += _found(scaled, rng)
-    return np.stack(crops) if crops else np.empty((0, CROP_PX, CROP_PX, 3), np.uint8)
+            if crops:
+                yield np.stack(crops)
+
+
+def outlier_crops(seed: int = 0, *, studies: Mapping[str, int] = STUDIES) -> npt.NDArray[np.uint8]:
+    """The same of all studies together."""
+    found = list(outlier_studies(seed, studies=studies))
+    return np.concatenate(found) if found else np.empty((0, CROP_PX, CROP_PX, 3), np.uint8)
 
 
 def _found(scaled: ScaledImage, rng: np.random.Generator) -> list[npt.NDArray[np.uint8]]:

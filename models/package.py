@@ -16,6 +16,7 @@ from typing import Any
 
 from cds.errors import PackageError
 from cds.values import CLASSES, ModelIdentity, PatternModel
+from models.stain_normalisation import Target, target_from
 
 CARD = "card.json"
 #: Where the measured figures, their page and the predictions behind them stand, below the package's folder.
@@ -43,6 +44,8 @@ class ModelCard:
     std: tuple[float, float, float]
     #: Whether the background of crops is made neutral first (see `models.white_balance`).
     white_balance: bool
+    #: Stain of the training cells, to which a study's is brought; None where studies are read as they are.
+    stain: Target | None
     #: Ways round in which each crop is seen: 1 as it is, 2 also turned by 180°, and averaged.
     flips: int
     temperature: float
@@ -93,6 +96,9 @@ def load_card(folder: Path, *, fitted: bool = True) -> ModelCard:
         raise PackageError("the card's input.white_balance must be true or false")
     if isinstance(flips, bool) or flips not in (1, 2):
         raise PackageError("the card's input.flips must be 1 or 2")
+    stain = target_from(value_of(crop, "stain", dict)) if "stain" in crop else None
+    if stain is not None and not white_balance:
+        raise PackageError("the card's input.stain needs input.white_balance")
     weights_file = value_of(value_of(document, "weights", dict), "file", str)
     ood_file = value_of(document["ood"], "file", str) if document.get("ood") else None
     if absent := {weights_file, ood_file} - {None, *document["files"]}:
@@ -100,7 +106,7 @@ def load_card(folder: Path, *, fitted: bool = True) -> ModelCard:
     return ModelCard(
         name=value_of(document, "name", str), version=value_of(document, "version", str), labels=tuple(labels),
         input_px=size_px, input_um_per_px=scale, mean=three_of(crop, "mean"), std=three_of(crop, "std"),
-        white_balance=white_balance, flips=flips,
+        white_balance=white_balance, stain=stain, flips=flips,
         temperature=temperature, weights_file=weights_file, ood_file=ood_file,
         pattern_model=pattern_model_from(value_of(document, "pattern_model", dict)) if fitted else _UNFITTED,
         document=MappingProxyType(document),
@@ -200,6 +206,7 @@ def pattern_model_from(section: Mapping[str, Any]) -> PatternModel:
             blasts_abnormal=float(section["blasts_abnormal"]),
             min_blasts=int(section.get("min_blasts", 5)),
             promyelocytes_apl=float(section["promyelocytes_apl"]),
+            cll_among_lymphocytes=float(section.get("cll_among_lymphocytes", 0.0)),
             healthy_upper=tuple(
                 (str(group), float(share)) for group, share in section["healthy_upper"].items()
             ),

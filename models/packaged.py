@@ -65,8 +65,12 @@ class PackagedNetwork:
 
     def cut(self, crops: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
         """The network's views ``(n, s, s, 3)`` of crops, white balance included, not yet normalised."""
-        views = np.stack([centre_crop(c, field_px=self._field_px, size_px=self._size_px) for c in crops])
+        views = self.cropped(crops)
         return neutral(views) if self._white_balance else views
+
+    def cropped(self, crops: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+        """The part ``(n, s, s, 3)`` of crops that the network sees, in its own colours."""
+        return np.stack([centre_crop(c, field_px=self._field_px, size_px=self._size_px) for c in crops])
 
     def views(self, views: npt.NDArray[np.uint8]) -> tuple[Floats, Floats]:
         """Logits and embeddings of views uint8 RGB ``(n, s, s, 3)``."""

@@ -23,12 +23,13 @@ from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantTy
 from cds.errors import PackageError
 from models.augment import centre_crop
 from models.classifier import CropClassifier
-from models.corpus import CellRecord, label_matrix, load_crops, read_corpus, with_validation
+from models.corpus import CellRecord, label_matrix, read_corpus, with_validation
 from models.errors import CorpusError
 from models.export import Weak, fit_embeddings
 from models.package import CARD, ModelCard, file_digest, load_card, new_package, package_digest, write_card
 from models.packaged import PackagedNetwork
 from models.statistics import fit_temperature
+from models.study_stains import load_corrected
 from models.weak_labels import weak_cells
 from models.weight_storage import restore
 
@@ -83,10 +84,11 @@ def quantise_package(
     chosen = _of_each_source([r for r in records if r.split == "train"], calibration_cells, seed)
     if not watched or not chosen:
         raise CorpusError("quantisation needs training cells to calibrate and validation cells to compare")
-    crops, original = load_crops(watched), PackagedNetwork.of_card(package / card.weights_file, card)
+    original = PackagedNetwork.of_card(package / card.weights_file, card)
+    crops = load_corrected(watched, card.stain, original.cropped)
     with new_package(out) as folder:
         weights = folder / card.weights_file
-        views = original.cut(load_crops(chosen))
+        views = original.cut(load_corrected(chosen, card.stain, original.cropped))
         _quantise(package / card.weights_file, weights, card, views, reduce_range=reduce_range)
         quantised = PackagedNetwork.of_card(weights, card)
         document: dict[str, Any] = {
@@ -103,7 +105,7 @@ def quantise_package(
         }
         if card.ood_file is not None:
             distribution = fit_embeddings(
-                quantised, records, crops, weak=weak, seed=seed,
+                quantised, records, crops, stain=card.stain, weak=weak, seed=seed,
                 count=fitted_on, drawn_per_type=drawn_per_type,
             )  # fmt: skip
             distribution.save(folder / card.ood_file)

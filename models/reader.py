@@ -5,7 +5,7 @@ Images are taken one by one and let go again; only crops of the cells stay, and 
 
 import time
 from collections import Counter, defaultdict
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from contextvars import copy_context
@@ -38,6 +38,7 @@ from models.finding import find_cells
 from models.package import ModelCard, load_card, package_digest
 from models.quality import DISCREDITING, check_quality
 from models.scale import ScaledImage, with_scale
+from models.stain_normalisation import ENOUGH, UNCHANGED, Correction, brought, correction
 
 #: Thumbnails kept of one study, and their side.
 THUMBNAILS = 150
@@ -88,7 +89,9 @@ class PackageReader:
 
         One thread takes the images and cuts out their cells, this one classifies the batch before: the two overlap,
         as decoders, OpenCV and ONNX Runtime let go of the interpreter. Batches are the same as without, and so are
-        the answers. `images` are iterated in that thread alone, which has ended when this returns or raises.
+        the answers. Where the card asks for it, the first cells wait until there are enough of them to tell the study's
+        stain by; all are then read as the training laboratories would have stained them. `images` are iterated in that
+        thread alone, which has ended when this returns or raises.
         """
         study, stop = _Study(), Event()
         with (
@@ -96,28 +99,47 @@ class PackageReader:
             ThreadPoolExecutor(1, thread_name_prefix="smear") as thread,
         ):
             try:
+                waiting: list[_Batch] = []
+                waits = self._card.stain is not None
                 ahead = thread.submit(copy_context().run, _next, batches)
-                while (batch := ahead.result()) is not None:
-                    ahead = thread.submit(copy_context().run, _next, batches)
-                    self._classify(batch, study)
-                    if deadline is not None:
-                        deadline.check()
+                while (batch := ahead.result()) is not None or waiting:
+                    waiting += [] if batch is None else [batch]
+                    if batch is not None:
+                        ahead = thread.submit(copy_context().run, _next, batches)
+                    if waits and batch is not None and sum(len(b.cells) for b in waiting) < ENOUGH:
+                        continue
+                    if waits:
+                        study.correction = self._correction(waiting, study)
+                        waits = False
+                    while waiting:
+                        self._classify(waiting.pop(0), study)
+                        if deadline is not None:
+                            deadline.check()
             finally:
                 stop.set()  # what is still being made is not waited for to its end
         return study.reading(self._distribution)
 
-    def explain(self, crop: npt.NDArray[np.uint8], cell_type: str | None = None) -> Explanation:
+    def explain(
+        self,
+        crop: npt.NDArray[np.uint8],
+        cell_type: str | None = None,
+        study: Sequence[npt.NDArray[np.uint8]] = (),
+    ) -> Explanation:
         """Where a cell's square crop ``(s, s, 3)`` of any size speaks for `cell_type`, by default the likeliest.
 
-        The probability is that type's. Raises PackageError when the package has no activation maps or not that type.
+        The probability is that type's. study: crops of the study's first cells, by which its stain is told as in
+        reading; without them the cell is read in its own colours. Raises PackageError when the package has no
+        activation maps or not that type.
         """
         side = self._card.input_px
-        if crop.shape[0] != side:
-            crop = cv2.resize(crop, (side, side), interpolation=cv2.INTER_AREA).astype(np.uint8)
+        crop = _resized(crop, side)
+        seen = crop[None]
+        if study:
+            seen = brought(seen, correction(np.stack([_resized(c, side) for c in study]), self._card.stain))
         if cell_type is not None and cell_type not in self._card.labels:
             raise PackageError(f"{self._card.name} knows no {cell_type}")
-        activation = self._classifier.activations(crop[None])[0]
-        probabilities = self._classifier.classify(crop[None])[0][0]
+        activation = self._classifier.activations(seen)[0]
+        probabilities = self._classifier.classify(seen)[0][0]
         label = int(probabilities.argmax()) if cell_type is None else self._card.labels.index(cell_type)
         return Explanation(
             cell_type=self._card.labels[label], probability=round(float(probabilities[label]), 4), crop=crop,
@@ -170,9 +192,14 @@ class PackageReader:
             )  # fmt: skip
             yield _CutOut(image.source, cell.row, cell.column, crop)
 
+    def _correction(self, batches: Sequence["_Batch"], study: "_Study") -> Correction:
+        with study.timed("classify"):
+            return correction(np.stack([c.crop for b in batches for c in b.cells]), self._card.stain)
+
     def _classify(self, batch: "_Batch", study: "_Study") -> None:
         with study.timed("classify"):
-            probabilities, embeddings = self._classifier.classify(np.stack([c.crop for c in batch.cells]))
+            crops = brought(np.stack([c.crop for c in batch.cells]), study.correction)
+            probabilities, embeddings = self._classifier.classify(crops)
             if self._distribution is not None:
                 study.distances.extend(self._distribution.distance(embeddings).tolist())
                 study.likenesses.extend(self._distribution.likeness(embeddings).tolist())
@@ -229,6 +256,7 @@ class _Study:
     undecoded: int = 0
     set_aside: Counter[int] = field(default_factory=Counter)
     # Classifying.
+    correction: Correction = UNCHANGED
     cells: list[Cell] = field(default_factory=list)
     thumbnails: dict[int, bytes] = field(default_factory=dict)
     counted: Counter[int] = field(default_factory=Counter)
@@ -326,9 +354,14 @@ class _Study:
             yield image
 
 
+def _resized(crop: npt.NDArray[np.uint8], side: int) -> npt.NDArray[np.uint8]:
+    if crop.shape[0] == side:
+        return crop
+    return cv2.resize(crop, (side, side), interpolation=cv2.INTER_AREA).astype(np.uint8)
+
+
 def _thumbnail(crop: npt.NDArray[np.uint8]) -> bytes:
-    if crop.shape[0] != THUMBNAIL_PX:
-        crop = cv2.resize(crop, (THUMBNAIL_PX, THUMBNAIL_PX), interpolation=cv2.INTER_AREA).astype(np.uint8)
+    crop = _resized(crop, THUMBNAIL_PX)
     ok, encoded = cv2.imencode(".jpg", crop[:, :, ::-1], [cv2.IMWRITE_JPEG_QUALITY, 88])
     if not ok:
         raise RuntimeError("OpenCV cannot encode a JPEG")

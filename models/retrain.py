@@ -17,7 +17,7 @@ import structlog
 import torch
 
 from cds.errors import LeukoError, PackageError
-from models import detection, gates
+from models import detection, gates, shifted_copies
 from models.compositions import DIFFERENTIALS, aml_patients
 from models.corpus import CellRecord, audit, read_corpus, with_validation
 from models.evaluation.attached import read_attached
@@ -40,8 +40,8 @@ class Recipe:
     """What a retraining is made of besides the corpus.
 
     left_out: sources that a second training never sees, left_out_minutes long; without them there is none. measured:
-    which of "finding" and "gates" are measured too; they take minutes. fit: of the pattern model. export: further
-    arguments of `models.export.export_package`.
+    which of "finding", "gates" and "copies" are measured too; they take minutes. fit: of the pattern model. export:
+    further arguments of `models.export.export_package`.
     """
 
     version: str
@@ -49,7 +49,7 @@ class Recipe:
     storage: str = "float16"
     left_out: tuple[str, ...] = ()
     left_out_minutes: float | None = None
-    measured: tuple[str, ...] = ("finding", "gates")
+    measured: tuple[str, ...] = ("finding", "gates", "copies")
     fit: FitConfig | None = None
     export: Mapping[str, Any] | None = None
 
@@ -135,7 +135,11 @@ def _gates(package: Path, data: Path) -> dict[str, Any]:
     return gates.report(gates.outcomes(open_reader(package), data, "test"), "test")
 
 
-_FIGURES = {"finding": _finding, "gates": _gates}
+def _copies(_package: Path, data: Path) -> dict[str, Any]:
+    return shifted_copies.report(with_validation(read_corpus(data)))
+
+
+_FIGURES = {"finding": _finding, "gates": _gates, "copies": _copies}
 
 
 def _write(path: Path, document: Mapping[str, Any]) -> None:
@@ -157,18 +161,22 @@ def _write(path: Path, document: Mapping[str, Any]) -> None:
 @click.option(
     "--storage", type=click.Choice(list(PRECISIONS)), default="int8", show_default=True, help="Of weights."
 )
+@click.option("--stain", is_flag=True, help="Bring each study's stain to that of the training cells.")
 @click.option(
-    "--quick", is_flag=True, help="Measure neither cell finding nor the gates, which takes minutes."
+    "--quick",
+    is_flag=True,
+    help="Measure neither cell finding nor the gates nor copies, which takes minutes.",
 )
 @training_options
 def main(
     data: Path, out: Path, version: str, leave_out: tuple[str, ...], left_out_minutes: float | None, storage: str,
-    quick: bool, **options: Any,
+    stain: bool, quick: bool, **options: Any,
 ) -> None:  # fmt: skip
     """Train on DATA, write a package with its report below OUT, and say where. Run again, it goes on."""
     recipe = Recipe(
         version=version, training=TrainingConfig(**options), storage=storage, left_out=leave_out,
-        left_out_minutes=left_out_minutes, measured=() if quick else ("finding", "gates"),
+        left_out_minutes=left_out_minutes, measured=() if quick else ("finding", "gates", "copies"),
+        export={"with_stain": stain},
     )  # fmt: skip
     try:
         package = retrain(data, out, recipe, required=[t for t in CELL_TYPES if t != "not_a_cell"])

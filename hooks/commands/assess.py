@@ -4,6 +4,7 @@ import json
 import uuid
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -111,13 +112,14 @@ def _outcome(assessment: Assessment) -> dict[str, Any]:
 
 def _explain(assessment: Assessment, package: Path, folder: Path) -> None:
     """Write a picture for each telling cell of a finding; says on standard error how many, or why there are none."""
-    from models.explanation import explain_cells
+    from models.explanation import explain_cells, thumbnail_crop
     from models.reader import open_reader
 
     outcome = assessment.outcome
     cells = () if isinstance(outcome, NotAnalysed) else outcome.cells
     try:
-        written = explain_cells(cells, open_reader(package).explain, folder)
+        study = [thumbnail_crop(cell) for cell in cells if cell.thumbnail]
+        written = explain_cells(cells, partial(open_reader(package).explain, study=study), folder)
     except OSError as error:
         raise click.FileError(str(folder), error.strerror) from None
     click.echo(f"{len(written)} cells explained in {folder}", err=True)

@@ -21,6 +21,7 @@ _FOLDER = click.Path(path_type=Path, exists=True, file_okay=False)
 )
 @click.option("--finding", type=_FILE, help="Figures of cell finding, as JSON.")
 @click.option("--gates", type=_FILE, help="Figures of the gates, as JSON.")
+@click.option("--copies", type=_FILE, help="Copies across splits, as JSON: such test cells are left out.")
 @click.option("--leaky", type=_FILE, help="Figures of a training with a leaky split, as JSON.")
 @click.option("--page-only", is_flag=True, help="Make the page anew from the figures that the report holds.")
 def main(
@@ -29,6 +30,7 @@ def main(
     left_out: tuple[Path, ...],
     finding: Path | None,
     gates: Path | None,
+    copies: Path | None,
     leaky: Path | None,
     page_only: bool,
 ) -> None:
@@ -36,7 +38,7 @@ def main(
     try:
         attached = {
             name: read_attached(path)
-            for name, path in (("finding", finding), ("gates", gates), ("leaky", leaky))
+            for name, path in (("finding", finding), ("gates", gates), ("copies", copies), ("leaky", leaky))
             if path is not None
         }
         options = Options(attached=attached, left_out=left_out)

@@ -28,7 +28,12 @@ def read_attached(path: Path) -> dict[str, Any]:
     notes = document.get("notes", [])
     if not isinstance(notes, list) or not all(isinstance(note, str) for note in notes):
         raise AttachmentError(f'{path}: "notes" must be a list of sentences')
-    return {"command": document["command"], "figures": figures, "notes": notes}
+    copies = document.get("test_copies", [])
+    if not isinstance(copies, list) or not all(isinstance(name, str) for name in copies):
+        raise AttachmentError(f'{path}: "test_copies" must be a list of names')
+    return {"command": document["command"], "figures": figures, "notes": notes} | (
+        {"test_copies": copies} if copies else {}
+    )
 
 
 def _figure(path: Path, name: str, figure: Any) -> Mapping[str, Any]:

@@ -1,6 +1,7 @@
 """Fields that are labelled as a whole (taleqani): their cells found and read, and ALL told from benign by field."""
 
 import csv
+from collections import defaultdict
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from models.evaluation.predictions import FieldReading
 from models.finding import find_cells
 from models.labels import CELL_TYPES
 from models.package import ModelCard
+from models.stain_normalisation import brought, correction
 from models.statistics import Figure, auroc, by_groups
 
 SOURCE = "taleqani"
@@ -28,23 +30,34 @@ def labelled_fields(data: Path, split: str) -> list[dict[str, str]]:
 def read_test_fields(
     data: Path, card: ModelCard, classifier: CropClassifier
 ) -> tuple[list[FieldReading], npt.NDArray[np.float32]]:
-    """Every test field as the reader reads it, and the embeddings ``(n, d)`` of all cells found."""
+    """Every test field as the reader reads it, and the embeddings ``(n, d)`` of all cells found.
+
+    The fields of a group are one study, by whose cells its stain is told.
+    """
     readings, embeddings = [], []
-    for row in labelled_fields(data, "test"):
-        pixels = load_pixels(data / row["file"])
-        crops = [
-            crop_about(
-                pixels, c.row, c.column, FIELD_UM_PER_PX, size_px=card.input_px, scale=card.input_um_per_px
-            )
-            for c in find_cells(pixels, FIELD_UM_PER_PX).cells
-        ]  # fmt: skip
+    rows = labelled_fields(data, "test")
+    crops_of = [_crops(load_pixels(data / row["file"]), card) for row in rows]
+    of_group: dict[str, list[Rgb]] = defaultdict(list)
+    for row, crops in zip(rows, crops_of, strict=True):
+        of_group[row["group"]] += crops
+    stains = {group: correction(np.stack(c), card.stain) for group, c in of_group.items() if c}
+    for row, crops in zip(rows, crops_of, strict=True):
         probabilities = np.zeros((0, len(CELL_TYPES)))
         if crops:
-            found, embedding = classifier.classify(np.stack(crops))
+            found, embedding = classifier.classify(brought(np.stack(crops), stains[row["group"]]))
             probabilities = found.astype(np.float64)
             embeddings.append(embedding)
         readings.append(_reading(row, probabilities))
     return readings, np.concatenate(embeddings) if embeddings else np.zeros((0, 0), np.float32)
+
+
+def _crops(pixels: Rgb, card: ModelCard) -> list[Rgb]:
+    return [
+        crop_about(
+            pixels, c.row, c.column, FIELD_UM_PER_PX, size_px=card.input_px, scale=card.input_um_per_px
+        )
+        for c in find_cells(pixels, FIELD_UM_PER_PX).cells
+    ]  # fmt: skip
 
 
 def field_figures(fields: list[FieldReading]) -> dict[str, Figure]:

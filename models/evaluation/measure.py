@@ -12,8 +12,8 @@ import structlog
 
 from cds.errors import PackageError
 from models import ood
-from models.classifier import CropClassifier, crop_about
-from models.corpus import CROP_PX, CROP_UM_PER_PX, CellRecord, audit, label_matrix, load_crops
+from models.classifier import CropClassifier
+from models.corpus import CROP_UM_PER_PX, CellRecord, audit, label_matrix, load_crops
 from models.errors import CorpusError
 from models.evaluation import baselines, strain
 from models.evaluation.cells import cell_figures
@@ -32,7 +32,10 @@ from models.evaluation.study_figures import bootstrap_five_classes, compose_all,
 from models.evaluation.tables import tables_of
 from models.labels import CELL_TYPES
 from models.package import REPORT, ModelCard, load_card, rewritten_package
+from models.shifted_copies import name_of
+from models.stain_normalisation import Correction, brought
 from models.statistics import Figure
+from models.study_stains import corrected, corrections, rows_of_studies, stored_views
 
 log = structlog.get_logger()
 
@@ -59,6 +62,8 @@ def evaluate(
 ) -> dict[str, Any]:
     """Measure a package on the records of split "test"; returns what stands in ``report/metrics.json``.
 
+    Test cells that an attached audit (`models.shifted_copies`) names as copies of cells learnt from are left out.
+
     Writes ``report/`` with predictions, metrics and the page, lists them in the card's files and fills its metrics; a
     package stays as it was until all of them are ready. Raises CorpusError when the splits leak or nothing is to be
     tested, PackageError when the package is not whole or types other cells.
@@ -70,7 +75,8 @@ def evaluate(
         card = load_card(package)
     if card.labels != CELL_TYPES:
         raise PackageError(f"{package.name} tells other cell types apart than this program knows")
-    tested = [r for r in records if r.split == "test"]
+    copies = {n for document in options.attached.values() for n in document.get("test_copies", ())}
+    tested = [r for r in records if r.split == "test" and name_of(r) not in copies]
     if not tested:
         raise CorpusError("no image is of split test")
     left_out = _left_out(options.left_out)
@@ -101,7 +107,7 @@ def evaluate(
         found |= strain.stranger_figures(
             distribution,
             cells.distance[np.array(cells.source) != EXTERNAL],
-            {"taleqani": field_embeddings, **strain.far_strangers(data, card.input_px, classifier)},
+            {"taleqani": field_embeddings, **strain.far_strangers(data, card, classifier)},
         )
     report = {
         "model": {"name": card.name, "version": card.version},
@@ -134,31 +140,38 @@ def _read_cells(
     classifier: CropClassifier,
     distribution: ood.EmbeddingModel | None,
 ) -> Predictions:
-    probabilities, distances = [], []
-    for i in range(0, len(tested), _CHUNK):
-        p, embeddings = classifier.classify(_views(load_crops(tested[i : i + _CHUNK]), card))
-        probabilities.append(p.astype(np.float64).round(5))
-        if distribution is not None:
-            distances.append(distribution.distance(embeddings).round(2))
+    probabilities = np.zeros((len(tested), len(card.labels)))
+    distances = np.zeros(len(tested))
+    stains = _corrections(tested, card)
+    for study, rows in rows_of_studies(tested).items():
+        for i in range(0, len(rows), _CHUNK):
+            own = rows[i : i + _CHUNK]
+            views = brought(_views(load_crops([tested[r] for r in own]), card), stains[study])
+            p, embeddings = classifier.classify(views)
+            probabilities[own] = p.astype(np.float64).round(5)
+            if distribution is not None:
+                distances[own] = distribution.distance(embeddings).round(2)
     return Predictions(
         source=tuple(r.source for r in tested),
         group=tuple(r.group for r in tested),
         source_label=tuple(r.source_label for r in tested),
         allowed=label_matrix(tested),
-        probabilities=np.concatenate(probabilities),
-        distance=np.concatenate(distances) if distances else None,
+        probabilities=probabilities,
+        distance=distances if distribution is not None else None,
     )
 
 
 def _views(crops: npt.NDArray[np.uint8], card: ModelCard) -> npt.NDArray[np.uint8]:
-    """The crops as the reader would cut them out of an image of the same scale."""
-    middle, size = CROP_PX / 2, card.input_px
-    return np.stack(
-        [
-            crop_about(c, middle, middle, CROP_UM_PER_PX, size_px=size, scale=card.input_um_per_px)
-            for c in crops
-        ]
-    )
+    return stored_views(crops, card.input_px, card.input_um_per_px)
+
+
+def _corrections(tested: Sequence[CellRecord], card: ModelCard) -> dict[str, Correction]:
+    """What brings each test study to the card's stain."""
+
+    def load(rows: Sequence[int]) -> npt.NDArray[np.uint8]:
+        return _views(load_crops([tested[r] for r in rows]), card)
+
+    return corrections(rows_of_studies(tested), load, card.stain)
 
 
 def _patients(data: Path) -> list[ExpertDifferential]:
@@ -230,9 +243,11 @@ def _strain(tested: Sequence[CellRecord], card: ModelCard, classifier: CropClass
     chosen = [tested[i] for i in rows]
     if not chosen:
         return {}
+    # Each cell keeps the correction of its study: the strain is its own, and nobody else's cells tell of it.
+    studies, stains = rows_of_studies(chosen), _corrections(tested, card)
     return strain.robustness_figures(
         strain.sample_of(load_crops(chosen), chosen),
-        lambda crops: classifier.classify(_views(crops, card))[0],
+        lambda crops: classifier.classify(corrected(_views(crops, card), studies, stains))[0],
         CROP_UM_PER_PX,
     )
 

@@ -13,6 +13,8 @@ from models.classifier import CropClassifier
 from models.corpus import CellRecord, label_matrix
 from models.merging import ELEVEN, merge_allowed, merge_probabilities
 from models.ood import EmbeddingModel
+from models.package import ModelCard
+from models.stain_normalisation import brought, correction
 from models.statistics import Figure, auroc, by_groups
 
 Rgb = npt.NDArray[np.uint8]
@@ -129,8 +131,12 @@ def stranger_figures(
     return found
 
 
-def far_strangers(data: Path, size_px: int, classifier: CropClassifier) -> dict[str, npt.NDArray[np.float32]]:
-    """Embeddings of what is no blood cell: noise, and tissue from the corpus's whole-slide files where it has any."""
+def far_strangers(
+    data: Path, card: ModelCard, classifier: CropClassifier
+) -> dict[str, npt.NDArray[np.float32]]:
+    """Embeddings of what is no blood cell: noise, and tissue from the corpus's whole-slide files where it has any; each
+    kind as one study."""
+    size_px = card.input_px
     rng = np.random.default_rng(_SEED)
     crops = {"noise": rng.integers(0, 256, (_STRANGERS, size_px, size_px, 3), dtype=np.uint8)}
     tiles: list[Rgb] = []
@@ -143,4 +149,7 @@ def far_strangers(data: Path, size_px: int, classifier: CropClassifier) -> dict[
     if tiles:
         chosen = rng.permutation(len(tiles))[:_STRANGERS]
         crops["tissue"] = np.stack([tiles[i] for i in chosen]).astype(np.uint8)
-    return {name: classifier.classify(found)[1] for name, found in crops.items()}
+    return {
+        name: classifier.classify(brought(found, correction(found, card.stain)))[1]
+        for name, found in crops.items()
+    }

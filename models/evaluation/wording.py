@@ -90,6 +90,11 @@ ATTACHED: Mapping[str, tuple[str, str]] = {
         "Refusing what is no smear",
         "What is blank, blurred, wrongly stained or no smear must be refused before it is read; good smears must not.",
     ),
+    "copies": (
+        "Cells in two splits",
+        "Crops that show one cell, shifted or turned, on both sides of a split. Test cells that show a cell of "
+        "training or validation are in no figure of this page but those of laboratories left out.",
+    ),
     "leaky": (
         "What a leaky split would have shown",
         "The same figures from a network whose training and test images were divided by image, so that a patient's "

@@ -118,6 +118,19 @@ def test_lymphoblasts_have_a_threshold_of_their_own():
     assert finding(model, myeloblast=20, segmented_neutrophil=80).pattern is Pattern.AML
 
 
+def test_cll_is_named_where_enough_of_the_lymphocytes_look_so():
+    model = replace(MODEL, cll_among_lymphocytes=0.7)
+    mixed = finding(model, cll_lymphocyte=50, lymphocyte=20, reactive_lymphocyte=10, segmented_neutrophil=20)
+    assert mixed.probabilities[Pattern.CLL] > 0.6
+    assert mixed.pattern is Pattern.INDETERMINATE
+    assert "reactive or clonal: 50 of 80 lymphocytes look like those of CLL, short of the 70 %" in str(
+        mixed.reason
+    )
+    assert "flow cytometry" in str(mixed.reason)
+    assert finding(model, cll_lymphocyte=60, lymphocyte=20, segmented_neutrophil=20).pattern is Pattern.CLL
+    assert finding(cll_lymphocyte=50, lymphocyte=30, segmented_neutrophil=20).pattern is Pattern.CLL
+
+
 def test_promyelocytes_count_as_blasts_where_maturation_stops_at_them():
     arrested = finding(myeloblast=18, promyelocyte=5, myelocyte=1, segmented_neutrophil=76)
     assert arrested.pattern is Pattern.AML

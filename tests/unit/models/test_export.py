@@ -16,7 +16,7 @@ from cds.errors import PackageError  # noqa: E402
 from models import export, ood  # noqa: E402
 from models.classifier import CropClassifier  # noqa: E402
 from models.corpus import CellRecord, label_matrix, load_crops, read_corpus  # noqa: E402
-from models.errors import TrainingStopped  # noqa: E402
+from models.errors import CorpusError, TrainingStopped  # noqa: E402
 from models.export import config_of, export_package  # noqa: E402
 from models.labels import CELL_TYPES  # noqa: E402
 from models.network_graph import write_onnx  # noqa: E402
@@ -106,6 +106,7 @@ def test_the_card_says_what_is_in_the_package(package: tuple[Path, list[CellReco
     assert card["input"]["size_px"] == 32
     assert card["input"]["um_per_px"] == pytest.approx(0.167 * 128 / 32)
     assert (card["input"]["white_balance"], card["input"]["flips"]) == (True, 2)
+    assert "stain" not in card["input"]  # brought to nothing unless that is asked for
     assert card["training"]["pretrained"] is False
     assert card["training"]["sources"]["lyon"]["licence"]
     assert card["pattern_model"] == {"features": []}
@@ -139,6 +140,10 @@ def test_networks_answer_together_where_they_see_cells_at_one_size(
     (tmp_path / "other.pt").write_bytes(b"no checkpoint")
     with pytest.raises(TrainingStopped, match="no checkpoint"):
         export_package([tmp_path / "other.pt"], records, tmp_path / "no", version="1")
+    with pytest.raises(CorpusError, match="stain"):
+        export_package(
+            [run], [r for r in records if r.split != "train"], tmp_path / "no", version="1", with_stain=True
+        )
     assert not (tmp_path / "no").exists()
 
 

@@ -38,6 +38,12 @@ def test_the_lobes_of_one_nucleus_are_one_cell():
     assert centres[0] == pytest.approx((31, 31), abs=1.5)
 
 
+def test_platelets_in_a_row_are_no_nucleus():
+    platelets = [(30, 26, 1.3), (30, 28.9, 1.3), (31, 31.8, 1.3), (30, 34.7, 1.3), (29, 37.6, 1.3)]
+    image = draw_smear(shape=(360, 360), um_per_px=0.17, nuclei=platelets, red_cells=20)
+    assert centres_um(image, 0.17)[0] == []
+
+
 def test_two_round_nuclei_that_touch_are_two_cells():
     image = draw_smear(shape=(360, 360), um_per_px=0.17, nuclei=[(30, 25, 4.2), (30, 33, 4.2)], red_cells=20)
     centres, _ = centres_um(image, 0.17)

@@ -6,6 +6,7 @@ from cds.errors import PackageError
 from models.package import file_digest, load_card, load_identity, new_package, write_card
 from tests.fakes.tiny_package import LABELS, PATTERN_MODEL, write_tiny_package
 
+STAIN = {"chromatin": [1.0, 1.7, 0.4], "red_cells": [0.3, 0.4, 0.2], "strength": 0.5}
 INPUT = {"size_px": 48, "um_per_px": 0.25, "mean": [0.0] * 3, "std": [1.0] * 3}
 
 
@@ -70,6 +71,9 @@ def test_a_missing_file_is_refused(tmp_path):
         ({"labels": None}, "labels"),
         ({"input": {"size_px": 48, "um_per_px": 0.2, "mean": [0, 0], "std": [1, 1, 1]}}, "mean"),
         ({"input": {**INPUT, "white_balance": "yes"}}, "white_balance"),
+        ({"input": {**INPUT, "stain": 1, "white_balance": True}}, "stain"),
+        ({"input": {**INPUT, "stain": {}, "white_balance": True}}, "stain"),
+        ({"input": {**INPUT, "stain": STAIN}}, "white_balance"),
         ({"input": {**INPUT, "flips": 3}}, "flips"),
         ({"input": {**INPUT, "flips": True}}, "flips"),
         ({"weights": {"file": "other.onnx"}}, "not among"),

@@ -20,6 +20,7 @@ from models.bad_inputs import gaussian_blur
 from models.classifier import BATCH
 from models.package import file_digest, load_identity
 from models.reader import THUMBNAIL_PX, open_reader
+from models.stain_normalisation import ENOUGH, brought, correction, target_from
 from tests.fakes.drawn_smears import draw_smear
 from tests.fakes.tiny_package import write_explaining_package, write_tiny_package
 
@@ -345,6 +346,36 @@ def test_a_thumbnail_is_enough_to_explain_its_cell(tmp_path):
     assert reader.explain(crop).cell_type == "myeloblast"
     with pytest.raises(PackageError, match="no hairy_cell"):
         reader.explain(crop, "hairy_cell")
+
+
+def test_a_study_is_read_in_the_training_cells_colours_from_its_first_cell_on(tmp_path, monkeypatch):
+    stain = {"chromatin": [0.5, 0.9, 0.2], "red_cells": [0.2, 0.25, 0.15], "strength": 1.0}
+    card = {"size_px": 48, "um_per_px": 0.4, "mean": [0.0] * 3, "std": [1.0] * 3, "white_balance": True}
+    plain = open_reader(write_tiny_package(tmp_path / "plain", input=card))
+    ours = open_reader(write_tiny_package(tmp_path / "ours", input={**card, "stain": stain}))
+    images = [single_cell(n) for n in range(ENOUGH + 2 * BATCH)]
+    shown = {}
+    for name, reader in (("plain", plain), ("ours", ours)):
+        seen, classify = [], reader._classifier.classify
+        with monkeypatch.context() as patch:
+            patch.setattr(reader._classifier, "classify", lambda c: (seen.append(c), classify(c))[1])  # noqa: B023
+            reader.read(images)
+        shown[name] = seen
+    assert [len(c) for c in shown["ours"]] == [BATCH] * (ENOUGH // BATCH + 2)
+    expected = correction(np.concatenate(shown["plain"]), target_from(stain))
+    assert expected.matrix is not None
+    assert np.array_equal(np.concatenate(shown["ours"]), brought(np.concatenate(shown["plain"]), expected))
+
+
+def test_an_explanation_takes_the_study_that_its_cell_is_from(tmp_path):
+    stain = {"chromatin": [1.5, 2.5, 0.6], "red_cells": [0.2, 0.25, 0.15], "strength": 1.0}
+    card = {"size_px": 48, "um_per_px": 0.4, "mean": [0.0] * 3, "std": [1.0] * 3, "white_balance": True}
+    reader = open_reader(write_explaining_package(tmp_path, input={**card, "stain": stain}))
+    cells = reader.read([single_cell(n) for n in range(12)]).cells
+    crops = [np.array(Image.open(io.BytesIO(c.thumbnail))) for c in cells]
+    alone, among = reader.explain(crops[0], "lymphocyte"), reader.explain(crops[0], "lymphocyte", crops)
+    assert among.probability == pytest.approx(cells[0].probability, abs=0.05)
+    assert alone.probability != pytest.approx(among.probability, abs=0.1)
 
 
 def test_a_package_without_maps_reads_and_does_not_explain(reader):

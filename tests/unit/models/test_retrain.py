@@ -13,6 +13,7 @@ from click.testing import CliRunner
 
 from cds.errors import PackageError
 from models import export, retrain, statistics
+from models.card_sections import OF_STAINS
 from models.evaluation import study_figures
 from models.package import load_card
 from models.patterns import FitConfig
@@ -26,7 +27,7 @@ TRAINING = TrainingConfig(
 )  # fmt: skip
 RECIPE = Recipe(
     version="9.0.0", training=TRAINING, left_out=("lisc",), measured=("finding",),
-    fit=FitConfig(studies=4, steps=20), export={"drawn_per_type": 2},
+    fit=FitConfig(studies=4, steps=20), export={"drawn_per_type": 2, "with_stain": True},
 )  # fmt: skip
 
 
@@ -68,6 +69,8 @@ def retrained(corpus: Path, tmp_path_factory: pytest.TempPathFactory, patched: o
 def test_the_package_is_whole_measured_and_tells_of_the_sources_left_out(retrained: Path) -> None:
     card = load_card(retrained)
     assert card.version == "9.0.0"
+    assert card.stain is not None
+    assert OF_STAINS in card.document["limitations"]
     report = json.loads((retrained / "report/metrics.json").read_text())
     assert report["metrics"] == card.document["metrics"]
     assert report["metrics"]["finding.recall"]["value"] == 0.5
