@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 from weakref import WeakKeyDictionary
 
+import tenacity
 from sqlalchemy import Connection, Engine, Executable, Table, create_engine, event, make_url, text
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import URL
@@ -184,10 +185,24 @@ def _enter_wal(engine: Engine) -> None:
     with in_our_words(engine), engine.connect() as connection:
         # Straight at the driver: the mode cannot change inside a transaction, and `connection` would begin one.
         cursor = connection.connection.cursor()
-        cursor.execute("PRAGMA journal_mode")
-        if cursor.fetchone() != ("wal",):
-            cursor.execute("PRAGMA journal_mode = WAL")
-        cursor.close()
+        try:
+            for attempt in _while_busy():
+                with attempt:
+                    cursor.execute("PRAGMA journal_mode")
+                    if cursor.fetchone() != ("wal",):
+                        cursor.execute("PRAGMA journal_mode = WAL")
+        finally:
+            cursor.close()
+
+
+def _while_busy() -> tenacity.Retrying:
+    """For changes of the journal: who meets another process there is refused at once, whatever the busy time-out."""
+    return tenacity.Retrying(
+        retry=tenacity.retry_if_exception_type(sqlite3.OperationalError),
+        wait=tenacity.wait_random(0.01, 0.1),
+        stop=tenacity.stop_after_delay(BUSY_TIMEOUT_S),
+        reraise=True,
+    )
 
 
 def turn_of(engine: Engine) -> "threading.Lock | None":
