@@ -11,9 +11,9 @@ import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from urllib.parse import quote
 
 import pytest
+from flask import Flask
 from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 from werkzeug.serving import WSGIRequestHandler, make_server
 
@@ -30,6 +30,7 @@ from hooks.reference_ranges import bundled_ranges, load_ranges
 from models.package import bundled_package, load_card, load_identity
 from tests.fakes.context import Queue, make_context
 from tests.fakes.drawn_study import DrawnArchive, DrawnStudy, drawn_study
+from tests.fakes.signed_in import open_session
 
 SHOTS = Path(__file__).resolve().parents[2] / ".cache" / "screenshots"
 
@@ -41,7 +42,7 @@ class _Quiet(WSGIRequestHandler):
 
 @dataclass
 class Site:
-    """The served pages. sign_in: in whose name a browser context looks at them."""
+    """The served pages. submitted: what was sent to the queue of signatures."""
 
     url: str
     context: Context
@@ -108,19 +109,22 @@ def _served(folder: Path, fhir: HttpFhirServer | None = None) -> Iterator[Site]:
         fhir=fhir,
     )
     context = make_context(folder, model=load_identity(package), pages=pages)
-    server = make_server("127.0.0.1", 0, create_app(replace(context)), threaded=True, request_handler=_Quiet)
+    server = make_server("127.0.0.1", 0, Flask(__name__), threaded=True, request_handler=_Quiet)
+    url = f"http://127.0.0.1:{server.server_port}"
+    context = replace(context, settings=replace(context.settings, public_url=url))
+    server.app = create_app(context)
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
-    yield Site(f"http://127.0.0.1:{server.server_port}", context, submitted, archives)
+    yield Site(url, context, submitted, archives)
     server.shutdown()
     thread.join(5)
     server.server_close()
 
 
-def sign_in(context: BrowserContext, site: Site, user: str, name: str) -> None:
-    """The one place that knows how a browser comes by its visitor."""
-    value = quote(f"{user}|{name}|", safe="")
-    context.add_cookies([{"name": "leukocds-visitor", "value": value, "url": site.url}])
+def sign_in(browser: BrowserContext, site: Site, **session) -> None:
+    """Give the browser a session; see `tests.fakes.signed_in.open_session` for whose."""
+    secret = open_session(site.context, **session)
+    browser.add_cookies([{"name": "leukocds", "value": secret, "url": site.url, "httpOnly": True, "sameSite": "Lax"}])
 
 
 @pytest.fixture
@@ -131,14 +135,20 @@ def visit(chromium) -> Iterator[Callable[..., Page]]:
     problems: list[str] = []
 
     def open_page(
-        site: Site, drawn: DrawnStudy, *, user="Practitioner/1", name="Dr. Ada Hem", **options
+        site: Site,
+        drawn: DrawnStudy,
+        *,
+        user="Practitioner/1",
+        name="Dr. Ada Hem",
+        may_review=True,
+        **options,
     ) -> Page:
         context = chromium.new_context(**{"viewport": {"width": 1366, "height": 800}, **options})
         contexts.append(context)
-        sign_in(context, site, user, name)
+        sign_in(context, site, user=user, name=name, may_review=may_review)
         page = context.new_page()
         page.on("pageerror", lambda error: problems.append(f"script: {error}"))
-        page.on("console", lambda m: problems.append(m.text) if "Content Security Policy" in m.text else None)
+        page.on("console", lambda m: problems.append(f"{m.text} {m.location}") if "Content Security Policy" in m.text else None)
         page.on(
             "request",
             lambda r: None if r.url.startswith((site.url, "data:", "blob:")) else problems.append(r.url),
@@ -156,6 +166,7 @@ def visit(chromium) -> Iterator[Callable[..., Page]]:
 def shoot() -> Callable[[Page, str], None]:
     def take(page: Page, name: str, **options) -> None:
         SHOTS.mkdir(parents=True, exist_ok=True)
-        page.screenshot(path=SHOTS / f"{name}.png", **options)
+        # "initial": to hide the caret a style sheet would be put into the page, which its policy forbids.
+        page.screenshot(path=SHOTS / f"{name}.png", caret="initial", **options)
 
     return take
