@@ -160,6 +160,8 @@ def test_cells_that_a_clinician_typed_and_signed_are_exported(
     lab: Lab, hospital: Hospital, tmp_path: Path
 ) -> None:
     lab.leave("1.jpg", "A-1")
+    sidecar = lab.folder / "in" / "1.jpg.json"
+    sidecar.write_text(json.dumps({"accession_number": "A-1", "um_per_px": 0.1}))
     lab.work()
     (study,) = hospital.fhir.search("ImagingStudy", {})
     uid = study["identifier"][0]["value"].removeprefix("urn:oid:")
