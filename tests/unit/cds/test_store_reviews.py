@@ -52,7 +52,9 @@ def signature(made, number, **more):
 
 
 def sign(store, made, number, state=SignatureState.PENDING, **more):
-    return store.sign(Change(number=number, kind=ChangeKind.SIGN, **BY), signature(made, number, **more), state)
+    return store.sign(
+        Change(number=number, kind=ChangeKind.SIGN, **BY), signature(made, number, **more), state
+    )
 
 
 def test_changes_come_back_as_they_were_given(store, made):
@@ -140,9 +142,17 @@ def test_labelled_cells_are_what_a_signature_covers(store, made):
         (2, None, True),
     ]
     everything = [(c.position, c.label, c.signed) for c in store.labelled_cells(signed_only=False)]
-    assert everything == [(0, "monocyte", True), (1, "basophil", False), (2, None, True), (4, "basophil", False)]
+    assert everything == [
+        (0, "monocyte", True),
+        (1, "basophil", False),
+        (2, None, True),
+        (4, "basophil", False),
+    ]
     first = next(store.labelled_cells())
-    assert (first.study_uid, first.cell) == (made.study.study_uid, replace(made.outcome.cells[0], thumbnail=None))
+    assert (first.study_uid, first.cell) == (
+        made.study.study_uid,
+        replace(made.outcome.cells[0], thumbnail=None),
+    )
 
 
 def test_a_thumbnail_is_found_by_the_cells_place(store, made):

@@ -161,8 +161,14 @@ def test_a_body_that_is_wrong_is_400_and_says_where(context, made, ada, body, wo
 
 def test_only_json_is_taken(ada):
     headers = {"X-CSRF-Token": ada.token, "Accept": "application/json"}
-    assert ada.post("changes", json=None, data="{", headers=headers, content_type="text/plain").status_code == 400
-    assert ada.post("changes", json=None, data="{", headers=headers, content_type="application/json").status_code == 400
+    assert (
+        ada.post("changes", json=None, data="{", headers=headers, content_type="text/plain").status_code
+        == 400
+    )
+    assert (
+        ada.post("changes", json=None, data="{", headers=headers, content_type="application/json").status_code
+        == 400
+    )
 
 
 def signed(ada, verdict="agree", remark=""):
