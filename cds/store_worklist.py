@@ -23,7 +23,7 @@ from cds.agreement import Fate
 from cds.store_codec import decode_assessment
 from cds.store_engine import reading, writing
 from cds.store_jobs import job_of
-from cds.store_schema import assessments, jobs, signed_reports
+from cds.store_schema import assessments, jobs, signatures, signed_reports
 from cds.urgency import UNREAD, WAITING, level
 from cds.values import JobState, ReportState
 from cds.worklist import WorklistPage, WorklistQuery, WorklistRow, WorkState
@@ -32,12 +32,15 @@ UNSIGNED, SIGNED = "unsigned", "signed"
 
 
 def signed_state(assessment_key: ColumnElement[str]) -> ColumnElement[str]:
-    """Whether a clinician has signed the reading of that key: `SIGNED` or `UNSIGNED`, as SQL. The one place to join
-    the reviews to the worklist; so far it knows of reports that were signed on the FHIR server."""
-    signed = exists().where(
+    """Whether a clinician has signed the reading of that key: `SIGNED` or `UNSIGNED`, as SQL.
+
+    Here, also before the FHIR server has the signature, or there by other software, as was seen when it was looked at.
+    """
+    here = exists().where(signatures.c.assessment_key == assessment_key)
+    there = exists().where(
         signed_reports.c.assessment_key == assessment_key, signed_reports.c.fate == Fate.SIGNED.value
     )
-    return case((signed, literal(SIGNED)), else_=literal(UNSIGNED))
+    return case((or_(here, there), literal(SIGNED)), else_=literal(UNSIGNED))
 
 
 class WorklistRows:

@@ -55,7 +55,7 @@ TEXTS: Mapping[str, str] = {
     "confirm_type": "Type is right",
     "comment": "Comment…",
     "undo": "Undo",
-    "clear": "Clear selection",
+    "clear_selection": "Clear selection",
     "select_group": "Select all",
     "comment_label": "Comment on the selected cells",
     "save": "Save",

@@ -103,7 +103,7 @@ def page(assessment: Assessment, review: Review, visitor: Visitor, context: Cont
 def parts(assessment: Assessment, review: Review, visitor: Visitor, context: Context) -> dict[str, Any]:
     """What changes as the review goes on: the values of the partial templates."""
     now = reviewed(assessment, review, context.pages.pattern_model)
-    machine = _differential(assessment)
+    machine, finding = _differential(assessment), isinstance(assessment.outcome, Finding)
     unreviewed = Reviewed(outcome=assessment.outcome, differential=machine, recomputed=False)
     concluded = signed.signature.conclusion if (signed := context.store.signed(assessment.key)) else None
     return {
@@ -113,7 +113,7 @@ def parts(assessment: Assessment, review: Review, visitor: Visitor, context: Con
         "verdict": _verdict(now),
         "machine_title": _verdict(unreviewed)["title"],
         "other_package": now.recomputed and assessment.model.digest != context.model.digest,
-        "rows": rows(machine, now.differential, context.pages.ranges),
+        "rows": rows(machine, now.differential, context.pages.ranges) if finding else [],
         "beside": beside(machine, now.differential),
         "machine_total": machine.total,
         "review": review,

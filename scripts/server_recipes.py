@@ -57,6 +57,25 @@ class Recipe(Protocol):
     def is_ready(self, port: int) -> bool: ...
 
 
+class Tool(Protocol):
+    """A program that tests need beside the servers. Without it they are skipped, and say so."""
+
+    packages: tuple[str, ...]
+
+    def missing(self) -> list[str]: ...
+
+
+class Chromium(Tool):
+    """The browser that tests look at the pages in."""
+
+    # Without a font of its own a page would be drawn in boxes.
+    packages = ("chromium", "fonts-dejavu-core")
+
+    def missing(self) -> list[str]:
+        named = os.environ.get("LEUKOCDS_TEST_CHROMIUM")
+        return [] if named or shutil.which("chromium") else ["Chromium"]
+
+
 class Hapi(Recipe):
     """HAPI FHIR R4 JPA, built from Maven Central, in memory."""
 
@@ -270,6 +289,7 @@ class Postgres(Recipe):
 
 
 RECIPES: tuple[Recipe, ...] = (Redis(), Postgres(), Orthanc(), Hapi())
+TOOLS: tuple[Tool, ...] = (Chromium(),)
 
 
 def _path() -> str:

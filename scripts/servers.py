@@ -28,7 +28,7 @@ from pathlib import Path
 from types import FrameType
 
 from server_process import ProcessId, is_alive, spawn, stop, tail
-from server_recipes import HAPI_CACHE, RECIPES, ROOT, Recipe
+from server_recipes import HAPI_CACHE, RECIPES, ROOT, TOOLS, Recipe, Tool
 
 FOLDER = ROOT / ".servers"
 STATE = FOLDER / "state.json"
@@ -83,7 +83,8 @@ def start_all(started: list[str]) -> dict[str, str]:
     """
     with _locked():
         running = {name: s for name, s in _load().items() if is_alive(s.identity)}
-        _install(r for r in RECIPES if r.name not in running and r.missing())
+        lacking_servers = [r for r in RECIPES if r.name not in running and r.missing()]
+        _install([*lacking_servers, *(tool for tool in TOOLS if tool.missing())])
         left_out: dict[str, str] = {}
         # All of them are launched before any is waited for: HAPI alone takes most of a minute.
         for recipe in (r for r in RECIPES if r.name not in running):
@@ -208,7 +209,7 @@ def _may_install() -> bool:
     return asked and os.geteuid() == 0 and shutil.which("apt-get") is not None
 
 
-def _install(recipes: Iterable[Recipe]) -> None:
+def _install(recipes: Iterable[Recipe | Tool]) -> None:
     """Debian packages, without letting them start services of their own (policy-rc.d(8): 101 forbids)."""
     steps = [["install", "-y", "--no-install-recommends", *recipe.packages] for recipe in recipes]
     if not steps or not _may_install():

@@ -1,7 +1,8 @@
 """`leukocds export-training`: de-identified images for training, in the layout that the corpus reader knows."""
 
 import secrets
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,7 +13,7 @@ from cds.identifiers import is_uid
 from cds.settings import Settings
 
 if TYPE_CHECKING:
-    from models.training_export import StudyLabels
+    from models.training_export import CellLabel, StudyLabels
 
 #: Exit status when some images were refused.
 SOME_REFUSED = 3
@@ -34,7 +35,8 @@ def export_training(
 
     Only attributes that describe the picture are taken over; UIDs and patient numbers become pseudonyms. Images with
     burnt-in text are refused as far as it can be found: look at what was written before you give it away. The disease
-    is that of the signed report on LEUKOCDS_FHIR_URL. Exit status: 0 all written, 3 some refused, 1 none written.
+    is that of the signed report on LEUKOCDS_FHIR_URL, and labelled cells are those that a clinician typed or confirmed in
+    a review and signed (LEUKOCDS_DATABASE_URL). Exit status: 0 all written, 3 some refused, 1 none written.
     """
     settings = Settings.from_env()
     from cds.deidentify import Pseudonyms
@@ -84,15 +86,47 @@ def _of_archive(study_uid: str, settings: Settings) -> Iterator[tuple[str, bytes
 
 
 def _labels(settings: Settings) -> "Callable[[str], StudyLabels]":
-    """Diseases from signed reports; no cells, for nothing yet keeps what reviewers say of single ones."""
+    """Diseases from signed reports, cells from signed reviews."""
     from cds.signed_disease import signed_disease
     from hooks.commands.upstreams import fhir_of
     from models.training_export import StudyLabels
 
-    if not settings.fhir_url:
-        return lambda _study_uid: StudyLabels()
-    fhir = fhir_of(settings)
-    return lambda study_uid: StudyLabels(disease=signed_disease(fhir, study_uid) or "unknown")
+    cells = _typed_cells(settings)
+    fhir = fhir_of(settings) if settings.fhir_url else None
+
+    def labels(study_uid: str) -> StudyLabels:
+        disease = signed_disease(fhir, study_uid) if fhir else None
+        return StudyLabels(disease=disease or "unknown", cells=cells.get(study_uid, ()))
+
+    return labels
+
+
+def _typed_cells(settings: Settings) -> "Mapping[str, tuple[CellLabel, ...]]":
+    """Study Instance UID to the cells that a clinician typed or confirmed and signed; of two labels the later one.
+
+    Left out are cells that were taken out (that says nothing of what they are), those of types that the corpus does
+    not know, and those of multi-frame instances, whose frames are not exported one by one.
+    """
+    from cds.errors import StoreError
+    from cds.store import SqlAssessmentStore
+    from cds.store_engine import require_database
+    from models.labels import SOURCE_LABELS
+    from models.training_export import CellLabel
+
+    try:
+        require_database(settings.database_url)
+    except StoreError as error:
+        click.echo(f"{error}: no cell labels of reviewers", err=True)
+        return {}
+    found: dict[str, dict[tuple[str, float, float], CellLabel]] = {}
+    with closing(SqlAssessmentStore(settings.database_url)) as store:
+        for said in sorted(store.labelled_cells(), key=lambda labelled: labelled.at):
+            cell = said.cell
+            if said.label in SOURCE_LABELS and "#" not in cell.source:
+                found.setdefault(said.study_uid, {})[cell.source, cell.row, cell.column] = CellLabel(
+                    sop_instance_uid=cell.source, row=cell.row, column=cell.column, cell_type=said.label
+                )
+    return {study_uid: tuple(cells.values()) for study_uid, cells in found.items()}
 
 
 def _key(path: Path) -> bytes:

@@ -3,64 +3,19 @@
 Screenshots lie in `.cache/screenshots/` afterwards.
 """
 
-import functools
 import os
 import shutil
-import threading
-import uuid
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
 from pathlib import Path
-from urllib.parse import quote
 
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
-from werkzeug.serving import WSGIRequestHandler, make_server
 
 from cds.fhir_client import HttpFhirServer
-from cds.pixels import PixelLimits
-from cds.settings import Settings
-from cds.values import ReportState, StudyRef
-from hooks.app import create_app
-from hooks.bootstrap import load_reader
-from hooks.context import Context, PageParts
-from hooks.image_cache import ImageCache
-from hooks.pictures import StudyPictures
-from hooks.reference_ranges import bundled_ranges, load_ranges
-from models.package import bundled_package, load_card, load_identity
-from tests.fakes.context import Queue, make_context
-from tests.fakes.drawn_study import DrawnArchive, DrawnStudy, drawn_study
+from tests.fakes.drawn_study import DrawnStudy
+from tests.fakes.site import Site, served, sign_in
 
 SHOTS = Path(__file__).resolve().parents[2] / ".cache" / "screenshots"
-
-
-class _Quiet(WSGIRequestHandler):
-    def log_request(self, code: int | str = "-", size: int | str = "-") -> None:
-        return
-
-
-@dataclass
-class Site:
-    """The served pages. sign_in: in whose name a browser context looks at them."""
-
-    url: str
-    context: Context
-    submitted: Queue
-    archives: dict[str, DrawnArchive]
-
-    def add(
-        self, state: ReportState = ReportState.PENDING, *, study: StudyRef | None = None, **drawn
-    ) -> DrawnStudy:
-        ref = study or StudyRef(
-            study_uid=f"2.25.{uuid.uuid4().int}", patient="Patient/p-1", started="2026-03-02T10:15:00+01:00"
-        )
-        made = drawn_study(ref, self.context.model, self.context.pages.pattern_model(), **drawn)
-        assert self.context.store.save(made.assessment, state)
-        self.archives[ref.study_uid] = made.archive
-        return made
-
-    def page_of(self, drawn: DrawnStudy) -> str:
-        return f"{self.url}/studies/{drawn.assessment.key}"
 
 
 @pytest.fixture(scope="session")
@@ -78,49 +33,18 @@ def chromium() -> Iterator[Browser]:
 
 @pytest.fixture
 def site(tmp_path) -> Iterator[Site]:
-    yield from _served(tmp_path)
+    with served(tmp_path) as made:
+        yield made
 
 
 @pytest.fixture
 def site_on_hapi(tmp_path, hapi_url) -> Iterator[Site]:
     """The same, with a FHIR server that signatures go to."""
-    with HttpFhirServer(hapi_url, connect_timeout_s=5, read_timeout_s=60) as fhir:
-        yield from _served(tmp_path, fhir)
-
-
-def _served(folder: Path, fhir: HttpFhirServer | None = None) -> Iterator[Site]:
-    archives: dict[str, DrawnArchive] = {}
-    package = bundled_package()
-    card = functools.cache(lambda: load_card(package))
-    submitted = Queue()
-    pages = PageParts(
-        pictures=StudyPictures(
-            archive=lambda study: archives[study.study_uid],
-            limits=PixelLimits(),
-            cache=ImageCache(folder / "images", 64 * 1024 * 1024),
-            card=card,
-            reader=functools.cache(lambda: load_reader(Settings())),
-            deadline_s=20,
-        ),
-        pattern_model=lambda: card().pattern_model,
-        ranges=load_ranges(bundled_ranges()),
-        submit_signature=submitted,
-        fhir=fhir,
-    )
-    context = make_context(folder, model=load_identity(package), pages=pages)
-    server = make_server("127.0.0.1", 0, create_app(replace(context)), threaded=True, request_handler=_Quiet)
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    yield Site(f"http://127.0.0.1:{server.server_port}", context, submitted, archives)
-    server.shutdown()
-    thread.join(5)
-    server.server_close()
-
-
-def sign_in(context: BrowserContext, site: Site, user: str, name: str) -> None:
-    """The one place that knows how a browser comes by its visitor."""
-    value = quote(f"{user}|{name}|", safe="")
-    context.add_cookies([{"name": "leukocds-visitor", "value": value, "url": site.url}])
+    with (
+        HttpFhirServer(hapi_url, connect_timeout_s=5, read_timeout_s=60) as fhir,
+        served(tmp_path, fhir) as made,
+    ):
+        yield made
 
 
 @pytest.fixture
@@ -131,14 +55,25 @@ def visit(chromium) -> Iterator[Callable[..., Page]]:
     problems: list[str] = []
 
     def open_page(
-        site: Site, drawn: DrawnStudy, *, user="Practitioner/1", name="Dr. Ada Hem", **options
+        site: Site,
+        drawn: DrawnStudy,
+        *,
+        user="Practitioner/1",
+        name="Dr. Ada Hem",
+        may_review=True,
+        **options,
     ) -> Page:
         context = chromium.new_context(**{"viewport": {"width": 1366, "height": 800}, **options})
         contexts.append(context)
-        sign_in(context, site, user, name)
+        sign_in(context, site, user=user, name=name, may_review=may_review)
         page = context.new_page()
         page.on("pageerror", lambda error: problems.append(f"script: {error}"))
-        page.on("console", lambda m: problems.append(m.text) if "Content Security Policy" in m.text else None)
+        page.on(
+            "console",
+            lambda m: (
+                problems.append(f"{m.text} {m.location}") if "Content Security Policy" in m.text else None
+            ),
+        )
         page.on(
             "request",
             lambda r: None if r.url.startswith((site.url, "data:", "blob:")) else problems.append(r.url),
@@ -156,6 +91,7 @@ def visit(chromium) -> Iterator[Callable[..., Page]]:
 def shoot() -> Callable[[Page, str], None]:
     def take(page: Page, name: str, **options) -> None:
         SHOTS.mkdir(parents=True, exist_ok=True)
-        page.screenshot(path=SHOTS / f"{name}.png", **options)
+        # "initial": to hide the caret a style sheet would be put into the page, which its policy forbids.
+        page.screenshot(path=SHOTS / f"{name}.png", caret="initial", **options)
 
     return take

@@ -2,6 +2,7 @@
 
 import re
 import uuid
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -38,15 +39,6 @@ def human_count(page: Page, name: str) -> int:
 
 def changes(site, drawn) -> list[tuple[ChangeKind, str]]:
     return [(c.kind, c.value) for c in site.context.store.review(drawn.assessment.key).changes]
-
-
-def wait_for_picture(page: Page, selector: str) -> None:
-    """Until the picture has come; Playwright's own waiting needs `eval`, which our pages forbid."""
-    for _ in range(100):
-        if page.evaluate("selector => document.querySelector(selector).naturalWidth", selector) >= 96:
-            return
-        page.wait_for_timeout(200)
-    raise AssertionError(f"no picture came: {selector}")
 
 
 def test_cells_are_retyped_by_key_menu_and_drag_and_the_differential_follows(site, visit, shoot):
@@ -170,9 +162,12 @@ def test_a_cell_is_enlarged_and_found_in_its_image(site, visit, shoot):
     tile(page, cell).dblclick()
     pixels = page.locator("#closeup-pixels")
     expect(pixels).to_be_visible()
-    wait_for_picture(page, "#closeup-pixels")
+    expect(pixels).to_have_js_property("complete", True)
+    assert pixels.evaluate("image => image.naturalWidth") >= 96
     page.get_by_label("Activation maps").last.check()
-    wait_for_picture(page, "#closeup-map")
+    activation = page.locator("#closeup-map")
+    expect(activation).to_have_js_property("complete", True, timeout=30_000)
+    expect(activation).not_to_have_js_property("naturalWidth", 0, timeout=30_000)
     shoot(page, "study-closeup")
     page.get_by_role("button", name="Show in the image").click()
     ring = page.locator(f'.ring[data-cell="{cell}"]')
@@ -217,7 +212,7 @@ def test_axe_finds_nothing_serious(site, visit, scheme, width):
     page.get_by_label("Amend").check()
     page.locator("#viewer").scroll_into_view_if_needed()
     page.wait_for_timeout(1500)
-    page.evaluate("window.scrollTo(0, 0)")
+    page.evaluate("scrollTo(0, 0)")  # what scrolls below the bar of types is reached by scrolling on
     page.add_script_tag(path=AXE)
     for dialog in ("", "#closeup", "#types", "#comment"):
         if dialog:
@@ -234,15 +229,9 @@ def test_axe_finds_nothing_serious(site, visit, scheme, width):
         assert bad == [], dialog
 
 
-def test_who_may_not_review_may_look(site, visit, monkeypatch):
-    from dataclasses import replace
-
-    from hooks import visitors
-
-    reader = visitors.current_visitor
-    monkeypatch.setattr(visitors, "current_visitor", lambda: replace(reader(), may_review=False))
+def test_who_may_not_review_may_look(site, visit):
     drawn = site.add()
-    page = visit(site, drawn)
+    page = visit(site, drawn, may_review=False)
     cell = cells_in(page, "myeloblast")[0]
     tile(page, cell).click()
     page.keyboard.press("p")
@@ -308,8 +297,6 @@ def test_a_signed_reading_is_final_on_the_fhir_server_also_after_an_outage(site_
     )  # fmt: skip
     write_signed(parts, key)  # an outage: it stays pending, and says why
     assert site.context.store.signed(key).problem
-    from dataclasses import replace
-
     write_signed(replace(parts, fhir=fhir), key)
     page.reload()
     expect(page.locator(".state.written")).to_contain_text("signed, and on the FHIR server")

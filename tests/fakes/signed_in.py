@@ -23,6 +23,31 @@ def sign_in(
     hours: float = 1.0,
 ) -> str:
     """Give the client a session of its own; the session's CSRF token."""
+    secret = open_session(
+        context,
+        user=user,
+        name=name,
+        may_review=may_review,
+        may_operate=may_operate,
+        patient=patient,
+        hours=hours,
+    )
+    secure = context.settings.base_url.startswith("https")
+    client.set_cookie("__Host-leukocds" if secure else "leukocds", secret)
+    return csrf_token(secret)
+
+
+def open_session(
+    context: Context,
+    *,
+    user: str = "Practitioner/1",
+    name: str = "Dr. Test",
+    may_review: bool = True,
+    may_operate: bool = False,
+    patient: str | None = None,
+    hours: float = 1.0,
+) -> str:
+    """A session in the store; the secret that its browser holds in the cookie."""
     secret, now = secrets.token_urlsafe(32), utc_now()
     context.store.open_session(
         secret,
@@ -37,6 +62,4 @@ def sign_in(
             ends_at=now + timedelta(hours=hours),
         ),
     )
-    secure = context.settings.base_url.startswith("https")
-    client.set_cookie("__Host-leukocds" if secure else "leukocds", secret)
-    return csrf_token(secret)
+    return secret

@@ -14,11 +14,12 @@ from alembic.migration import MigrationContext
 
 from cds.access import AuditAction, AuditEntry, AuditOutcome, PendingSignIn, Session
 from cds.agreement import Fate, Looked
-from cds.errors import ClaimLost, StoreError
+from cds.errors import ClaimLost, ReviewChanged, StoreError
+from cds.review import Change, ChangeKind, Signature, SignatureState, Verdict
 from cds.store import SqlAssessmentStore
 from cds.store_engine import open_engine
 from cds.store_schema import metadata
-from cds.values import JobState, ReportState
+from cds.values import JobState, Pattern, ReportState
 from cds.watch import StudyChange
 from cds.worklist import WorklistQuery, WorkState
 from tests.fakes.assessments import MODEL, assessment, study
@@ -266,3 +267,39 @@ def test_new_studies_are_looked_for_by_one_worker_and_the_cursor_never_goes_back
     assert store.seen(server, [change.version, "other"]) == {change.version}
     store.look_now(server, notified=True)
     assert store.take_look(server, 60)
+
+
+def test_of_reviewers_at_once_one_is_stored_and_the_others_are_told(store):
+    made = assessment()
+    store.save(made, ReportState.PENDING)
+
+    def add(number):
+        change = Change(
+            number=1, at=made.read_at, user=f"Practitioner/{number}", name="Dr.", kind=ChangeKind.EXCLUDE, cells=(0,)
+        )  # fmt: skip
+        try:
+            return store.add_change(made.key, change).version
+        except ReviewChanged:
+            return None
+
+    answers = at_once(6, add)
+    assert sorted(answers, key=bool) == [None] * 5 + [1]
+    assert store.review(made.key).version == 1
+
+
+def test_a_signature_is_taken_by_one_sweeper(store):
+    made = assessment()
+    store.save(made, ReportState.PENDING)
+    by = {"number": 1, "user": "Practitioner/1", "name": "Dr. Größe"}
+    signature = Signature(
+        assessment_key=made.key, signed_at=made.read_at, verdict=Verdict.AGREE, conclusion=Pattern.AML, **by
+    )
+    change = Change(at=made.read_at, kind=ChangeKind.SIGN, **by)
+    store.sign(change, signature, SignatureState.PENDING)
+    assert store.signed(made.key).signature == signature
+    assert store.unwritten_signatures(9) == [made.key]
+    taken = at_once(5, lambda number: store.take_unwritten_signature(made.key, 60))
+    assert taken.count(True) == 1
+    store.signature_failed(made.key, 1, "out", lambda failures: 0.0)
+    assert store.unwritten_signatures(9) == [made.key]
+    assert list(store.labelled_cells()) == []

@@ -30,7 +30,7 @@ async function attempt(path, body) {
   try {
     answer = await fetch(`${api}/${path}`, {
       method: "POST",
-      headers: { "Content-Type": "application/json", "X-CSRF-Token": csrf },
+      headers: { Accept: "application/json", "Content-Type": "application/json", "X-CSRF-Token": csrf },
       body: JSON.stringify({ ...body, version }),
     });
   } catch {
@@ -80,7 +80,9 @@ async function why(answer) {
 async function look(how) {
   try {
     const since = how === "fresh" ? -1 : version;
-    const answer = await fetch(`${api}/review?since=${since}&signed=${signed}`);
+    // What the page asks by itself does not keep the session alive.
+    const headers = { Accept: "application/json", ...(how === "poll" ? { "X-Poll": "1" } : {}) };
+    const answer = await fetch(`${api}/review?since=${since}&signed=${signed}`, { headers });
     if (!answer.ok) return null;
     const state = await answer.json();
     if (state.html) take(state);
@@ -108,7 +110,7 @@ function busy(part) {
 setInterval(async () => {
   if (document.hidden || waiting) return;
   const before = version;
-  const state = await look();
+  const state = await look("poll");
   const news = state?.news ?? [];
   if (state && state.version !== before && news.length) {
     const name = [...new Set(news.map((n) => n.by))].join(", ");

@@ -13,7 +13,7 @@ startSigning();
 find("#print").addEventListener("click", () => window.print());
 
 // Whose smear it is, from the FHIR server; the page does not wait for it.
-fetch(`${api}/patient`)
+fetch(`${api}/patient`, { headers: { Accept: "application/json" } })
   .then((answer) => (answer.ok ? answer.json() : null))
   .then((patient) => {
     if (!patient?.name) return;

@@ -55,7 +55,7 @@ async function open(index) {
   const { OpenSeadragon } = await library();
   let image;
   try {
-    const answer = await fetch(`${api}/images/${index}`);
+    const answer = await fetch(`${api}/images/${index}`, { headers: { Accept: "application/json" } });
     if (!answer.ok) throw new Error((await answer.json()).issue[0].diagnostics);
     image = await answer.json();
   } catch (error) {
@@ -142,9 +142,9 @@ function scale() {
 let loading = null;
 function library() {
   loading ??= new Promise((resolve, reject) => {
-    // The library adds a style element, which our content security policy forbids, unless it finds one with its mark.
-    // One of another namespace is no style to the browser.
-    const marker = document.createElementNS("urn:leukocds:marker", "style");
+    // The library adds a style element, which our content security policy forbids, unless it finds its mark:
+    // an element of that name, but of no namespace, so that the browser takes it for no style.
+    const marker = document.createElementNS(null, "style");
     marker.setAttribute("data-openseadragon-mobile-css", "true");
     document.head.append(marker);
     const script = element("script", { src: new URL("../vendor/openseadragon/openseadragon.min.js", import.meta.url).href });

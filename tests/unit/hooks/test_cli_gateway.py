@@ -2,18 +2,22 @@
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
 
+from cds.review import Change, ChangeKind, Signature, SignatureState, Verdict
 from cds.settings import Settings
 from cds.store import SqlAssessmentStore
-from cds.values import JobState, StudyRef
+from cds.values import Cell, JobState, Pattern, ReportState, StudyRef
 from hooks.bootstrap import model_identity, open_store
 from hooks.cli import cli
+from hooks.commands.upstreams import archive_of
 from hooks.demo.hospital import Hospital
 from hooks.gateway.serve import QueueAsAHook
+from tests.fakes.assessments import READ_AT, assessment, finding
 from tests.fakes.gateway import order, patient
 from tests.fakes.images import drawing, encoded
 
@@ -150,6 +154,53 @@ def test_export_of_a_study_in_the_archive(lab: Lab, hospital: Hospital, tmp_path
     assert (again.exit_code, (out / "manifest.csv").read_text()) == (0, manifest)
     for path in out.rglob("*"):
         assert path.is_dir() or (b"MRN-1" not in path.read_bytes() and uid.encode() not in path.read_bytes())
+
+
+def test_cells_that_a_clinician_typed_and_signed_are_exported(
+    lab: Lab, hospital: Hospital, tmp_path: Path
+) -> None:
+    lab.leave("1.jpg", "A-1")
+    sidecar = lab.folder / "in" / "1.jpg.json"
+    sidecar.write_text(json.dumps({"accession_number": "A-1", "um_per_px": 0.1}))
+    lab.work()
+    (study,) = hospital.fhir.search("ImagingStudy", {})
+    uid = study["identifier"][0]["value"].removeprefix("urn:oid:")
+    store = SqlAssessmentStore(lab.environ["LEUKOCDS_DATABASE_URL"])
+    (ref,) = archive_of(Settings(archive_url=lab.environ["LEUKOCDS_ARCHIVE_URL"])).instances(uid)
+    cells = tuple(
+        Cell(source=ref.sop_instance_uid, row=40 + 9 * n, column=50, cell_type="monocyte", probability=0.6)
+        for n in range(4)
+    )
+    made = assessment(outcome=replace(finding(), cells=cells))
+    made = replace(made, study=replace(made.study, study_uid=uid))
+    store.save(made, ReportState.PENDING)
+    by = {"user": "Practitioner/1", "name": "Dr. Hem", "at": READ_AT}
+    for number, (kind, cell, value) in enumerate(
+        [
+            (ChangeKind.RECLASSIFY, 0, "myeloblast"),
+            (ChangeKind.RECLASSIFY, 1, "monocyte"),
+            (ChangeKind.EXCLUDE, 2, ""),
+        ],
+        1,
+    ):
+        store.add_change(made.key, Change(number=number, kind=kind, cells=(cell,), value=value, **by))
+    options = [uid, "--source", "lab", "--key", str(tmp_path / "key")]
+    assert "0 labelled cells" in lab.run("export-training", str(tmp_path / "unsigned"), *options).stdout
+    signature = Signature(
+        assessment_key=made.key, number=4, signed_at=READ_AT, user="Practitioner/1", name="Dr. Hem",
+        verdict=Verdict.AMEND, conclusion=Pattern.AML,
+    )  # fmt: skip
+    store.sign(Change(number=4, kind=ChangeKind.SIGN, **by), signature, SignatureState.PENDING)
+    store.add_change(
+        made.key,
+        Change(number=5, kind=ChangeKind.RECLASSIFY, cells=(3,), value="basophil", **by),
+    )
+    store.close()
+    result = lab.run("export-training", str(tmp_path / "signed"), *options)
+    assert "2 labelled cells" in result.stdout, result.output
+    manifest = (tmp_path / "signed" / "manifest.csv").read_text()
+    assert manifest.count(",myeloblast,") == manifest.count(",monocyte,") == 1
+    assert "basophil" not in manifest
 
 
 def test_export_says_what_it_refuses(lab: Lab, tmp_path: Path) -> None:

@@ -5,8 +5,9 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from cds.errors import StoreError, UpstreamUnavailable
+from cds.review import Change, ChangeKind, Signature, SignatureState, Verdict
 from cds.store import SqlAssessmentStore
-from cds.values import JobState, ReportState
+from cds.values import JobState, Pattern, ReportState
 from hooks.recovery import Sweeper, Swept
 from tests.fakes.assessments import MODEL, assessment, study
 
@@ -150,3 +151,23 @@ def test_the_thread_outlives_outages_and_bugs(bench):
         time.sleep(0.01)
     sweeper.stop()
     assert bench.studies == [job.key]
+
+
+def test_a_signature_that_waits_is_sent_again_until_it_is_written(bench):
+    made = assessment()
+    bench.store.save(made, ReportState.PENDING)
+    bench.store.mark_written(made.key, "DiagnosticReport/1")
+    by = {"number": 1, "user": "Practitioner/1", "name": "Dr. Hem"}
+    signature = Signature(
+        assessment_key=made.key, signed_at=bench.now, verdict=Verdict.AGREE, conclusion=Pattern.AML, **by
+    )
+    change = Change(at=bench.now, kind=ChangeKind.SIGN, **by)
+    bench.store.sign(change, signature, SignatureState.PENDING)
+    assert bench.sweeper().sweep() == Swept(signatures=1)
+    assert bench.sweeper().sweep() == Swept(), "it is under way"
+    bench.forward(21)
+    assert bench.sweeper().sweep() == Swept(signatures=1)
+    bench.store.signature_written(made.key, 1)
+    bench.forward(1000)
+    assert bench.sweeper().sweep() == Swept()
+    assert bench.signatures == [made.key, made.key]

@@ -11,6 +11,7 @@ import hooks.app
 from cds.access import AuditAction
 from cds.agreement import Fate, Looked
 from cds.errors import UpstreamUnavailable
+from cds.review import Change, ChangeKind, Signature, SignatureState, Verdict
 from cds.values import Finding, JobState, Pattern, ReportState
 from hooks.app import create_app
 from hooks.page_words import STATES, WORDS, age
@@ -278,6 +279,18 @@ def test_a_page_says_what_the_words_hold_and_all_of_it(browser):
 )
 def test_ages(seconds, words):
     assert age(seconds) == words
+
+
+def test_a_signature_counts_at_once_before_the_fhir_server_has_it(browser, context):
+    made, open_one = read(context, 1), read(context, 2)
+    by = {"number": 1, "user": "Practitioner/1", "name": "Dr. Hem"}
+    signature = Signature(
+        assessment_key=made.key, signed_at=made.read_at, verdict=Verdict.AGREE, conclusion=Pattern.AML, **by
+    )
+    change = Change(at=made.read_at, kind=ChangeKind.SIGN, **by)
+    context.store.sign(change, signature, SignatureState.PENDING)
+    assert re.findall(r'href="/studies/([^"]+)"', browser.get("/worklist").text) == [open_one.key]
+    assert re.findall(r'href="/studies/([^"]+)"', browser.get("/worklist?state=signed").text) == [made.key]
 
 
 def test_what_a_clinician_signed_is_off_the_list_and_found_by_its_state(browser, context):
