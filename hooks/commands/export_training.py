@@ -35,8 +35,8 @@ def export_training(
 
     Only attributes that describe the picture are taken over; UIDs and patient numbers become pseudonyms. Images with
     burnt-in text are refused as far as it can be found: look at what was written before you give it away. The disease
-    is that of the signed report on LEUKOCDS_FHIR_URL, and labelled cells are those that a clinician typed or confirmed in
-    a review and signed (LEUKOCDS_DATABASE_URL). Exit status: 0 all written, 3 some refused, 1 none written.
+    is that of the signed report on LEUKOCDS_FHIR_URL, and labelled cells are those that a clinician typed or confirmed
+    in a review and signed (LEUKOCDS_DATABASE_URL). Exit status: 0 all written, 3 some refused, 1 none written.
     """
     settings = Settings.from_env()
     from cds.deidentify import Pseudonyms
