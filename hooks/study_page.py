@@ -33,7 +33,16 @@ from hooks.study_view import (
     told,
 )
 from hooks.visitors import Visitor
-from hooks.wording import NOT_A_DIAGNOSIS, NOT_ANALYSED, PATTERN_NAMES, between, caveats, confirm_by, headline
+from hooks.wording import (
+    NOT_A_DIAGNOSIS,
+    NOT_ANALYSED,
+    PATTERN_NAMES,
+    SIGNED_NOTICE,
+    between,
+    caveats,
+    confirm_by,
+    headline,
+)
 
 #: Earlier and later studies of the patient that are shown.
 _EARLIER = 20
@@ -128,7 +137,7 @@ def parts(assessment: Assessment, review: Review, visitor: Visitor, context: Con
         if isinstance(now.outcome, Finding)
         else TEXTS["conclusion_none"],
         "history": [(change, told(change, review)) for change in reversed(review.changes)],
-        "notice": NOT_A_DIAGNOSIS,
+        "notice": SIGNED_NOTICE if signed else NOT_A_DIAGNOSIS,
         "ranges": context.pages.ranges,
     }
 

@@ -9,6 +9,11 @@ from cds.evidence import CML_NEVER_VALIDATED
 from cds.report_text import cell_name, percent
 from cds.values import Differential, Finding, NotAnalysedReason, Pattern, wilson_interval
 
+#: Beside a reading that a clinician has signed.
+SIGNED_NOTICE = (
+    "Signed by a clinician. A pattern in a blood smear is no diagnosis by itself. "
+    "For research use only: not a medical device."
+)
 NOT_A_DIAGNOSIS = (
     "Preliminary and not a diagnosis. For research use only: not a medical device. "
     "A hematologist must review the smear itself."

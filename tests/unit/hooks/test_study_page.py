@@ -3,8 +3,8 @@ from dataclasses import replace
 
 import pytest
 
-from cds.review import Change, ChangeKind
-from cds.values import Cell, Differential, ImageReading, ReportState
+from cds.review import Change, ChangeKind, Signature, SignatureState, Verdict
+from cds.values import Cell, Differential, ImageReading, Pattern, ReportState
 from hooks.app import create_app
 from tests.fakes.assessments import READ_AT, assessment, finding, not_analysed
 from tests.fakes.signed_in import sign_in
@@ -51,6 +51,19 @@ def test_a_result_shows_verdict_evidence_differential_cells_and_model(client, co
     assert tiles(page) == 40
     assert "base64" not in page, "thumbnails are asked for as they come into view"
     assert "built-in method" not in page
+
+
+def test_a_signed_reading_is_no_longer_called_preliminary(client, context):
+    made = assessment()
+    assert "Preliminary and not a diagnosis" in page_of(client, context, made)
+    by = {"number": 1, "user": "Practitioner/1", "name": "Dr. Test"}
+    signature = Signature(
+        assessment_key=made.key, signed_at=READ_AT, verdict=Verdict.AGREE, conclusion=Pattern.AML, **by
+    )
+    context.store.sign(Change(at=READ_AT, kind=ChangeKind.SIGN, **by), signature, SignatureState.PENDING)
+    page = client.get(f"/studies/{made.key}").text
+    assert "Signed by a clinician." in page
+    assert "Preliminary and not a diagnosis" not in page
 
 
 def test_counts_of_machine_and_human_stand_side_by_side_with_the_range(client, context):
