@@ -27,6 +27,13 @@ def store():
     return Store()
 
 
+@pytest.fixture
+def writing():
+    """Whether a thread writes late cards that was not there before: other tests' threads may still be at it."""
+    before = set(threading.enumerate())
+    return lambda: any(t.name == "late-cards" and t not in before for t in threading.enumerate())
+
+
 def until(condition):
     ends = time.monotonic() + 10
     while not condition():
@@ -34,7 +41,7 @@ def until(condition):
         time.sleep(0.01)
 
 
-def test_what_a_busy_store_did_not_take_it_has_once_it_is_free(store):
+def test_what_a_busy_store_did_not_take_it_has_once_it_is_free(store, writing):
     late = LateCards(pause_s=0.02)
     with capture_logs() as logs:
         late.remember(store, [shown(1), shown(2)])
@@ -45,18 +52,18 @@ def test_what_a_busy_store_did_not_take_it_has_once_it_is_free(store):
         until(lambda: len(store.cards) == 3)
     assert [c.uuid for c in store.cards] == [shown(n).uuid for n in (1, 2, 3)]
     assert {log["log_level"] for log in logs} == {"warning", "info"}
-    until(lambda: not any(t.name == "late-cards" for t in threading.enumerate()))
+    until(lambda: not writing())
     store.busy = True
     late.remember(store, [shown(4)])  # a second outage has a thread of its own
     store.busy = False
     until(lambda: len(store.cards) == 4)
 
 
-def test_nobody_waits_and_no_thread_is_made_while_all_is_well(store):
+def test_nobody_waits_and_no_thread_is_made_while_all_is_well(store, writing):
     store.busy = False
     LateCards().remember(store, [shown(1)])
     assert (len(store.cards), store.asked) == (1, 1)
-    assert not any(thread.name == "late-cards" for thread in threading.enumerate())
+    assert not writing()
 
 
 def test_they_are_written_at_once_when_somebody_asks(store):
