@@ -12,12 +12,14 @@ request besides. Processor time is the server's own, so it hardly depends on who
 import argparse
 import http.client
 import itertools
+import json
 import statistics
 import subprocess
 import sys
 import tempfile
 import threading
 import time
+import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -95,7 +97,7 @@ def main() -> int:
 
 def _closed_loop(server: Server, seconds: float) -> tuple[float, float]:
     """Requests a second, and seconds of processor time for each. Every connection sends when it has its answer."""
-    bodies = [_body(patient) for patient in range(PATIENTS)]
+    bodies = [_around_instance(_body(patient)) for patient in range(PATIENTS)]
     # Each token opens once; how many will be needed is not known before.
     needed = int(3000 * seconds) if server.signer else 0
     headers = [_authorization(server.signer, server.port) for _ in range(needed)] or [{}]
@@ -112,7 +114,9 @@ def _closed_loop(server: Server, seconds: float) -> tuple[float, float]:
                 if server.signer and number >= needed:
                     return
                 sent = {"Content-Type": "application/json", **headers[number % len(headers)]}
-                connection.request("POST", server.path, bodies[number % PATIENTS], sent)
+                before, after = bodies[number % PATIENTS]
+                body = before + str(uuid.uuid4()).encode() + after  # each is a hook of its own
+                connection.request("POST", server.path, body, sent)
                 answer = connection.getresponse()
                 if b"AML pattern" not in answer.read() or answer.status != 200:
                     raise AssertionError(f"status {answer.status}")
@@ -132,6 +136,11 @@ def _closed_loop(server: Server, seconds: float) -> tuple[float, float]:
     if problems:
         raise SystemExit(f"{server.name}: {problems[0]}")
     return sum(counts) / took, (_processor_s(server.pids) - busy) / sum(counts)
+
+
+def _around_instance(body: bytes) -> tuple[bytes, bytes]:
+    before, _, after = body.partition(json.loads(body)["hookInstance"].encode())
+    return before, after
 
 
 def _processor_s(pids: Sequence[int]) -> float:
