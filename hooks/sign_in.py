@@ -10,7 +10,7 @@ import structlog
 from flask import Flask, Response, g, render_template, request
 
 from cds.access import AuditAction, AuditOutcome, PendingSignIn, Session
-from cds.errors import BadRequest, LeukoError, SignInFailed, StoreError
+from cds.errors import BadRequest, LeukoError, SignInFailed, StoreError, UnknownService
 from cds.tls import Tls
 from cds.values import utc_now
 from hooks.context import Context
@@ -68,7 +68,10 @@ def sign_in_routes(app: Flask, context: Context) -> None:
     @app.get("/sign-in/jwks.json")
     def jwks() -> dict[str, object]:
         """Our public keys, for EHRs that know us by one (SMART App Launch 2.2, "Asymmetric Authentication")."""
-        return {"keys": [key for issuer in issuers.values() if (key := public_key(issuer))]}
+        keys = [key for issuer in issuers.values() if (key := public_key(issuer))]
+        if not keys:
+            raise UnknownService("No EHR of the sign-in file knows us by a key.")
+        return {"keys": keys}
 
     @app.get("/sign-in/start")
     def start() -> Response:

@@ -407,6 +407,10 @@ def test_signing_out_ends_the_session_for_every_copy_of_the_cookie(browser, ehr,
     assert "signed out" in browser.get(answer.location).text
 
 
+def test_where_no_ehr_knows_us_by_a_key_there_is_no_key_set(site):
+    assert site("same_ids = true").test_client().get("/sign-in/jwks.json").status_code == 404
+
+
 def test_without_a_sign_in_file_nobody_can_sign_in_and_the_page_says_what_to_do(client, context):
     page = client.get("/sign-in").text
     assert "LEUKOCDS_SIGN_IN" in page
