@@ -4,7 +4,6 @@ A thread beside each sweeper; several may work on one store. An outage is waited
 refuses is tried again a bounded number of times and then set aside: nothing is ever deleted here.
 """
 
-import threading
 from dataclasses import dataclass
 
 import structlog
@@ -13,6 +12,7 @@ from cds.audit_event import audit_bundle
 from cds.deadline import Deadline
 from cds.errors import LeukoError, UpstreamError
 from cds.ports import AuditStore, FhirServer
+from hooks.recurring import Recurring
 
 _log = structlog.get_logger(__name__)
 
@@ -39,18 +39,15 @@ class AuditDelivery:
         self, store: AuditStore, fhir: FhirServer | None, *, site: str, session_idle_s: float, tick_s: float
     ) -> None:
         self._store, self._fhir, self._site = store, fhir, site
-        self._idle_s, self._tick_s = session_idle_s, tick_s
-        self._stopped = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="audit", daemon=True)
+        self._idle_s, self._rounds = session_idle_s, 0
+        self._thread = Recurring("audit", self._again, tick_s)
         self._trouble: str | None = None
 
     def start(self) -> None:
         self._thread.start()
 
     def stop(self, timeout_s: float = 5.0) -> None:
-        self._stopped.set()
-        if self._thread.is_alive():
-            self._thread.join(timeout_s)
+        self._thread.stop(timeout_s)
 
     def deliver(self) -> Delivered:
         """Send what is due. Raises StoreError, and UpstreamError while the FHIR server is out."""
@@ -58,7 +55,7 @@ class AuditDelivery:
             return Delivered()
         sent = refused = 0
         for entry in self._store.unsent_audit(_AT_ONCE):
-            if self._stopped.is_set() or not self._store.take_unsent(entry.id, 2 * _SEND_S):
+            if self._thread.stopped or not self._store.take_unsent(entry.id, 2 * _SEND_S):
                 continue
             try:
                 # A server that keeps references whole refuses somebody whom it does not hold: then by number.
@@ -79,22 +76,19 @@ class AuditDelivery:
                 self._store.audit_sent(entry.id)
         return Delivered(sent, refused)
 
-    def _run(self) -> None:
-        rounds = 0
-        while not self._stopped.is_set():
-            try:
-                if rounds % _PURGE_EVERY == 0:
-                    self._store.purge_sessions(self._idle_s)
-                self.deliver()
-                if self._trouble is not None:
-                    _log.info("audit entries are sent again")
-                self._trouble = None
-            except LeukoError as error:
-                # Once for each outage, not at every tick.
-                if str(error) != self._trouble:
-                    self._trouble = str(error)
-                    _log.warning("audit entries wait in the store", reason=self._trouble)
-            except Exception:  # noqa: BLE001 - the thread must outlive a bug, or nothing would be sent any more
-                _log.exception("audit delivery failed: bug")
-            rounds += 1
-            self._stopped.wait(self._tick_s)
+    def _again(self) -> None:
+        try:
+            if self._rounds % _PURGE_EVERY == 0:
+                self._store.purge_sessions(self._idle_s)
+            self.deliver()
+            if self._trouble is not None:
+                _log.info("audit entries are sent again")
+            self._trouble = None
+        except LeukoError as error:
+            # Once for each outage, not at every tick.
+            if str(error) != self._trouble:
+                self._trouble = str(error)
+                _log.warning("audit entries wait in the store", reason=self._trouble)
+        except Exception:  # noqa: BLE001 - the thread must outlive a bug, or nothing would be sent any more
+            _log.exception("audit delivery failed: bug")
+        self._rounds += 1

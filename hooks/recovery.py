@@ -1,6 +1,5 @@
 """Sends again what a crash, a full queue or an outage left behind: jobs without a worker, reports without a server."""
 
-import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -10,6 +9,7 @@ import structlog
 from cds.errors import LeukoError
 from cds.ports import WorkerStore
 from cds.values import utc_now
+from hooks.recurring import Recurring
 
 _log = structlog.get_logger(__name__)
 
@@ -50,18 +50,15 @@ class Sweeper:
         self._store, self._clock = store, clock
         self._submit_study, self._submit_report, self._check = submit_study, submit_report, check
         self._submit_signature = submit_signature
-        self._interval, self._tick_s = timedelta(seconds=interval_s), tick_s
-        self._stopped = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="sweeper", daemon=True)
+        self._interval = timedelta(seconds=interval_s)
+        self._thread = Recurring("sweeper", self._again, tick_s)
         self._trouble: str | None = None
 
     def start(self) -> None:
         self._thread.start()
 
     def stop(self, timeout_s: float = 5.0) -> None:
-        self._stopped.set()
-        if self._thread.is_alive():
-            self._thread.join(timeout_s)
+        self._thread.stop(timeout_s)
 
     def sweep(self) -> Swept:
         """One look. Raises StoreError, and UpstreamUnavailable while the broker is out; what was not sent is left
@@ -90,25 +87,23 @@ class Sweeper:
                 sent_signatures += 1
         return Swept(sent_jobs, sent_reports, sent_signatures)
 
-    def _run(self) -> None:
-        while not self._stopped.is_set():
-            try:
-                swept = self.sweep()
-                if swept != Swept():
-                    _log.info(
-                        "sent again what was left behind",
-                        jobs=swept.jobs,
-                        reports=swept.reports,
-                        signatures=swept.signatures,
-                    )
-                if self._trouble is not None:
-                    _log.info("sweeping again")
-                self._trouble = None
-            except LeukoError as error:
-                # Once for each outage, not at every tick.
-                if str(error) != self._trouble:
-                    self._trouble = str(error)
-                    _log.warning("cannot look for work left behind", reason=self._trouble)
-            except Exception:  # noqa: BLE001 - the thread must outlive a bug, or nothing would be taken up again
-                _log.exception("sweep failed: bug")
-            self._stopped.wait(self._tick_s)
+    def _again(self) -> None:
+        try:
+            swept = self.sweep()
+            if swept != Swept():
+                _log.info(
+                    "sent again what was left behind",
+                    jobs=swept.jobs,
+                    reports=swept.reports,
+                    signatures=swept.signatures,
+                )
+            if self._trouble is not None:
+                _log.info("sweeping again")
+            self._trouble = None
+        except LeukoError as error:
+            # Once for each outage, not at every tick.
+            if str(error) != self._trouble:
+                self._trouble = str(error)
+                _log.warning("cannot look for work left behind", reason=self._trouble)
+        except Exception:  # noqa: BLE001 - the thread must outlive a bug, or nothing would be taken up again
+            _log.exception("sweep failed: bug")

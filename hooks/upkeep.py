@@ -1,6 +1,5 @@
 """What workers do now and then besides reading: look whether reports were signed, and delete what is old."""
 
-import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -13,6 +12,7 @@ from cds.errors import LeukoError, StoreError, UpstreamError
 from cds.ports import FhirServer, UpkeepStore
 from cds.signed_reports import look_at
 from cds.values import utc_now
+from hooks.recurring import Recurring
 
 _log = structlog.get_logger(__name__)
 
@@ -58,17 +58,14 @@ class Upkeep:
         self._store, self._fhir, self._clock = store, fhir, clock
         self._interval, self._read_timeout_s = timedelta(seconds=interval_s), read_timeout_s
         self._follow_for, self._keep_cards = follow_for, keep_cards
-        self._stopped = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="upkeep", daemon=True)
+        self._thread = Recurring("upkeep", self._again, interval_s, pause_first=True)
         self._trouble: LeukoError | None = None
 
     def start(self) -> None:
         self._thread.start()
 
     def stop(self, timeout_s: float = 5.0) -> None:
-        self._stopped.set()
-        if self._thread.is_alive():
-            self._thread.join(timeout_s)
+        self._thread.stop(timeout_s)
 
     def round(self) -> Kept:
         """One look. Raises StoreError, and UpstreamError while the FHIR server is out; what was not looked at is left
@@ -79,7 +76,7 @@ class Upkeep:
         looked = signed = 0
         if self._fhir is not None:
             for report in self._store.written_reports(REPORTS_AT_ONCE):
-                if self._stopped.is_set():
+                if self._thread.stopped:
                     break
                 if self._store.take_written(report, self._interval.total_seconds()):
                     looked += 1
@@ -104,22 +101,21 @@ class Upkeep:
         self._store.looked_at(report.assessment_key, looked, None if over else now + pause)
         return looked.fate is Fate.SIGNED
 
-    def _run(self) -> None:
-        while not self._stopped.wait(self._interval.total_seconds()):
-            try:
-                kept = self.round()
-                if kept.cards or kept.resources or kept.signed:
-                    _log.info(
-                        "upkeep",
-                        signed=kept.signed, cards_deleted=kept.cards, client_reports_deleted=kept.resources,
-                    )  # fmt: skip
-                # A round in which no report was due says nothing of the FHIR server.
-                if kept.reports or isinstance(self._trouble, StoreError):
-                    self._trouble = None
-            except LeukoError as error:
-                # Once for each outage, not at every round.
-                if str(error) != str(self._trouble):
-                    self._trouble = error
-                    _log.warning("upkeep not done", error=type(error).__name__, reason=str(error))
-            except Exception:  # noqa: BLE001 - the thread must outlive a bug
-                _log.exception("upkeep failed: bug")
+    def _again(self) -> None:
+        try:
+            kept = self.round()
+            if kept.cards or kept.resources or kept.signed:
+                _log.info(
+                    "upkeep",
+                    signed=kept.signed, cards_deleted=kept.cards, client_reports_deleted=kept.resources,
+                )  # fmt: skip
+            # A round in which no report was due says nothing of the FHIR server.
+            if kept.reports or isinstance(self._trouble, StoreError):
+                self._trouble = None
+        except LeukoError as error:
+            # Once for each outage, not at every round.
+            if str(error) != str(self._trouble):
+                self._trouble = error
+                _log.warning("upkeep not done", error=type(error).__name__, reason=str(error))
+        except Exception:  # noqa: BLE001 - the thread must outlive a bug
+            _log.exception("upkeep failed: bug")

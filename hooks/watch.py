@@ -1,6 +1,5 @@
 """The early stroke's thread in each worker: it looks for new studies, and keeps the Subscription that tells of them."""
 
-import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from cds.errors import LeukoError
 from cds.new_studies import NewStudies
 from cds.ports import FhirWriter, WatchStore
 from cds.subscription import Standing, Wanted, ensure, remove
+from hooks.recurring import Recurring
 
 _log = structlog.get_logger(__name__)
 
@@ -51,19 +51,16 @@ class StudyWatch:
         self._new_studies, self._store, self._subscribing = new_studies, store, subscribing
         self._server = new_studies.fhir.base_url
         self._poll_s, self._look_timeout_s = poll_s, look_timeout_s
-        self._check_s, self._tick_s = check_s, min(tick_s, poll_s)
+        self._check_s = check_s
         self._check_again = 0.0
         self._said: dict[str, str] = {}
-        self._stopped = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="study-watch", daemon=True)
+        self._thread = Recurring("study-watch", self.tick, min(tick_s, poll_s))
 
     def start(self) -> None:
         self._thread.start()
 
     def stop(self, timeout_s: float = 5.0) -> None:
-        self._stopped.set()
-        if self._thread.is_alive():
-            self._thread.join(timeout_s)
+        self._thread.stop(timeout_s)
 
     def tick(self) -> None:
         """What is due now: the Subscription, a look. Raises nothing of ours; what went wrong is logged, once."""
@@ -74,7 +71,7 @@ class StudyWatch:
 
     def _look_if_due(self) -> None:
         self._store.watch(self._server)  # there is nothing to be due before it is made
-        while not self._stopped.is_set() and self._store.take_look(self._server, self._poll_s):
+        while not self._thread.stopped and self._store.take_look(self._server, self._poll_s):
             found = self._new_studies.look(Deadline(self._look_timeout_s))
             if found.queued or found.unusable:
                 _log.info("new studies on the FHIR server", queued=found.queued, unusable=found.unusable)
@@ -122,11 +119,6 @@ class StudyWatch:
         if self._said.get(what) != reason:
             self._said[what] = reason
             _log.warning("early reading", part=what, reason=reason)
-
-    def _run(self) -> None:
-        while not self._stopped.is_set():
-            self.tick()
-            self._stopped.wait(self._tick_s)
 
 
 def subscribing(
