@@ -5,7 +5,6 @@ Values only; nothing is contacted. Secrets are read from files or from the envir
 
 import os
 import re
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -18,6 +17,7 @@ from cds.oauth import ClientAuthentication, ClientCredentials, ClientSecret, Pri
 from cds.settings import PREFIX, Settings
 from cds.signing_key import load_signing_keys
 from cds.tls import Tls
+from cds.toml_files import read_toml
 from cds.upstream import Credentials, FixedCredentials
 
 VARIABLE = f"{PREFIX}ARCHIVES"
@@ -110,11 +110,9 @@ def load_archives(
 def _from_file(settings: Settings, tls: Tls, environ: Mapping[str, str]) -> tuple[Archive, ...]:
     path = Path(settings.archives)
     try:
-        document = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ConfigurationError(f"{VARIABLE}: {path} cannot be read: {error.strerror}") from None
-    except ValueError as error:  # TOMLDecodeError names line and column; UnicodeDecodeError the byte
-        raise ConfigurationError(f"{VARIABLE}: {path} is not TOML: {error}") from None
+        document = read_toml(path)
+    except ValueError as error:
+        raise ConfigurationError(f"{VARIABLE}: {path} {error}") from None
     tables = document.get("archive")
     if set(document) != {"archive"} or not isinstance(tables, list) or not tables:
         raise ConfigurationError(f"{VARIABLE}: {path} must consist of [[archive]] tables")

@@ -4,8 +4,6 @@ Every change that several threads, processes or machines may attempt at once is 
 exactly one of them succeeds. Times are the caller's clock (hosts that share a store keep their clocks together).
 """
 
-import threading
-from collections import OrderedDict
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from functools import cached_property
@@ -13,6 +11,7 @@ from functools import cached_property
 from sqlalchemy import bindparam, insert, literal_column, select, update
 
 from cds.errors import UnknownService
+from cds.kept import Kept
 from cds.store_actions import ActionRows
 from cds.store_agreement import AgreementRows
 from cds.store_audit import AuditRows
@@ -66,9 +65,8 @@ class SqlAssessmentStore(
     ) -> None:
         super().__init__(open_engine(database_url), timedelta(seconds=retry_failed_after_s), clock)
         self._report_grace = timedelta(seconds=report_grace_s)
-        self._cache: OrderedDict[str, Assessment] = OrderedDict()
-        self._with_cells: OrderedDict[str, Assessment] = OrderedDict()
-        self._cache_lock = threading.Lock()
+        self._cache = Kept[Assessment](CACHE_SIZE)
+        self._with_cells = Kept[Assessment](WITH_CELLS_CACHE_SIZE)
 
     def migrate(self) -> None:
         """Bring the schema up to date; several processes may do so at once."""
@@ -102,17 +100,14 @@ class SqlAssessmentStore(
         if not found:
             return None
         key, state, reference = found[0]
-        assessment = self._cached(key)
+        assessment = self._cache.get(key)
         if assessment is None:
             with reading(self._engine) as connection:
                 document = connection.scalar(select(assessments.c.document).where(assessments.c.key == key))
             if document is None:
                 return None
             assessment = decode_assessment(document)
-            with self._cache_lock:
-                self._cache[key] = assessment
-                while len(self._cache) > CACHE_SIZE:
-                    self._cache.popitem(last=False)
+            self._cache.put(key, assessment)
         return StoredAssessment(assessment=assessment, report_state=ReportState(state), report=reference)
 
     def get(self, key: str) -> Assessment | None:
@@ -131,10 +126,8 @@ class SqlAssessmentStore(
 
     def with_cells(self, key: str) -> Assessment | None:
         """The assessment with its cells but without their thumbnails (`thumbnail` has each); kept decoded."""
-        with self._cache_lock:
-            if key in self._with_cells:
-                self._with_cells.move_to_end(key)
-                return self._with_cells[key]
+        if (kept := self._with_cells.get(key)) is not None:
+            return kept
         with reading(self._engine) as connection:
             row = connection.execute(
                 select(assessments.c.document, assessments.c.cells).where(assessments.c.key == key)
@@ -142,10 +135,7 @@ class SqlAssessmentStore(
         if row is None:
             return None
         assessment = decode_assessment(row.document, row.cells)
-        with self._cache_lock:
-            self._with_cells[key] = assessment
-            while len(self._with_cells) > WITH_CELLS_CACHE_SIZE:
-                self._with_cells.popitem(last=False)
+        self._with_cells.put(key, assessment)
         return assessment
 
     def of_patient(self, patient: str, limit: int) -> list[Assessment]:
@@ -271,9 +261,3 @@ class SqlAssessmentStore(
                     report_state=ReportState.WRITTEN.value, report_reference=reference, report_problem=None
                 )
             )
-
-    def _cached(self, key: str) -> Assessment | None:
-        with self._cache_lock:
-            if key in self._cache:
-                self._cache.move_to_end(key)
-            return self._cache.get(key)

@@ -4,7 +4,6 @@ One TOML file; an EHR's profile may stand in a file of its own beside it.
 """
 
 import re
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ from cds.allowlist import is_loopback, why_not_confidential
 from cds.errors import ConfigurationError
 from cds.settings import PREFIX, Settings
 from cds.tls import Tls
+from cds.toml_files import read_toml
 from hooks.client_keys import ConfiguredKeys, FetchedKeys, KeySetError, KeySource, parse_key_set
 from hooks.ehr_profile import (
     STANDARD,
@@ -63,11 +63,9 @@ def load_clients(settings: Settings) -> dict[str, Client]:
     Raises ConfigurationError naming the client and the key of the line that is wrong.
     """
     try:
-        document = tomllib.loads(Path(settings.clients).read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ConfigurationError(f"{VARIABLE}: {settings.clients} cannot be read: {error.strerror}") from None
-    except ValueError as error:  # TOMLDecodeError names line and column; UnicodeDecodeError the byte
-        raise ConfigurationError(f"{VARIABLE}: {settings.clients} is not TOML: {error}") from None
+        document = read_toml(Path(settings.clients))
+    except ValueError as error:
+        raise ConfigurationError(f"{VARIABLE}: {settings.clients} {error}") from None
     tables = document.get("client")
     if set(document) != {"client"} or not isinstance(tables, list) or not tables:
         raise ConfigurationError(f"{VARIABLE}: {settings.clients} must consist of [[client]] tables")

@@ -5,7 +5,6 @@ may hold. Without one a client is taken to keep to the specification in full.
 """
 
 import re
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -15,6 +14,7 @@ from urllib.parse import urlsplit
 from cds.allowlist import is_loopback
 from cds.errors import ConfigurationError
 from cds.settings import PREFIX, Settings
+from cds.toml_files import read_toml
 from hooks.cds_requests import hooks
 from hooks.conformance import MAX_SUMMARY
 
@@ -125,11 +125,9 @@ def _named(name: str, folder: Path) -> Profile:
 
 def _toml(path: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ProfileError(f"cannot be read: {error.strerror}") from None
+        return read_toml(path)
     except ValueError as error:
-        raise ProfileError(f"is not TOML: {error}") from None
+        raise ProfileError(str(error)) from None
 
 
 def _changed(table: Mapping[str, Any], name: str, folder: Path | None) -> Profile:

@@ -1,7 +1,6 @@
 """The EHRs whose users may see the pages: how we are registered with each, and who may do what. One TOML file."""
 
 import re
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,6 +13,7 @@ from joserfc.jwk import ECKey, RSAKey, import_key
 from cds.allowlist import is_loopback, why_not_confidential
 from cds.errors import ConfigurationError
 from cds.settings import PREFIX, Settings
+from cds.toml_files import read_toml
 
 VARIABLE = f"{PREFIX}SIGN_IN"
 #: Least privilege: who it is, and which patient. We read nothing with the EHR's token.
@@ -119,11 +119,9 @@ def check_sign_in(settings: Settings) -> None:
 
 def _document(path: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ConfigurationError(f"{VARIABLE}: {path} cannot be read: {error.strerror}") from None
-    except ValueError as error:  # TOMLDecodeError names line and column; UnicodeDecodeError the byte
-        raise ConfigurationError(f"{VARIABLE}: {path} is not TOML: {error}") from None
+        return read_toml(path)
+    except ValueError as error:
+        raise ConfigurationError(f"{VARIABLE}: {path} {error}") from None
 
 
 def _issuer(where: str, table: Mapping[str, Any], settings: Settings, folder: Path) -> Issuer:

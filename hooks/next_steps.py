@@ -5,7 +5,6 @@ step and what is wrong with it.
 """
 
 import re
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import Any
 
 from cds.errors import ConfigurationError
 from cds.settings import PREFIX
+from cds.toml_files import read_toml
 from cds.values import Finding, Pattern
 from fhir_profiles.codes import ORDER
 
@@ -65,11 +65,9 @@ def bundled_next_steps() -> Path:
 def load_next_steps(path: Path) -> NextSteps:
     """Raises ConfigurationError: no such file, not TOML, or a step that is not as the bundled file describes it."""
     try:
-        content = tomllib.loads(path.read_text("utf-8"))
-    except OSError as error:
-        raise _wrong(path, f"cannot be read: {error.strerror or type(error).__name__}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise _wrong(path, f"is not TOML: {error}") from None
+        content = read_toml(path)
+    except ValueError as error:
+        raise _wrong(path, str(error)) from None
     steps = content.get("step")
     if unknown := sorted(set(content) - {"step"}):
         raise _wrong(path, f"holds {unknown[0]!r}; it may hold nothing but [[step]] tables")

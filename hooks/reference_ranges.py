@@ -1,6 +1,5 @@
 """Reference ranges of the differential, from a TOML file that a laboratory replaces by its own."""
 
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -8,6 +7,7 @@ from typing import Any
 
 from cds.errors import ConfigurationError
 from cds.settings import PREFIX
+from cds.toml_files import read_toml
 
 _FIELDS = {"population", "source", "address", "percent"}
 
@@ -40,11 +40,9 @@ def bundled_ranges() -> Path:
 def load_ranges(path: Path) -> ReferenceRanges:
     """Raises ConfigurationError: no such file, not TOML, or not as the bundled file describes it."""
     try:
-        content = tomllib.loads(path.read_text("utf-8"))
-    except OSError as error:
-        raise _wrong(path, f"cannot be read: {error.strerror or type(error).__name__}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise _wrong(path, f"is not TOML: {error}") from None
+        content = read_toml(path)
+    except ValueError as error:
+        raise _wrong(path, str(error)) from None
     if unknown := set(content) - _FIELDS:
         raise _wrong(path, f"has unknown fields: {', '.join(sorted(unknown))}")
     texts = {name: content.get(name, "") for name in ("population", "source", "address")}
