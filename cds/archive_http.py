@@ -2,7 +2,7 @@
 
 import json
 import time
-from typing import Any
+from typing import Any, TypedDict
 
 import requests
 import tenacity
@@ -14,6 +14,17 @@ from cds.tls import Tls
 from cds.upstream import Credentials, FixedCredentials, open_session, send
 
 SERVER = "image archive"
+
+
+class HttpOptions(TypedDict, total=False):
+    """How an archive is reached, where it is not as `ArchiveHttp` has it by default."""
+
+    credentials: Credentials | None
+    tls: Tls | None
+    connect_timeout_s: float
+    read_timeout_s: float
+    attempts: int
+    backoff_s: float
 
 
 class ArchiveHttp:

@@ -4,7 +4,7 @@ import json
 import logging
 import threading
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Unpack
 
 import requests
 from pydicom.uid import (
@@ -17,13 +17,12 @@ from pydicom.uid import (
     RLELossless,
 )
 
-from cds.archive_http import SERVER, ArchiveHttp, instance_in, instead, json_objects
+from cds.archive_http import SERVER, ArchiveHttp, HttpOptions, instance_in, instead, json_objects
 from cds.deadline import Deadline
 from cds.errors import InstancesRefused, UpstreamInvalid, UpstreamNotFound
 from cds.identifiers import is_uid
 from cds.multipart import Part, build_related, media_type, parse_related
-from cds.tls import Tls
-from cds.upstream import Credentials, FixedCredentials, failures_told, status_error
+from cds.upstream import FixedCredentials, failures_told, status_error
 from cds.values import ImageRef, StoredFrame
 
 _log = logging.getLogger(__name__)
@@ -81,23 +80,12 @@ class DicomWebArchive:
         *,
         user: str = "",
         password: str = "",
-        credentials: Credentials | None = None,
-        tls: Tls | None = None,
-        connect_timeout_s: float = 3.0,
-        read_timeout_s: float = 20.0,
         max_instance_bytes: int = 256 << 20,
-        attempts: int = 3,
-        backoff_s: float = 0.3,
+        **http: Unpack[HttpOptions],
     ) -> None:
-        self._http = ArchiveHttp(
-            base_url,
-            credentials=credentials or FixedCredentials(user=user, password=password),
-            tls=tls,
-            connect_timeout_s=connect_timeout_s,
-            read_timeout_s=read_timeout_s,
-            attempts=attempts,
-            backoff_s=backoff_s,
-        )
+        if http.get("credentials") is None:
+            http["credentials"] = FixedCredentials(user=user, password=password)
+        self._http = ArchiveHttp(base_url, **http)
         self._max_instance_bytes = max_instance_bytes
         self._accept = 0
         self._accept_frames = 0

@@ -3,16 +3,15 @@
 import json
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Unpack
 
 import requests
 
-from cds.archive_http import SERVER, ArchiveHttp, instance_in, json_objects
+from cds.archive_http import SERVER, ArchiveHttp, HttpOptions, instance_in, json_objects
 from cds.deadline import Deadline
 from cds.errors import InstancesRefused, UpstreamInvalid, UpstreamNotFound, UpstreamRefused
 from cds.identifiers import is_uid
-from cds.tls import Tls
-from cds.upstream import Credentials, json_object
+from cds.upstream import json_object
 from cds.values import ImageRef
 
 _MAX_JSON_BYTES = 64 << 20
@@ -28,23 +27,10 @@ class OrthancArchive:
         base_url: str,
         *,
         endpoint: str | None = None,
-        credentials: Credentials | None = None,
-        tls: Tls | None = None,
-        connect_timeout_s: float = 3.0,
-        read_timeout_s: float = 20.0,
         max_instance_bytes: int = 256 << 20,
-        attempts: int = 3,
-        backoff_s: float = 0.3,
+        **http: Unpack[HttpOptions],
     ) -> None:
-        self._http = ArchiveHttp(
-            base_url,
-            credentials=credentials,
-            tls=tls,
-            connect_timeout_s=connect_timeout_s,
-            read_timeout_s=read_timeout_s,
-            attempts=attempts,
-            backoff_s=backoff_s,
-        )
+        self._http = ArchiveHttp(base_url, **http)
         self._endpoint = endpoint
         self._max_instance_bytes = max_instance_bytes
         #: Orthanc's own ids of the instances listed so far.

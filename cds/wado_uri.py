@@ -2,14 +2,14 @@
 
 import threading
 from collections.abc import Sequence
+from typing import Unpack
 from urllib.parse import urlencode
 
-from cds.archive_http import SERVER, ArchiveHttp, instance_in
+from cds.archive_http import SERVER, ArchiveHttp, HttpOptions, instance_in
 from cds.deadline import Deadline
 from cds.dicomweb import DicomWebArchive
 from cds.errors import UpstreamNotFound, UpstreamRefused
-from cds.tls import Tls
-from cds.upstream import Credentials, status_error
+from cds.upstream import status_error
 from cds.values import ImageRef, StudyRef
 
 #: Without a transfer syntax, Explicit VR Little Endian is sent (section 9.1.2.2.9 of older editions), so "as stored" is
@@ -34,23 +34,10 @@ class WadoUriArchive:
         listing: DicomWebArchive | None = None,
         study: StudyRef | None = None,
         endpoint: str | None = None,
-        credentials: Credentials | None = None,
-        tls: Tls | None = None,
-        connect_timeout_s: float = 3.0,
-        read_timeout_s: float = 20.0,
         max_instance_bytes: int = 256 << 20,
-        attempts: int = 3,
-        backoff_s: float = 0.3,
+        **http: Unpack[HttpOptions],
     ) -> None:
-        self._http = ArchiveHttp(
-            url,
-            credentials=credentials,
-            tls=tls,
-            connect_timeout_s=connect_timeout_s,
-            read_timeout_s=read_timeout_s,
-            attempts=attempts,
-            backoff_s=backoff_s,
-        )
+        self._http = ArchiveHttp(url, **http)
         self._listing, self._study, self._endpoint = listing, study, endpoint
         self._max_instance_bytes = max_instance_bytes
         self._rung = 0
