@@ -5,6 +5,7 @@ Both functions are called in the process that will do the work, after any fork: 
 
 import atexit
 import functools
+import os
 import shutil
 import tempfile
 import threading
@@ -226,8 +227,15 @@ def _submitter(queue: TaskQueue) -> Callable[[str], None]:
 
 
 def report_server(settings: Settings) -> AdaptingFhirServer | None:
-    """Where reports go, with our own credentials; None: nowhere."""
-    return own_fhir_server(settings) if settings.fhir_url else None
+    """Where reports go, with our own credentials; None: nowhere. One for all that this process does there, so that they
+    share its token and what it says of itself."""
+    return _report_server(settings, os.getpid()) if settings.fhir_url else None
+
+
+@functools.lru_cache(maxsize=8)
+def _report_server(settings: Settings, _process: int) -> AdaptingFhirServer:
+    """_process: since connections do not survive a fork."""
+    return own_fhir_server(settings)
 
 
 def takes_reports(fhir: AdaptingFhirServer | None, settings: Settings) -> bool:

@@ -203,3 +203,10 @@ def test_a_smear_that_was_not_analysed_has_a_card_and_no_pictures(settings, pack
     attached = bootstrap.attachments(assessment, settings, lambda: bootstrap.load_reader(settings))
     assert attached.pictures == ()
     assert attached.model_card is not None
+
+
+def test_all_that_a_process_does_at_the_fhir_server_shares_one_client():
+    report_server, settings = bootstrap.report_server, Settings(fhir_url="http://127.0.0.1:9/fhir")
+    assert report_server(settings) is report_server(Settings(fhir_url="http://127.0.0.1:9/fhir"))
+    assert report_server(settings) is not report_server(Settings(fhir_url="http://127.0.0.1:9/other"))
+    assert report_server(Settings()) is None
