@@ -12,7 +12,7 @@ from cds.audit_event import audit_bundle
 from cds.deadline import Deadline
 from cds.errors import LeukoError, UpstreamError
 from cds.ports import AuditStore, FhirServer
-from hooks.recurring import Recurring
+from hooks.recurring import Outage, Recurring
 
 _log = structlog.get_logger(__name__)
 
@@ -41,7 +41,7 @@ class AuditDelivery:
         self._store, self._fhir, self._site = store, fhir, site
         self._idle_s, self._rounds = session_idle_s, 0
         self._thread = Recurring("audit", self._again, tick_s)
-        self._trouble: str | None = None
+        self._outage = Outage(_log, "audit entries wait in the store", over="audit entries are sent again")
 
     def start(self) -> None:
         self._thread.start()
@@ -81,14 +81,9 @@ class AuditDelivery:
             if self._rounds % _PURGE_EVERY == 0:
                 self._store.purge_sessions(self._idle_s)
             self.deliver()
-            if self._trouble is not None:
-                _log.info("audit entries are sent again")
-            self._trouble = None
+            self._outage.end()
         except LeukoError as error:
-            # Once for each outage, not at every tick.
-            if str(error) != self._trouble:
-                self._trouble = str(error)
-                _log.warning("audit entries wait in the store", reason=self._trouble)
+            self._outage.tell(error)
         except Exception:  # noqa: BLE001 - the thread must outlive a bug, or nothing would be sent any more
             _log.exception("audit delivery failed: bug")
         self._rounds += 1

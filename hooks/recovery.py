@@ -9,7 +9,7 @@ import structlog
 from cds.errors import LeukoError
 from cds.ports import WorkerStore
 from cds.values import utc_now
-from hooks.recurring import Recurring
+from hooks.recurring import Outage, Recurring
 
 _log = structlog.get_logger(__name__)
 
@@ -52,7 +52,7 @@ class Sweeper:
         self._submit_signature = submit_signature
         self._interval = timedelta(seconds=interval_s)
         self._thread = Recurring("sweeper", self._again, tick_s)
-        self._trouble: str | None = None
+        self._outage = Outage(_log, "cannot look for work left behind", over="sweeping again")
 
     def start(self) -> None:
         self._thread.start()
@@ -97,13 +97,8 @@ class Sweeper:
                     reports=swept.reports,
                     signatures=swept.signatures,
                 )
-            if self._trouble is not None:
-                _log.info("sweeping again")
-            self._trouble = None
+            self._outage.end()
         except LeukoError as error:
-            # Once for each outage, not at every tick.
-            if str(error) != self._trouble:
-                self._trouble = str(error)
-                _log.warning("cannot look for work left behind", reason=self._trouble)
+            self._outage.tell(error)
         except Exception:  # noqa: BLE001 - the thread must outlive a bug, or nothing would be taken up again
             _log.exception("sweep failed: bug")

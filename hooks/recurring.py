@@ -2,6 +2,9 @@
 
 import threading
 from collections.abc import Callable
+from typing import Any
+
+from cds.errors import LeukoError
 
 
 class Recurring:
@@ -37,3 +40,24 @@ class Recurring:
         while not self._stopped.is_set():
             self._again()
             self._stopped.wait(self._pause_s)
+
+
+class Outage:
+    """What keeps such a thread from its work, told once for each outage and not at every time.
+
+    began, over: what is logged then; the first with the reason.
+    """
+
+    def __init__(self, log: Any, began: str, over: str) -> None:
+        self._log, self._began, self._over = log, began, over
+        self._told: str | None = None
+
+    def tell(self, error: LeukoError) -> None:
+        if str(error) != self._told:
+            self._told = str(error)
+            self._log.warning(self._began, reason=self._told)
+
+    def end(self) -> None:
+        if self._told is not None:
+            self._log.info(self._over)
+        self._told = None
