@@ -25,10 +25,10 @@ from cds.review import (
 )
 from cds.values import Assessment, Finding, utc_now
 from hooks.context import Context
-from hooks.page_wording import TEXTS
 from hooks.picture_routes import opened, seen
 from hooks.study_page import parts
 from hooks.study_view import UNSURE_BELOW, assignable, cells_of, reviewed, told
+from hooks.study_words import TEXTS
 from hooks.visitors import Visitor
 
 _log = structlog.get_logger(__name__)

@@ -10,14 +10,6 @@ from cds.review import Review
 from cds.values import Assessment, Differential, Finding, NotAnalysed, Pattern
 from hooks.cards import WHAT_TO_DO, indicator
 from hooks.context import Context
-from hooks.page_wording import (
-    REPORT_STATES,
-    SCRIPT_TEXTS,
-    SIGNATURE_STATES,
-    TEXTS,
-    VERDICT_NOTES,
-    VERDICTS,
-)
 from hooks.picture_routes import opened
 from hooks.study_view import (
     KEYS,
@@ -31,6 +23,14 @@ from hooks.study_view import (
     reviewed,
     rows,
     told,
+)
+from hooks.study_words import (
+    REPORT_STATES,
+    SCRIPT_TEXTS,
+    SIGNATURE_STATES,
+    TEXTS,
+    VERDICT_NOTES,
+    VERDICTS,
 )
 from hooks.visitors import Visitor
 from hooks.wording import (

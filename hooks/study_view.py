@@ -19,8 +19,8 @@ from cds.values import (
     wilson_interval,
 )
 from fhir_profiles.codes import PATTERNS, PERCENT
-from hooks.page_wording import CHANGES, TEXTS, VERDICTS, cells_text
 from hooks.reference_ranges import ReferenceRanges
+from hooks.study_words import CHANGES, TEXTS, VERDICTS, cells_text
 from hooks.wording import PATTERN_NAMES, between
 
 #: Below this probability a cell that nobody looked at stands in the unsure group.

@@ -1,4 +1,4 @@
-"""What the clinician's pages say, in one place: a catalogue of another language has the same keys."""
+"""What the study page and its review say, in one place: a catalogue of another language has the same keys."""
 
 from collections.abc import Mapping
 
@@ -12,10 +12,8 @@ TEXTS: Mapping[str, str] = {
     "changed": "changed since it was signed",
     "patient": "Patient",
     "machine_says": "The machine's reading",
-    "reviewed_says": "As the cells stand now",
     "probability": "Probability of the pattern",
     "probability_note": "What the model makes of the differential; not the probability of a disease.",
-    "rests_on": "What it rests on",
     "quality": "Quality",
     "white_cells": "White cells counted",
     "images_read": "Images read",
@@ -66,7 +64,6 @@ TEXTS: Mapping[str, str] = {
     "previous": "Previous",
     "next": "Next",
     "machine_type": "Machine: {type}, {percent}",
-    "human_type": "{name}: {type}",
     "image": "Image",
     "images": "Images",
     "viewer": "Cells in the image",
@@ -114,7 +111,6 @@ TEXTS: Mapping[str, str] = {
     "print": "Print",
     "no_script": "Reviewing needs JavaScript; without it this page shows the review as it is.",
     "too_few": "Too few cells are left to name a pattern.",
-    "skip": "Skip to the content",
     "not_a_diagnosis_1": "Not a diagnosis: leukemia is diagnosed from marrow, immunophenotype and genetics, with the "
     "patient in view.",
     "not_a_diagnosis_2": "Not a medical device: nobody has cleared it for care.",
@@ -126,7 +122,7 @@ TEXTS: Mapping[str, str] = {
 #: What the scripts say; handed to them with the page.
 SCRIPT_TEXTS = (
     "selected_none", "selected_one", "selected_many", "conflict", "conflict_now", "apply_mine", "drop_mine", "others",
-    "not_stored", "offline", "retry", "stored", "machine_type", "human_type", "excluded", "viewer_out", "sign_confirm",
+    "not_stored", "offline", "retry", "stored", "machine_type", "excluded", "viewer_out", "sign_confirm",
     "unsure", "close", "comment",
 )  # fmt: skip
 
