@@ -10,6 +10,7 @@ from typing import Any, get_type_hints
 from urllib.parse import urlsplit
 
 from cds.errors import ConfigurationError
+from cds.language import LANGUAGES
 
 PREFIX = "LEUKOCDS_"
 FHIR_WRITES = ("auto", "transaction", "single", "none")
@@ -105,6 +106,10 @@ class Settings:
     client_key: str = _setting(
         "", "PEM file of its private key, without passphrase; empty: it is in the same file."
     )
+    language: str = _setting(
+        "en", "Language of cards, reports and what else we write, and of pages for browsers that ask for none of ours: "
+        "`en` or `de`."
+    )  # fmt: skip
     report_cells: int = _setting(
         8, "Pictures of cells that a report carries at most, each with its class-activation map; 0: none."
     )
@@ -281,6 +286,7 @@ class Settings:
             raise ConfigurationError(f"{PREFIX}LOG_LEVEL is not a level: {self.log_level!r}")
         _one_of(PREFIX + "FHIR_WRITE", self.fhir_write, FHIR_WRITES)
         _one_of(PREFIX + "EARLY_READING", self.early_reading, EARLY_READINGS)
+        _one_of(PREFIX + "LANGUAGE", self.language, LANGUAGES)
         if self.early_reading != "off" and not self.fhir_url:
             raise ConfigurationError(
                 f"{PREFIX}EARLY_READING needs {PREFIX}FHIR_URL, where new studies are found"
