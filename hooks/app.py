@@ -49,6 +49,7 @@ from hooks.headers import (
 )
 from hooks.health import health_routes
 from hooks.hygiene import remember
+from hooks.languages import page_languages
 from hooks.limits import HeaderTooLarge, Limits, caller_profile, client
 from hooks.metrics import count_cards, count_prefetch, metrics_routes
 from hooks.notifications import notification_routes
@@ -93,6 +94,7 @@ def create_app(context: Context) -> Flask:
     app.config["MAX_CONTENT_LENGTH"] = context.settings.max_request_bytes
     app.url_map.strict_slashes = False  # with and without the trailing slash
     app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
+    page_languages(app, context.settings.language)
     _guard(app, context)
 
     @app.get("/cds-services")
