@@ -4,6 +4,7 @@ import json
 import time
 import traceback
 import uuid
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -31,17 +32,21 @@ from cds.errors import (
     UpstreamError,
     UpstreamUnavailable,
 )
+from cds.language import Text, message
 from cds.settings import PREFIX, Settings
 from hooks.authentication import Caller, require_client
 from hooks.cds_requests import HookRequest, parse_request
 from hooks.client_reports import hand_over
 from hooks.context import Context
+from hooks.cookies import set_language_cookie
 from hooks.ehr_profile import Profile
+from hooks.error_page import error_page, error_text
 from hooks.feedback import feedback_routes
 from hooks.headers import (
     add_headers,
     correlate,
     end_correlation,
+    is_api,
     is_navigation,
     preflight,
     start_correlation,
@@ -49,12 +54,12 @@ from hooks.headers import (
 )
 from hooks.health import health_routes
 from hooks.hygiene import remember
-from hooks.languages import page_languages
+from hooks.languages import page_languages, said_of
 from hooks.limits import HeaderTooLarge, Limits, caller_profile, client
 from hooks.metrics import count_cards, count_prefetch, metrics_routes
 from hooks.notifications import notification_routes
 from hooks.outgoing import checked_discovery, checked_response
-from hooks.pages import error_page, page_routes
+from hooks.pages import page_routes
 from hooks.picture_routes import picture_routes
 from hooks.prefetch import adapted, spared
 from hooks.review_routes import review_routes
@@ -94,8 +99,12 @@ def create_app(context: Context) -> Flask:
     app.config["MAX_CONTENT_LENGTH"] = context.settings.max_request_bytes
     app.url_map.strict_slashes = False  # with and without the trailing slash
     app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
-    page_languages(app, context.settings.language)
     _guard(app, context)
+    page_languages(
+        app,
+        context.settings.language,
+        lambda response, language: set_language_cookie(response, context.settings, language),
+    )
 
     @app.get("/cds-services")
     def discover() -> Response:
@@ -188,7 +197,7 @@ def _handle_errors(app: Flask, settings: Settings) -> None:
     def on_stranger(error: SignInNeeded) -> Response:
         if is_navigation():
             return Response(status=303, headers={"Location": sign_in_address()})
-        return _answer(401, "login", str(error))
+        return _answer(401, "login", said_of(error))
 
     @app.errorhandler(LeukoError)
     def on_error(error: LeukoError) -> Response:
@@ -199,7 +208,7 @@ def _handle_errors(app: Flask, settings: Settings) -> None:
         _log.warning("request not answered", status=status, error=type(error).__name__)
         if status == 401:
             return Response(status=401)
-        response = _answer(status, code, str(error))
+        response = _answer(status, code, said_of(error))
         if isinstance(error, TooManyRequests):
             response.headers["Retry-After"] = str(error.retry_after_s)
         return response
@@ -209,12 +218,13 @@ def _handle_errors(app: Flask, settings: Settings) -> None:
         status = error.code or 500
         if status < 400:
             return error  # a redirect
-        words = {
-            404: "There is nothing at this address.",
-            405: "This address does not take that method.",
+        said: Mapping[int, Text] = {
+            404: message("There is nothing at this address."),
+            405: message("This address does not take that method."),
             413: f"The body is larger than {settings.max_request_bytes} bytes ({PREFIX}MAX_REQUEST_BYTES).",
-        }.get(status, f"{error.name}.")
-        response = _answer(status, _HTTP_ISSUES.get(status, "processing"), words)
+        }
+        issue = _HTTP_ISSUES.get(status, "processing")
+        response = _answer(status, issue, said.get(status, f"{error.name}."))
         if allow := dict(error.get_headers()).get("Allow"):
             response.headers["Allow"] = allow
         return response
@@ -226,11 +236,16 @@ def _handle_errors(app: Flask, settings: Settings) -> None:
         frames = traceback.extract_tb(error.__traceback__)[-8:]
         where = [f"{Path(f.filename).name}:{f.lineno} {f.name}" for f in frames]
         _log.error("bug", reference=reference, error=type(error).__name__, where=where)
-        return _answer(500, "exception", f"Internal error. Reference: {reference}.")
+        return _answer(
+            500, "exception", message("Internal error. Reference: {reference}.", reference=reference)
+        )
 
 
-def _answer(status: int, code: str, text: str) -> Response:
-    return _outcome(status, code, text) if wants_json() else error_page(status, text)
+def _answer(status: int, code: str, said: Text) -> Response:
+    if not wants_json():
+        return error_page(status, said)
+    # Who calls the CDS service is a program, and reads English.
+    return _outcome(status, code, str(said) if is_api() else error_text(status, said))
 
 
 def _outcome(status: int, code: str, text: str) -> Response:

@@ -1,10 +1,12 @@
-"""The two cookies: the session's, and that of a sign-in under way. Both hold a random secret and nothing else."""
+"""The cookies: the session's and that of a sign-in under way, which hold a random secret and nothing else; and the
+language that a reader chose."""
 
 from urllib.parse import urlsplit
 
 from flask import Response, request
 
 from cds.settings import Settings
+from hooks.languages import LANGUAGE_COOKIE, LANGUAGE_S
 
 #: A sign-in that takes longer than this begins again.
 SIGN_IN_S = 600
@@ -35,6 +37,10 @@ def set_sign_in_cookie(response: Response, settings: Settings, secret: str) -> N
 
 def clear_sign_in_cookie(response: Response, settings: Settings) -> None:
     _set(response, settings, _sign_in_name(settings), "", 0)
+
+
+def set_language_cookie(response: Response, settings: Settings, language: str) -> None:
+    _set(response, settings, LANGUAGE_COOKIE, language, LANGUAGE_S)
 
 
 def _session_name(settings: Settings) -> str:

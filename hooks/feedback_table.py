@@ -8,6 +8,7 @@ from typing import Any
 from cds.agreement import AgreementLine
 from cds.errors import BadRequest
 from cds.feedback import FeedbackLine, FeedbackSummary
+from cds.language import Message, Text, message
 from cds.report_text import percent
 from cds.values import Pattern
 from fhir_profiles.codes import OVERRIDE_REASONS
@@ -15,41 +16,45 @@ from hooks.wording import PATTERN_NAMES, between
 
 HEADINGS = ("card", "model", "cards", "shown", "accepted", "overridden", "overridden because")
 #: Stands with every table: what is counted, and why the columns need not add up.
-NOTE = (
+NOTE = message(
     "Counted are cards: one reading for one user, however often it was shown. A card without feedback was ignored, or "
     "its EHR sends none."
 )
 AGREEMENT_HEADINGS = (
     "reading", "model", "reports", "signed", "coded", "agree", "95 % interval", "superseded", "withdrawn"
 )  # fmt: skip
-AGREEMENT_NOTE = (
+AGREEMENT_NOTE = message(
     "Of the reports that we wrote: signed by a human, of these concluded by a code that we know, and of these by the "
     "pattern of the reading. Superseded are those that our own newer reading of the study replaced; withdrawn "
     "are those entered in error, cancelled or deleted."
 )
-_TOPICS: Mapping[str, str] = {
-    "smear-result": "Reading",
-    "smear-not-analysed": "Not analysed",
-    "smear-queued": "Queued",
-    "smear-running": "Being read",
-    "smear-failed": "Failed",
-    "smear-problem": "Cannot be used",
-    "smear-more": "Older ones",
+_NOT_ANALYSED = message("Not analysed")
+_TOPICS: Mapping[str, Message] = {
+    "smear-result": message("Reading"),
+    "smear-not-analysed": _NOT_ANALYSED,
+    "smear-queued": message("Queued"),
+    "smear-running": message("Being read"),
+    "smear-failed": message("Failed"),
+    "smear-problem": message("Cannot be used"),
+    "smear-more": message("Older ones"),
 }
-_OTHER_REASONS: Mapping[str, str] = {"": "No reason given", "other": "A reason of the EHR's own"}
+_OTHER_REASONS: Mapping[str, Message] = {
+    "": message("No reason given"),
+    "other": message("A reason of the EHR's own"),
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
     """One line as text; `reasons` most frequent first."""
 
-    card: str
+    card: Text
     model: str
     cards: int
     shown: int
     accepted: int
     overridden: int
-    reasons: tuple[str, ...]
+    reasons: tuple[Message, ...]
 
 
 def table(summary: FeedbackSummary) -> list[Row]:
@@ -62,7 +67,7 @@ def table(summary: FeedbackSummary) -> list[Row]:
             accepted=line.accepted,
             overridden=line.overridden,
             reasons=tuple(
-                f"{_reason(code)}: {count}"
+                Message("{reason}: {count}", {"reason": _reason(code), "count": count})
                 for code, count in sorted(line.reasons.items(), key=lambda item: (-item[1], item[0]))
             ),
         )
@@ -74,7 +79,7 @@ def table(summary: FeedbackSummary) -> list[Row]:
 class AgreementRow:
     """One line as text; `agree` and `interval` are empty where no signed report is coded."""
 
-    reading: str
+    reading: Text
     model: str
     reports: int
     signed: int
@@ -88,7 +93,7 @@ class AgreementRow:
 def agreement_table(lines: Sequence[AgreementLine]) -> list[AgreementRow]:
     return [
         AgreementRow(
-            reading=PATTERN_NAMES[Pattern(e.pattern)] if e.pattern in tuple(Pattern) else "Not analysed",
+            reading=PATTERN_NAMES[Pattern(e.pattern)] if e.pattern in tuple(Pattern) else _NOT_ANALYSED,
             model=f"{e.model_name} {e.model_version}",
             reports=e.reports,
             signed=e.signed,
@@ -102,13 +107,15 @@ def agreement_table(lines: Sequence[AgreementLine]) -> list[AgreementRow]:
     ]
 
 
-def unknown(summary: FeedbackSummary) -> str | None:
+def unknown(summary: FeedbackSummary) -> Message | None:
     """A sentence about feedback that belongs to no card, where there is any."""
     if not summary.unknown_cards and not summary.unknown_suggestions:
         return None
-    return (
-        f"Feedback about cards that were not sent from here: {summary.unknown_cards}; accepted suggestions that their "
-        f"card does not have: {summary.unknown_suggestions}."
+    return message(
+        "Feedback about cards that were not sent from here: {cards}; accepted suggestions that their card does not "
+        "have: {suggestions}.",
+        cards=summary.unknown_cards,
+        suggestions=summary.unknown_suggestions,
     )
 
 
@@ -155,15 +162,15 @@ def parse_since(text: str) -> datetime:
         moment = datetime.fromisoformat(text)
         return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
     except (ValueError, OverflowError):
-        raise BadRequest("since must be a date, such as 2026-03-04.") from None
+        raise BadRequest(message("since must be a date, such as 2026-03-04.")) from None
 
 
-def _name(line: FeedbackLine) -> str:
+def _name(line: FeedbackLine) -> Text:
     if line.pattern in tuple(Pattern):
         return PATTERN_NAMES[Pattern(line.pattern)]
     return _TOPICS.get(line.topic, line.topic)
 
 
-def _reason(code: str) -> str:
+def _reason(code: str) -> Text:
     known = OVERRIDE_REASONS.get(code)
     return known.display if known else _OTHER_REASONS.get(code, code)

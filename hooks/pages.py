@@ -1,6 +1,6 @@
 """Pages about the service itself: a front page, and what became of the cards."""
 
-from flask import Flask, Response, render_template, request
+from flask import Flask, render_template, request
 
 from hooks.context import Context
 from hooks.feedback_table import AGREEMENT_NOTE, NOTE, agreement_table, parse_since, table, unknown
@@ -33,7 +33,3 @@ def page_routes(app: Flask, context: Context) -> None:
             agreement_note=AGREEMENT_NOTE,
             since=f"{since:%Y-%m-%d %H:%M} UTC" if since else None,
         )
-
-
-def error_page(status: int, text: str) -> Response:
-    return Response(render_template("error.html", status=status, text=text), status, mimetype="text/html")

@@ -8,10 +8,13 @@ from typing import Any
 from flask import Flask, Response, jsonify
 
 from cds.errors import UnknownService
+from cds.language import message
 from cds.values import Assessment
 from hooks import visitors
 from hooks.context import Context
-from hooks.study_view import SHORT, cells_of
+from hooks.languages import page_words
+from hooks.study_view import cells_of
+from hooks.study_words import MARKS
 from hooks.visitors import Visitor
 
 #: Kept by the browser of the one who may see it, and by nobody in between.
@@ -60,7 +63,7 @@ def picture_routes(app: Flask, context: Context) -> None:
                 for position, cell in enumerate(cells_of(assessment))
                 if cell.source == source
             ],
-            short=dict(SHORT),
+            short={cell_type: page_words().text(mark) for cell_type, mark in MARKS.items()},
         )
 
     def _thumbnail(assessment: Assessment, position: int) -> bytes:
@@ -80,16 +83,16 @@ def opened(context: Context, key: str) -> tuple[Assessment, Visitor]:
     assessment = context.store.with_cells(key)
     if assessment is None:
         visitors.any_visitor(look=False)  # whether there is one is told to nobody else
-        raise UnknownService("There is no reading under this address.")
+        raise UnknownService(message("There is no reading under this address."))
     return assessment, visitors.visitor_for(assessment.study.patient)
 
 
 def _source(assessment: Assessment, index: int) -> str:
     if not 0 <= index < len(assessment.images):
-        raise UnknownService("This study has no such image.")
+        raise UnknownService(message("This study has no such image."))
     image = assessment.images[index]
     if image.refused is not None:
-        raise UnknownService(f"This image cannot be shown: {image.refused}")
+        raise UnknownService(message("This image cannot be shown: {reason}", reason=image.refused))
     return image.source
 
 

@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from cds.deadline import Deadline
 from cds.errors import UnknownService, UpstreamUnavailable
+from cds.language import message
 from cds.pixels import PixelLimits, decode_dicom
 from cds.ports import ImageArchive
 from cds.values import (
@@ -130,7 +131,7 @@ class StudyPictures:
             )
         picture = cv2.imdecode(np.frombuffer(thumbnail, np.uint8), cv2.IMREAD_COLOR)
         if picture is None:
-            raise UnknownService("The picture of this cell cannot be read.")
+            raise UnknownService(message("The picture of this cell cannot be read."))
         crop = np.ascontiguousarray(picture[:, :, ::-1], np.uint8)
         with self._reading:
             explained = self._reader().explain(crop, cell.cell_type)
@@ -142,7 +143,7 @@ class StudyPictures:
 
     def _levels(self, assessment: Assessment, source: str) -> list[Rgb]:
         if _reading(assessment, source) is None:
-            raise UnknownService("This study has no such image.")
+            raise UnknownService(message("This study has no such image."))
         name = f"{assessment.study.archive_url}\n{assessment.study.study_uid}\n{source}"
         if (levels := self._cache.held(name)) is not None:
             return list(levels)
@@ -161,9 +162,11 @@ class StudyPictures:
             for image in decode_dicom(archive.retrieve(ref, deadline), self._limits, expected=ref):
                 if image.source == source:
                     if isinstance(image, RefusedImage):
-                        raise UnknownService(f"This image cannot be shown: {image.reason}.")
+                        raise UnknownService(
+                            message("This image cannot be shown: {reason}", reason=image.reason)
+                        )
                     return image.pixels
-        raise UnknownService("The archive no longer holds this image as it was read.")
+        raise UnknownService(message("The archive no longer holds this image as it was read."))
 
     def _ref(self, archive: ImageArchive, study: StudyRef, source: str, deadline: Deadline) -> ImageRef:
         uid = source.partition("#")[0]
@@ -177,14 +180,14 @@ class StudyPictures:
                 while len(self._listings) > _LISTINGS:
                     self._listings.popitem(last=False)
         if uid not in listing:
-            raise UnknownService("The archive no longer holds this image.")
+            raise UnknownService(message("The archive no longer holds this image."))
         return listing[uid]
 
 
 def _cell(assessment: Assessment, position: int) -> Cell:
     cells = assessment.outcome.cells if isinstance(assessment.outcome, Finding) else ()
     if not 0 <= position < len(cells):
-        raise UnknownService("This reading has no such cell.")
+        raise UnknownService(message("This reading has no such cell."))
     return cells[position]
 
 

@@ -1,15 +1,16 @@
 """Reference ranges of the differential, from a TOML file that a laboratory replaces by its own."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from cds.errors import ConfigurationError
+from cds.language import LANGUAGES
 from cds.settings import PREFIX
 from cds.toml_files import read_toml
 
-_FIELDS = {"population", "source", "address", "percent"}
+_FIELDS = {"population", "source", "address", "percent", *LANGUAGES[1:]}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,6 +21,13 @@ class ReferenceRanges:
     source: str
     address: str = ""
     percent: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    #: Language to population and source in it, where the file says them in more than one.
+    others: Mapping[str, tuple[str, str]] = field(default_factory=dict)
+
+    def said_in(self, language: str) -> "ReferenceRanges":
+        """The same with population and source in that language, as far as the file has them."""
+        population, source = self.others.get(language, (self.population, self.source))
+        return replace(self, population=population, source=source)
 
     def of(self, cell_type: str) -> tuple[float, float] | None:
         return self.percent.get(cell_type)
@@ -56,8 +64,26 @@ def load_ranges(path: Path) -> ReferenceRanges:
     if not isinstance(percent, dict):
         raise _wrong(path, "needs a table [percent]")
     return ReferenceRanges(
-        **texts, percent={name: _limits(path, name, pair) for name, pair in percent.items()}
+        **texts,
+        percent={name: _limits(path, name, pair) for name, pair in percent.items()},
+        others={
+            language: _texts(path, language, content[language])
+            for language in LANGUAGES
+            if language in content
+        },
     )
+
+
+def _texts(path: Path, language: str, table: Any) -> tuple[str, str]:
+    texts = table if isinstance(table, dict) else {}
+    population, source = texts.get("population"), texts.get("source")
+    if (
+        set(texts) != {"population", "source"}
+        or not isinstance(population, str)
+        or not isinstance(source, str)
+    ):
+        raise _wrong(path, f"needs population and source, and nothing else, as text in [{language}]")
+    return population, source
 
 
 def _limits(path: Path, name: str, pair: Any) -> tuple[float, float]:

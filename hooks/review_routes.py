@@ -12,6 +12,7 @@ from flask import Flask, Response, jsonify, render_template, request
 from pydantic import BaseModel, ConfigDict, StrictInt, StrictStr, ValidationError
 
 from cds.errors import BadRequest, LeukoError, NotAllowed
+from cds.language import message
 from cds.report_text import cell_name
 from cds.review import (
     MAX_TEXT,
@@ -25,10 +26,11 @@ from cds.review import (
 )
 from cds.values import Assessment, Finding, utc_now
 from hooks.context import Context
+from hooks.languages import page_words
 from hooks.picture_routes import opened, seen
 from hooks.study_page import parts
 from hooks.study_view import UNSURE_BELOW, assignable, cells_of, reviewed, told
-from hooks.study_words import TEXTS
+from hooks.study_words import EXCLUDED
 from hooks.visitors import Visitor
 
 _log = structlog.get_logger(__name__)
@@ -82,7 +84,7 @@ def review_routes(app: Flask, context: Context) -> None:
         body = _parsed(_Body)
         last = store.review(assessment.key).undoable(visitor.user)
         if last is None:
-            raise BadRequest("There is no change of yours to undo.")
+            raise BadRequest(message("There is no change of yours to undo."))
         made = _change(visitor, body.version, ChangeKind.UNDO, undoes=last.number)
         return _state(assessment, store.add_change(assessment.key, made), visitor)
 
@@ -119,12 +121,13 @@ def review_routes(app: Flask, context: Context) -> None:
     def _state(assessment: Assessment, held: Review, visitor: Visitor, since: int | None = None) -> Response:
         view = parts(assessment, held, visitor, context)
         labels = held.labels
+        say = page_words().text
         return jsonify(
             version=held.version,
             cells={
                 position: {
                     "type": c.value if c.kind is ChangeKind.RECLASSIFY else "",
-                    "name": cell_name(c.value) if c.kind is ChangeKind.RECLASSIFY else TEXTS["excluded"],
+                    "name": say(cell_name(c.value) if c.kind is ChangeKind.RECLASSIFY else EXCLUDED),
                     "by": c.name,
                 }
                 for position, c in labels.items()
@@ -137,7 +140,7 @@ def review_routes(app: Flask, context: Context) -> None:
             signed=view["signed"].state.value if view["signed"] else "",
             html={name: render_template(f"study/{name}.html", **view) for name in _FRAGMENTS},
             news=[
-                {"by": c.name, "text": told(c, held)}
+                {"by": c.name, "text": say(told(c, held))}
                 for c in (held.since(since) if since is not None else ())
                 if c.user != visitor.user
             ],
@@ -148,10 +151,10 @@ def _reviewer(context: Context, key: str) -> tuple[Assessment, Visitor]:
     """Raises NotAllowed unless the visitor may review and the request comes from a page of ours."""
     assessment, visitor = opened(context, key)
     if not visitor.may_review:
-        raise NotAllowed(TEXTS["may_not_review"])
+        raise NotAllowed(message("You may look at this study, but not review it."))
     sent = request.headers.get("X-CSRF-Token", "")
     if not hmac.compare_digest(sent.encode("utf-8", "replace"), visitor.csrf_token.encode()):
-        raise NotAllowed("The page is out of date: reload it, then try again.")
+        raise NotAllowed(message("The page is out of date: reload it, then try again."))
     return assessment, visitor
 
 
@@ -174,7 +177,7 @@ def _check(assessment: Assessment, body: _Change) -> None:
     if body.kind == ChangeKind.RECLASSIFY.value and body.value not in assignable(assessment):
         raise BadRequest("value: no such cell type")
     if len(body.value) > MAX_TEXT:
-        raise BadRequest(f"value: more than {MAX_TEXT} characters")
+        raise BadRequest(message("value: more than {most} characters", most=MAX_TEXT))
 
 
 def _change(visitor: Visitor, version: int, kind: ChangeKind, **more: Any) -> Change:
@@ -190,7 +193,7 @@ def _signature(assessment: Assessment, held: Review, made: Change, context: Cont
     """What is signed: the review in the version before `made`. Raises BadRequest where the verdict does not fit it."""
     verdict = held.verdict
     if verdict is None:
-        raise BadRequest(TEXTS["verdict_missing"])
+        raise BadRequest(message("Say first whether you agree with the reading, amend it or reject it."))
     outcome = assessment.outcome
     finding = isinstance(outcome, Finding)
     now = reviewed(assessment, held, context.pages.pattern_model) if finding else None
@@ -201,9 +204,14 @@ def _signature(assessment: Assessment, held: Review, made: Change, context: Cont
         changed or excluded or (conclusion is not None and conclusion != getattr(outcome, "pattern", None))
     )
     if verdict is Verdict.AGREE and differs:
-        raise BadRequest(TEXTS["agree_needs_no_change"])
+        raise BadRequest(
+            message(
+                "Agreeing is for a reading that nothing was changed in: the corrected cells or your conclusion differ "
+                "from the machine's. Choose amend, or undo the changes."
+            )
+        )
     if verdict is Verdict.REJECT and not held.remark.strip():
-        raise BadRequest(TEXTS["remark_missing"])
+        raise BadRequest(message("A rejected reading needs a remark that says why."))
     seen_finding = now.outcome if now and isinstance(now.outcome, Finding) else None
     return Signature(
         assessment_key=assessment.key,

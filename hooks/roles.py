@@ -6,6 +6,7 @@ from typing import Any
 
 from cds.access import Session
 from cds.errors import SignInFailed
+from cds.language import message
 from cds.settings import Settings
 from hooks.issuers import Issuer
 from hooks.smart import Identity
@@ -27,13 +28,19 @@ def session_of(identity: Identity, issuer: Issuer, settings: Settings, now: date
     sees_all = fits(issuer.all_patients)
     if not sees_all and identity.patient is None:
         raise SignInFailed(
-            f"{issuer.name} has no patient open, and your role does not let you see every patient. Open the patient's "
-            "chart there and start LeukoCDS from it."
+            message(
+                "{ehr} has no patient open, and your role does not let you see every patient. Open the patient's chart "
+                "there and start LeukoCDS from it.",
+                ehr=issuer.name,
+            )
         )
     if not sees_all and not issuer.same_ids:
         raise SignInFailed(
-            f"patients of {issuer.name} have other numbers than those here, so that the patient cannot be told "
-            "(same_ids in the sign-in file)."
+            message(
+                "patients of {ehr} have other numbers than those here, so that the patient cannot be told (same_ids in "
+                "the sign-in file).",
+                ehr=issuer.name,
+            )
         )
     user = identity.fhir_user
     if not issuer.same_ids and not user.startswith(("https://", "http://")):

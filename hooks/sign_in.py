@@ -11,6 +11,7 @@ from flask import Flask, Response, g, render_template, request
 
 from cds.access import AuditAction, AuditOutcome, PendingSignIn, Session
 from cds.errors import BadRequest, LeukoError, SignInFailed, StoreError, UnknownService
+from cds.language import message
 from cds.tls import Tls
 from cds.values import utc_now
 from hooks.context import Context
@@ -25,7 +26,7 @@ from hooks.cookies import (
 )
 from hooks.development import PEOPLE, development_session
 from hooks.issuers import check_sign_in, load_issuers, public_key
-from hooks.page_words import WORDS
+from hooks.languages import said_of
 from hooks.roles import session_of
 from hooks.smart import Identity, SmartClient
 from hooks.visitors import current_visitor, record
@@ -52,7 +53,7 @@ def sign_in_routes(app: Flask, context: Context) -> None:
             visitor = current_visitor()
         except StoreError:
             visitor = None  # the page that says so is a page, too
-        return {"visitor": visitor, "words": WORDS, "development": settings.development_login}
+        return {"visitor": visitor, "development": settings.development_login}
 
     @app.get("/sign-in")
     def sign_in() -> str:
@@ -83,7 +84,9 @@ def sign_in_routes(app: Flask, context: Context) -> None:
         """EHR launch (SMART App Launch 2.2, section 2.0.5)."""
         handle = request.args.get("launch", "")
         if not handle or len(handle) > _MAX_LAUNCH or not handle.isprintable():
-            raise BadRequest("launch is missing or malformed: this address is for EHRs (SMART App Launch)")
+            raise BadRequest(
+                message("launch is missing or malformed: this address is for EHRs (SMART App Launch)")
+            )
         return begin(request.args.get("iss", ""), handle, HOME)
 
     def begin(iss: str, handle: str | None, target: str) -> Response:
@@ -91,7 +94,9 @@ def sign_in_routes(app: Flask, context: Context) -> None:
         if issuer is None or (handle is None and not issuer.standalone):
             # Nothing is fetched: whoever wrote the link chose the address.
             _log.warning("sign-in refused: issuer not configured")
-            raise SignInFailed("This EHR is not among those that vouch for people here (LEUKOCDS_SIGN_IN).")
+            raise SignInFailed(
+                message("This EHR is not among those that vouch for people here (LEUKOCDS_SIGN_IN).")
+            )
         address, pending = smart.begin(issuer, handle, target)
         secret = secrets.token_urlsafe(32)
         store.begin_sign_in(secret, pending, utc_now() + timedelta(seconds=SIGN_IN_S))
@@ -106,7 +111,9 @@ def sign_in_routes(app: Flask, context: Context) -> None:
         if pending is None:
             _log.warning("sign-in refused: not begun in this browser")
             raise SignInFailed(
-                "This sign-in was not begun in this browser, was used already, or is too old. Please begin again."
+                message(
+                    "This sign-in was not begun in this browser, was used already, or is too old. Please begin again."
+                )
             )
         try:
             identity, session = identified(pending)
@@ -114,7 +121,9 @@ def sign_in_routes(app: Flask, context: Context) -> None:
             _log.warning("sign-in failed", error=type(error).__name__, reason=str(error))
             record(AuditAction.SIGN_IN, None, AuditOutcome.DENIED)
             if isinstance(error, SignInFailed):
-                raise SignInFailed(f"You could not be signed in: {error}") from None
+                raise SignInFailed(
+                    message("You could not be signed in: {reason}", reason=said_of(error))
+                ) from None
             raise
         response = opened(session, _study(identity.app_context) or pending.target)
         clear_sign_in_cookie(response, settings)
@@ -123,11 +132,11 @@ def sign_in_routes(app: Flask, context: Context) -> None:
     def identified(pending: PendingSignIn) -> tuple[Identity, Session]:
         issuer = issuers.get(pending.issuer)
         if issuer is None:
-            raise SignInFailed("the EHR is not configured any more")
+            raise SignInFailed(message("the EHR is not configured any more"))
         smart.check_issuer(issuer, request.args.get("iss"))
         code = request.args.get("code", "")
         if not code:
-            raise SignInFailed("the EHR did not let you in")
+            raise SignInFailed(message("the EHR did not let you in"))
         identity = smart.complete(issuer, pending, code)
         return identity, session_of(identity, issuer, settings, utc_now())
 

@@ -27,6 +27,7 @@ from cds.access import PendingSignIn
 from cds.allowlist import why_not_confidential
 from cds.deadline import Deadline
 from cds.errors import SignInFailed
+from cds.language import message
 from cds.tls import Tls
 from cds.upstream import Session, json_object, open_session, send
 from hooks.issuers import Issuer
@@ -280,7 +281,9 @@ def _fhir_user(claim: object, issuer: Issuer) -> str:
     if not _ID.fullmatch(number) or not (absolute or user == f"{kind}/{number}"):
         raise SignInFailed("fhirUser is no reference to a FHIR resource")
     if kind not in ("Practitioner", "PractitionerRole", "Person"):
-        raise SignInFailed("fhirUser is nobody who works at the hospital; these pages are for clinicians")
+        raise SignInFailed(
+            message("fhirUser is nobody who works at the hospital; these pages are for clinicians")
+        )
     return user
 
 

@@ -5,12 +5,15 @@ from typing import Any
 
 from flask import Flask, render_template, url_for
 
+from cds.language import Text, message
 from cds.report_text import percent
 from cds.review import Review
 from cds.values import Assessment, Differential, Finding, NotAnalysed, Pattern
 from hooks.cards import WHAT_TO_DO, indicator
 from hooks.context import Context
+from hooks.languages import page_words
 from hooks.picture_routes import opened
+from hooks.script_texts import for_scripts
 from hooks.study_view import (
     KEYS,
     UNSURE_BELOW,
@@ -25,10 +28,15 @@ from hooks.study_view import (
     told,
 )
 from hooks.study_words import (
+    CONCLUSION_NONE,
+    GIVEN_VERDICTS,
+    NOT_THIS,
+    PROBABILITY_NOTE,
     REPORT_STATES,
+    SCALE_ORIGINS,
     SCRIPT_TEXTS,
     SIGNATURE_STATES,
-    TEXTS,
+    TOO_FEW,
     VERDICT_NOTES,
     VERDICTS,
 )
@@ -53,7 +61,7 @@ _IMAGES_LISTED = 200
 class Bar:
     """The probability of a pattern."""
 
-    name: str
+    name: Text
     percent: str
     width: float
 
@@ -64,7 +72,7 @@ class Point:
 
     key: str
     date: str
-    pattern: str
+    pattern: Text
     blasts: float
     low: float
     high: float
@@ -93,19 +101,18 @@ def page(assessment: Assessment, review: Review, visitor: Visitor, context: Cont
         "api": url_for("review", key=assessment.key).removesuffix("/review"),
         "groups": groups(assessment, review) if cells else [],
         "keys": KEYS,
-        "unsure_below": percent(UNSURE_BELOW),
         "unsure": UNSURE_BELOW,
         "images": list(enumerate(assessment.images[:_IMAGES_LISTED])),
         "shown_images": [(i, image) for i, image in enumerate(assessment.images) if not image.refused],
         "images_used": len(used),
+        "scale_origins": SCALE_ORIGINS,
         "refused": [image for image in assessment.images if image.refused],
         "report": reference or REPORT_STATES[state],
         "report_link": _on_fhir(context, reference),
         "study_link": _on_fhir(context, assessment.study.imaging_study),
         "trend": _trend(assessment, context),
-        "ranges": context.pages.ranges,
-        "script_texts": {name: TEXTS[name] for name in SCRIPT_TEXTS},
-        "not_this": [TEXTS[f"not_a_diagnosis_{n}"] for n in (1, 2, 3, 4)],
+        "script_texts": for_scripts(SCRIPT_TEXTS, page_words()),
+        "not_this": NOT_THIS,
     }
 
 
@@ -116,7 +123,6 @@ def parts(assessment: Assessment, review: Review, visitor: Visitor, context: Con
     unreviewed = Reviewed(outcome=assessment.outcome, differential=machine, recomputed=False)
     concluded = signed.signature.conclusion if (signed := context.store.signed(assessment.key)) else None
     return {
-        "t": TEXTS,
         "a": assessment,
         "now": now,
         "verdict": _verdict(now),
@@ -129,16 +135,17 @@ def parts(assessment: Assessment, review: Review, visitor: Visitor, context: Con
         "visitor": visitor,
         "signed": signed,
         "signed_state": SIGNATURE_STATES[signed.state] if signed else "",
-        "signed_verdict": VERDICTS[signed.signature.verdict] if signed else "",
+        "signed_verdict": GIVEN_VERDICTS[signed.signature.verdict] if signed else "",
         "signed_pattern": PATTERN_NAMES[concluded] if concluded else "",
         "verdicts": [(v.value, name, VERDICT_NOTES[v]) for v, name in VERDICTS.items()],
         "patterns": known_patterns(),
         "cells_pattern": PATTERN_NAMES[now.outcome.pattern]
         if isinstance(now.outcome, Finding)
-        else TEXTS["conclusion_none"],
+        else CONCLUSION_NONE,
         "history": [(change, told(change, review)) for change in reversed(review.changes)],
         "notice": SIGNED_NOTICE if signed else NOT_A_DIAGNOSIS,
-        "ranges": context.pages.ranges,
+        "probability_note": PROBABILITY_NOTE,
+        "ranges": context.pages.ranges.said_in(page_words().language),
     }
 
 
@@ -148,7 +155,9 @@ def _verdict(now: Reviewed) -> dict[str, Any]:
     if isinstance(outcome, NotAnalysed):
         return {
             "indicator": indicator(outcome),
-            "title": TEXTS["too_few"] if now.recomputed else f"Not analysed: {NOT_ANALYSED[outcome.reason]}",
+            "title": TOO_FEW
+            if now.recomputed
+            else message("Not analysed: {reason}", reason=NOT_ANALYSED[outcome.reason]),
             "sentences": [outcome.detail],
             "advice": WHAT_TO_DO[outcome.reason],
             "probabilities": [],

@@ -5,8 +5,9 @@ from dataclasses import dataclass
 
 from cds.cell_types import GROUPS, NOT_A_CELL, OUTSIDE_DIFFERENTIAL, count_cells
 from cds.interpret import interpret
+from cds.language import Message, Text
 from cds.report_text import cell_name, percent
-from cds.review import Change, ChangeKind, Review, corrected
+from cds.review import Change, ChangeKind, Review, Verdict, corrected
 from cds.values import (
     Assessment,
     Cell,
@@ -20,7 +21,7 @@ from cds.values import (
 )
 from fhir_profiles.codes import PATTERNS, PERCENT
 from hooks.reference_ranges import ReferenceRanges
-from hooks.study_words import CHANGES, TEXTS, VERDICTS, cells_text
+from hooks.study_words import AS_THE_CELLS, EXCLUDED, GIVEN_VERDICTS, UNSURE, change_text
 from hooks.wording import PATTERN_NAMES, between
 
 #: Below this probability a cell that nobody looked at stands in the unsure group.
@@ -33,14 +34,6 @@ KEYS: Mapping[str, str] = {
     "lymphocyte": "l", "reactive_lymphocyte": "r", "cll_lymphocyte": "c", "lymphoblast": "y", "myeloblast": "x",
     "promyelocyte": "p", "myelocyte": "k", "metamyelocyte": "t", "erythroblast": "o", "smudge_cell": "s",
 }  # fmt: skip
-#: Short names for marks in the image.
-SHORT: Mapping[str, str] = {
-    "segmented_neutrophil": "Seg", "band_neutrophil": "Band", "eosinophil": "Eo", "basophil": "Baso",
-    "monocyte": "Mono",
-    "lymphocyte": "Ly", "reactive_lymphocyte": "ReLy", "cll_lymphocyte": "CLL", "lymphoblast": "LyBl",
-    "myeloblast": "MyBl", "promyelocyte": "Pro", "myelocyte": "Myelo", "metamyelocyte": "Meta", "erythroblast": "NRBC",
-    "smudge_cell": "Smu",
-}  # fmt: skip
 #: As a laboratory lists them.
 ORDER = (*(t for t in PERCENT if t not in OUTSIDE_DIFFERENTIAL), "erythroblast", "smudge_cell")
 
@@ -50,7 +43,7 @@ class Row:
     """A line of the differential; counts are None where that side was not analysed. width, low, high: percent."""
 
     cell_type: str
-    name: str
+    name: Text
     machine: int
     reviewed: int
     share: str
@@ -58,7 +51,7 @@ class Row:
     width: float
     low: float
     high: float
-    limits: str
+    limits: Text
     side: str
 
     @property
@@ -72,9 +65,9 @@ class Tile:
 
     position: int
     cell_type: str
-    name: str
+    name: Text
     machine_type: str
-    machine_name: str
+    machine_name: Text
     probability: float
     percent: str
     image: int
@@ -87,7 +80,7 @@ class Group:
     """The tiles of one type; id: the type, or "unsure" or "excluded"."""
 
     id: str
-    name: str
+    name: Text
     key: str
     total: int
     tiles: tuple[Tile, ...]
@@ -133,7 +126,7 @@ def rows(machine: Differential, now: Differential, ranges: ReferenceRanges) -> l
     return [_row(t, machine, now, ranges) for t in _ordered(held)]
 
 
-def beside(machine: Differential, now: Differential) -> list[tuple[str, int, int, str]]:
+def beside(machine: Differential, now: Differential) -> list[tuple[Text, int, int, str]]:
     """Name, the machine's and the reviewed number, and how many per 100 white cells, of what stands beside."""
     held = _ordered({*machine.other, *now.other})
     return [
@@ -174,7 +167,7 @@ def groups(assessment: Assessment, review: Review) -> list[Group]:
                 comments=len(comments.get(position, ())),
             )
         )
-    names = {"unsure": TEXTS["unsure"], "excluded": TEXTS["excluded"]}
+    names = {"unsure": UNSURE, "excluded": EXCLUDED}
     each = MAX_TILES // max(1, len(found))
     return [
         _group(name, names.get(name) or cell_name(name), found.get(name, []), each)
@@ -182,19 +175,19 @@ def groups(assessment: Assessment, review: Review) -> list[Group]:
     ]
 
 
-def told(change: Change, review: Review) -> str:
+def told(change: Change, review: Review) -> Message:
     """A change in words."""
-    value = change.value
+    value: Text = change.value
     if change.kind is ChangeKind.RECLASSIFY:
-        value = cell_name(value)
+        value = cell_name(change.value)
     elif change.kind is ChangeKind.CONCLUDE:
-        value = PATTERN_NAMES[Pattern(value)] if value else TEXTS["conclusion_cells"]
+        value = PATTERN_NAMES[Pattern(change.value)] if change.value else AS_THE_CELLS
     elif change.kind is ChangeKind.DECIDE:
-        value = next(name for verdict, name in VERDICTS.items() if verdict.value == value)
+        value = GIVEN_VERDICTS[Verdict(change.value)]
     elif change.kind is ChangeKind.UNDO:
         undone = next(c for c in review.changes if c.number == change.undoes)
         value = told(undone, review)
-    return CHANGES[change.kind].format(cells=cells_text(len(change.cells)), value=value)
+    return change_text(change.kind, len(change.cells), value)
 
 
 def blasts(differential: Differential) -> tuple[float, float, float]:
@@ -203,7 +196,7 @@ def blasts(differential: Differential) -> tuple[float, float, float]:
     return 100 * differential.fraction(*GROUPS["blasts"]), 100 * low, 100 * high
 
 
-def known_patterns() -> list[tuple[str, str]]:
+def known_patterns() -> list[tuple[str, Text]]:
     return [(pattern, PATTERN_NAMES[Pattern(pattern)]) for pattern in PATTERNS]
 
 
@@ -227,12 +220,15 @@ def _row(cell_type: str, machine: Differential, now: Differential, ranges: Refer
     )
 
 
-def _limits(limits: tuple[float, float]) -> str:
+def _limits(limits: tuple[float, float]) -> Text:
     low, high = limits
-    return f"{low:g}–{high:g} %" if high else "0 %"
+    if not high:
+        return "0 %"
+    digits = next((n for n in range(3) if round(low, n) == low and round(high, n) == high), 3)
+    return Message(f"{{low:decimal{digits}}}–{{high:decimal{digits}}} %", {"low": low, "high": high})
 
 
-def _group(name: str, shown_name: str, tiles: Sequence[Tile], at_most: int) -> Group:
+def _group(name: str, shown_name: Text, tiles: Sequence[Tile], at_most: int) -> Group:
     least_first = sorted(tiles, key=lambda tile: tile.probability)
     shown = least_first if len(tiles) <= at_most else least_first[:at_most]
     return Group(id=name, name=shown_name, key=KEYS.get(name, ""), total=len(tiles), tiles=tuple(shown))

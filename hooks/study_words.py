@@ -1,163 +1,125 @@
-"""What the study page and its review say, in one place: a catalogue of another language has the same keys."""
+"""What the study page and its review say that no template says: states, verdicts, changes, and what scripts tell."""
 
 from collections.abc import Mapping
 
+from cds.language import Message, Text, counted, message, message_in
 from cds.review import ChangeKind, SignatureState, Verdict
 from cds.values import ReportState
 
-TEXTS: Mapping[str, str] = {
-    "kicker": "Blood smear",
-    "preliminary": "preliminary, not reviewed",
-    "final": "reviewed and signed",
-    "changed": "changed since it was signed",
-    "patient": "Patient",
-    "machine_says": "The machine's reading",
-    "probability": "Probability of the pattern",
-    "probability_note": "What the model makes of the differential; not the probability of a disease.",
-    "quality": "Quality",
-    "white_cells": "White cells counted",
-    "images_read": "Images read",
-    "read_on": "Read on",
-    "report": "Report",
-    "differential": "Differential",
-    "cell_type": "Cell type",
-    "machine": "Machine",
-    "reviewed": "Reviewed",
-    "share": "Share",
-    "interval": "95 % interval",
-    "range": "Reference",
-    "total": "White cells",
-    "beside": "Per 100 white cells",
-    "high": "above",
-    "low": "below",
-    "ranges_source": "Reference ranges",
-    "other_package": "Another model package is installed than the one that read this study; the pattern of the "
-    "corrected cells is that of the installed one.",
-    "cells": "Cells",
-    "unsure": "Unsure",
-    "unsure_note": "Less than {percent} sure and not looked at yet",
-    "excluded": "Taken out",
-    "order": "Order",
-    "order_least": "Least sure first",
-    "order_most": "Surest first",
-    "size": "Size",
-    "activation": "Activation maps",
-    "activation_note": "Colours show which parts spoke for the machine's type.",
-    "gallery_help": "Arrow keys move, Space selects, Shift adds, Enter enlarges; a letter gives the type, Delete takes "
-    "out, Ctrl Z undoes. Or drag the cells onto a type.",
-    "selected_none": "No cell selected",
-    "selected_one": "1 cell selected",
-    "selected_many": "{count} cells selected",
-    "change_to": "Change to…",
-    "take_out": "Take out",
-    "confirm_type": "Type is right",
-    "comment": "Comment…",
-    "undo": "Undo",
-    "clear_selection": "Clear selection",
-    "select_group": "Select all",
-    "comment_label": "Comment on the selected cells",
-    "save": "Save",
-    "cancel": "Cancel",
-    "close": "Close",
-    "show_in_image": "Show in the image",
-    "original_pixels": "Original pixels",
-    "previous": "Previous",
-    "next": "Next",
-    "machine_type": "Machine: {type}, {percent}",
-    "image": "Image",
-    "images": "Images",
-    "viewer": "Cells in the image",
-    "viewer_help": "Drag to move, scroll or pinch to zoom; with the keyboard arrows move, + and − zoom.",
-    "zoom_in": "Zoom in",
-    "zoom_out": "Zoom out",
-    "whole_image": "Whole image",
-    "marks": "Mark cells",
-    "viewer_out": "The archive does not deliver this image now. It is not lost: try again later.",
-    "trend": "Earlier studies of this patient",
-    "trend_none": "No other study of this patient is stored here.",
-    "trend_chart": "Blasts, percent of white cells, with 95 % intervals",
-    "date": "Smear of",
-    "pattern": "Pattern",
-    "blasts": "Blasts",
-    "this_study": "this study",
-    "provenance": "Where this comes from",
-    "not_this": "What this is not",
-    "signing": "Review and sign",
-    "verdict": "The machine's reading",
-    "conclusion": "Conclusion",
-    "conclusion_cells": "As the cells give it",
-    "conclusion_none": "none",
-    "remark": "Remark in the report",
-    "remark_saved": "Every change is stored as you make it.",
-    "sign": "Sign as {name}",
-    "sign_again": "Sign again as {name}",
-    "sign_confirm": "Signing makes the report final in the patient's chart, in your name. Sign?",
-    "may_not_review": "You may look at this study, but not review it.",
-    "agree_needs_no_change": "Agreeing is for a reading that nothing was changed in: the corrected cells or your "
-    "conclusion differ from the machine's. Choose amend, or undo the changes.",
-    "verdict_missing": "Say first whether you agree with the reading, amend it or reject it.",
-    "remark_missing": "A rejected reading needs a remark that says why.",
-    "history": "Changes",
-    "history_none": "Nobody has changed anything yet.",
-    "conflict": "Your last change was not stored, because {name} changed this review meanwhile:",
-    "conflict_now": "The page shows the review as it is now.",
-    "apply_mine": "Store my change now",
-    "drop_mine": "Leave it",
-    "others": "{name} changed this review: {what}",
-    "not_stored": "Not stored: {why}",
-    "offline": "the server cannot be reached",
-    "retry": "Try again",
-    "stored": "Stored",
-    "print": "Print",
-    "no_script": "Reviewing needs JavaScript; without it this page shows the review as it is.",
-    "too_few": "Too few cells are left to name a pattern.",
-    "not_a_diagnosis_1": "Not a diagnosis: leukemia is diagnosed from marrow, immunophenotype and genetics, with the "
-    "patient in view.",
-    "not_a_diagnosis_2": "Not a medical device: nobody has cleared it for care.",
-    "not_a_diagnosis_3": "Not a manual differential: a network counted the cells, and it errs, more so with stains and "
-    "cameras it never saw.",
-    "not_a_diagnosis_4": "No leukemia pattern does not mean no leukemia.",
+#: What the scripts say; handed to them with the page, with their places still open.
+SCRIPT_TEXTS: Mapping[str, Message] = {
+    "selected_none": message("No cell selected"),
+    "selected": counted("{count} cell selected", "{count} cells selected", 0),
+    "machine_type": message("Machine: {type}, {percent}"),
+    "conflict": message(
+        "Your last change was not stored, because {name} changed this review meanwhile: {what}. The page shows the "
+        "review as it is now."
+    ),
+    "apply_mine": message("Store my change now"),
+    "drop_mine": message("Leave it"),
+    "others": message("{name} changed this review: {what}"),
+    "not_stored": message("Not stored: {why}"),
+    "offline": message("the server cannot be reached"),
+    "retry": message("Try again"),
+    "stored": message("Stored"),
+    "viewer_out": message(
+        "The archive does not deliver this image now. It is not lost: try again later. ({why})"
+    ),
+    "sign_confirm": message("Signing makes the report final in the patient's chart, in your name. Sign?"),
+    "close": message("Close"),
+    "comment": message("Comment"),
 }
 
-#: What the scripts say; handed to them with the page.
-SCRIPT_TEXTS = (
-    "selected_none", "selected_one", "selected_many", "conflict", "conflict_now", "apply_mine", "drop_mine", "others",
-    "not_stored", "offline", "retry", "stored", "machine_type", "excluded", "viewer_out", "sign_confirm",
-    "unsure", "close", "comment",
-)  # fmt: skip
+UNSURE = message_in("group of cells", "Unsure")
+EXCLUDED = message_in("group of cells", "Taken out")
+PROBABILITY_NOTE = message("What the model makes of the differential; not the probability of a disease.")
+TOO_FEW = message("Too few cells are left to name a pattern.")
+CONCLUSION_NONE = message_in("conclusion", "none")
+AS_THE_CELLS = message("As the cells give it")
+NOT_THIS: tuple[Message, ...] = (
+    message(
+        "Not a diagnosis: leukemia is diagnosed from marrow, immunophenotype and genetics, with the patient in view."
+    ),
+    message("Not a medical device: nobody has cleared it for care."),
+    message(
+        "Not a manual differential: a network counted the cells, and it errs, more so with stains and cameras it never "
+        "saw."
+    ),
+    message("No leukemia pattern does not mean no leukemia."),
+)
 
-VERDICTS: Mapping[Verdict, str] = {
-    Verdict.AGREE: "Agree",
-    Verdict.AMEND: "Amend",
-    Verdict.REJECT: "Reject",
+#: As they are offered.
+VERDICTS: Mapping[Verdict, Message] = {
+    Verdict.AGREE: message_in("to choose", "Agree"),
+    Verdict.AMEND: message_in("to choose", "Amend"),
+    Verdict.REJECT: message_in("to choose", "Reject"),
 }
-VERDICT_NOTES: Mapping[Verdict, str] = {
-    Verdict.AGREE: "as the machine read it",
-    Verdict.AMEND: "with my corrections or my conclusion",
-    Verdict.REJECT: "it must not be used",
+VERDICT_NOTES: Mapping[Verdict, Message] = {
+    Verdict.AGREE: message("as the machine read it"),
+    Verdict.AMEND: message("with my corrections or my conclusion"),
+    Verdict.REJECT: message("it must not be used"),
 }
-REPORT_STATES: Mapping[ReportState, str] = {
-    ReportState.NOT_CONFIGURED: "not written (no FHIR server)",
-    ReportState.PENDING: "not written yet",
-    ReportState.WRITTEN: "written",
+#: As somebody has given them.
+GIVEN_VERDICTS: Mapping[Verdict, Message] = {
+    Verdict.AGREE: message_in("given", "Agree"),
+    Verdict.AMEND: message_in("given", "Amend"),
+    Verdict.REJECT: message_in("given", "Reject"),
 }
-SIGNATURE_STATES: Mapping[SignatureState, str] = {
-    SignatureState.NOT_CONFIGURED: "signed here; no FHIR server is configured",
-    SignatureState.PENDING: "signed here, not yet on the FHIR server",
-    SignatureState.WRITTEN: "signed, and on the FHIR server",
-    SignatureState.SUPERSEDED: "replaced by a later signature",
+REPORT_STATES: Mapping[ReportState, Message] = {
+    ReportState.NOT_CONFIGURED: message("not written (no FHIR server)"),
+    ReportState.PENDING: message("not written yet"),
+    ReportState.WRITTEN: message("written"),
 }
-CHANGES: Mapping[ChangeKind, str] = {
-    ChangeKind.RECLASSIFY: "{cells}: {value}",
-    ChangeKind.EXCLUDE: "{cells} taken out",
-    ChangeKind.COMMENT: "comment on {cells}: {value}",
-    ChangeKind.REMARK: "remark: {value}",
-    ChangeKind.CONCLUDE: "conclusion: {value}",
-    ChangeKind.DECIDE: "{value}",
-    ChangeKind.UNDO: "undid: {value}",
-    ChangeKind.SIGN: "signed",
+SIGNATURE_STATES: Mapping[SignatureState, Message] = {
+    SignatureState.NOT_CONFIGURED: message("signed here; no FHIR server is configured"),
+    SignatureState.PENDING: message("signed here, not yet on the FHIR server"),
+    SignatureState.WRITTEN: message("signed, and on the FHIR server"),
+    SignatureState.SUPERSEDED: message("replaced by a later signature"),
+}
+#: Where an image's scale comes from (`cds.values.ImageReading`).
+SCALE_ORIGINS: Mapping[str, Message] = {
+    "stated": message_in("scale", "stated"),
+    "estimated": message_in("scale", "estimated"),
+}
+#: Short names for marks in the image.
+MARKS: Mapping[str, Message] = {
+    "segmented_neutrophil": message_in("mark", "Seg"),
+    "band_neutrophil": message_in("mark", "Band"),
+    "eosinophil": message_in("mark", "Eo"),
+    "basophil": message_in("mark", "Baso"),
+    "monocyte": message_in("mark", "Mono"),
+    "lymphocyte": message_in("mark", "Ly"),
+    "reactive_lymphocyte": message_in("mark", "ReLy"),
+    "cll_lymphocyte": message_in("mark", "CLL"),
+    "lymphoblast": message_in("mark", "LyBl"),
+    "myeloblast": message_in("mark", "MyBl"),
+    "promyelocyte": message_in("mark", "Pro"),
+    "myelocyte": message_in("mark", "Myelo"),
+    "metamyelocyte": message_in("mark", "Meta"),
+    "erythroblast": message_in("mark", "NRBC"),
+    "smudge_cell": message_in("mark", "Smu"),
 }
 
 
-def cells_text(count: int) -> str:
-    return "1 cell" if count == 1 else f"{count} cells"
+def change_text(kind: ChangeKind, count: int, value: Text) -> Message:
+    """A change in words. count: of the cells that it is about. value: what it gives them or says, in words."""
+    cells = counted("{count} cell", "{count} cells", count)
+    match kind:
+        case ChangeKind.RECLASSIFY:
+            return message("{cells}: {value}", cells=cells, value=value)
+        case ChangeKind.EXCLUDE:
+            return counted("{count} cell taken out", "{count} cells taken out", count)
+        case ChangeKind.COMMENT:
+            return counted(
+                "comment on {count} cell: {value}", "comment on {count} cells: {value}", count, value=value
+            )
+        case ChangeKind.REMARK:
+            return message("remark: {value}", value=value)
+        case ChangeKind.CONCLUDE:
+            return message("conclusion: {value}", value=value)
+        case ChangeKind.DECIDE:
+            return message("verdict: {value}", value=value)
+        case ChangeKind.UNDO:
+            return message("undid: {value}", value=value)
+        case ChangeKind.SIGN:
+            return message_in("change", "signed")

@@ -19,6 +19,7 @@ from cds.access import AuditAction, AuditEntry, AuditOutcome, Session
 from cds.allowlist import is_loopback
 from cds.errors import NotAllowed, SignInNeeded
 from cds.identifiers import derived_uuid
+from cds.language import message
 from cds.ports import VisitorStore
 from cds.settings import Settings
 from cds.values import utc_now
@@ -85,7 +86,9 @@ def guard_pages(app: Flask, settings: Settings, store: VisitorStore) -> None:
             return  # a page that needs none says so itself; one that needs one asks for it
         given = request.headers.get(CSRF_HEADER) or request.form.get(CSRF_FIELD, "")
         if not hmac.compare_digest(given.encode(), visitor.csrf_token.encode()):
-            raise NotAllowed("This page is out of date or was not made here: reload it and try again.")
+            raise NotAllowed(
+                message("This page is out of date or was not made here: reload it and try again.")
+            )
 
 
 def current_visitor() -> Visitor | None:
@@ -105,13 +108,13 @@ def visitor_for(study_patient: str | None) -> Visitor:
     """
     visitor = current_visitor()
     if visitor is None:
-        raise SignInNeeded("Sign in to see this page.")
+        raise SignInNeeded(message("Sign in to see this page."))
     action = AuditAction.VIEW if request.method in _SAFE else AuditAction.CHANGE
     allowed = visitor.patient is None or visitor.patient == study_patient
     record(action, study_patient, AuditOutcome.ALLOWED if allowed else AuditOutcome.DENIED)
     if not allowed:
         _log.warning("page refused: another patient's", page=request.endpoint)
-        raise NotAllowed("You are signed in for one patient, and this page is about another.")
+        raise NotAllowed(message("You are signed in for one patient, and this page is about another."))
     return visitor
 
 
@@ -123,7 +126,7 @@ def any_visitor(*, operator: bool = False, staff: bool = False, look: bool = Tru
     """
     visitor = current_visitor()
     if visitor is None:
-        raise SignInNeeded("Sign in to see this page.")
+        raise SignInNeeded(message("Sign in to see this page."))
     allowed = visitor.may_operate if operator else True
     if staff:
         allowed = visitor.may_operate or visitor.may_review
@@ -132,7 +135,7 @@ def any_visitor(*, operator: bool = False, staff: bool = False, look: bool = Tru
         record(action, None, AuditOutcome.ALLOWED if allowed else AuditOutcome.DENIED)
     if not allowed:
         _log.warning("page refused: not in that role", page=request.endpoint)
-        raise NotAllowed("Your role does not let you do this.")
+        raise NotAllowed(message("Your role does not let you do this."))
     return visitor
 
 
@@ -176,9 +179,9 @@ def check_origin(settings: Settings) -> None:
     if is_loopback(urlsplit(settings.base_url).hostname or ""):
         ours.add(_origin(request.host_url))  # localhost and 127.0.0.1 are the same machine
     if origin is not None and origin not in ours:
-        raise NotAllowed("This was sent by a page of another site.")
+        raise NotAllowed(message("This was sent by a page of another site."))
     if origin is None and site not in (None, "same-origin", "none"):
-        raise NotAllowed("This was sent by a page of another site.")
+        raise NotAllowed(message("This was sent by a page of another site."))
 
 
 def csrf_token(secret: str) -> str:

@@ -1,6 +1,7 @@
 """The worklist: smears that nobody has signed, the most urgent first, with what keeps them and a way to try again."""
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from urllib.parse import urlencode
@@ -10,11 +11,13 @@ from flask import Flask, Response, redirect, render_template, request
 from werkzeug.wrappers import Response as AnyResponse
 
 from cds.errors import BadRequest, LeukoError, UnknownService
+from cds.language import Message, Text, counted, message, message_in
 from cds.values import Finding, utc_now
 from cds.worklist import WorklistPage, WorklistQuery, WorklistRow, WorkState
 from hooks.cards import indicator
 from hooks.context import Context
-from hooks.page_words import STATES, WORDS, age
+from hooks.languages import page_words
+from hooks.script_texts import for_scripts
 from hooks.visitors import any_visitor, visitor_for
 from hooks.wording import NOT_A_DIAGNOSIS, NOT_ANALYSED, headline, shorten
 
@@ -24,6 +27,28 @@ _MAX_PAGE = 10_000
 #: What waits for nothing but the machine has no colour of its own.
 _PLAIN = "waiting"
 _AGAIN = (WorkState.FAILED, WorkState.REPORT)
+
+STATES: Mapping[WorkState, Message] = {
+    WorkState.QUEUED: message_in("state", "Queued"),
+    WorkState.READING: message_in("state", "Being read"),
+    WorkState.READ: message_in("state", "Read"),
+    WorkState.UNREADABLE: message_in("state", "Could not be read"),
+    WorkState.FAILED: message_in("state", "Failed"),
+    WorkState.REPORT: message_in("state", "Report not written"),
+    WorkState.SIGNED: message_in("state", "Signed"),
+}
+RETRIED = message("It is tried again.")
+NOT_RETRIED = message("It is not failed any more; nothing was done.")
+EARLIER_READING = message("Shown is an earlier reading; more images came.")
+#: What the script says; handed to it with the page.
+SCRIPT_TEXTS: Mapping[str, Message] = {
+    "minutes": counted("{count} min", "{count} min", 0),
+    "hours": counted("{count} h", "{count} h", 0),
+    "days": counted("{count} d", "{count} d", 0),
+    "updates": message("This list keeps itself up to date."),
+    "updated": message("The list has changed."),
+    "failed": message("The list could not be updated; reload the page."),
+}
 
 _log = structlog.get_logger(__name__)
 
@@ -38,14 +63,14 @@ class Line:
     detail: str | None
     indicator: str
     link: str | None
-    patient: str
-    accession: str
+    patient: Text
+    accession: Text
     since: datetime
-    age: str
-    state: str
+    age: Message
+    state: Message
     state_code: str
     reason: str | None
-    note: str | None
+    note: Message | None
     #: What the retry button sends; None: there is nothing to try again.
     retry: tuple[str, str] | None
 
@@ -81,7 +106,7 @@ def worklist_routes(app: Flask, context: Context) -> None:
             raise BadRequest("kind: must be job or report")
         of = store.job(key) if kind == "job" else store.get(key)
         if of is None:
-            raise UnknownService("There is nothing of that key to be tried again.")
+            raise UnknownService(message("There is nothing of that key to be tried again."))
         visitor_for(of.study.patient)
         done = store.retry_job(key) if kind == "job" else store.retry_report(key)
         if done and kind == "job":
@@ -100,13 +125,13 @@ def _query(patient: str | None) -> tuple[WorklistQuery, int]:
     """What the address asks for, and the number of the page. Raises BadRequest."""
     search = request.args.get("search", "").strip()
     if len(search) > _MAX_SEARCH or not search.isprintable():
-        raise BadRequest("search: must be an accession number or a patient's id")
+        raise BadRequest(message("search: must be an accession number or a patient's id"))
     state = request.args.get("state", "")
     if state and state not in [known.value for known in WorkState]:
-        raise BadRequest("state: is none of the worklist's")
+        raise BadRequest(message("state: is none of the worklist's"))
     page = request.args.get("page", "1")
     if not (page.isascii() and page.isdecimal()) or not 1 <= int(page[:9]) <= _MAX_PAGE:
-        raise BadRequest("page: must be a number from 1 on")
+        raise BadRequest(message("page: must be a number from 1 on"))
     number = int(page)
     query = WorklistQuery(
         patient=patient,
@@ -121,8 +146,9 @@ def _query(patient: str | None) -> tuple[WorklistQuery, int]:
 def _view(found: WorklistPage, query: WorklistQuery, page: int) -> dict[str, object]:
     now = utc_now()
     lines = [_line(row, now) for row in found.rows]
+    language = page_words().language
     shown = [(line.id, line.title, line.state_code, line.reason, line.retry) for line in lines]
-    said = request.args.get("said", "")
+    said = {"retried": RETRIED, "not_retried": NOT_RETRIED}.get(request.args.get("said", ""))
 
     def address(number: int) -> str | None:
         if number < 1 or (number - 1) * PAGE_ROWS >= found.total:
@@ -138,22 +164,43 @@ def _view(found: WorklistPage, query: WorklistQuery, page: int) -> dict[str, obj
         "states": STATES,
         "previous": address(page - 1),
         "next": address(page + 1),
-        "said": WORDS[said] if said in ("retried", "not_retried") else None,
-        "digest": hashlib.sha256(repr((shown, found.total)).encode()).hexdigest()[:32],
+        "said": said,
+        "script_texts": for_scripts(SCRIPT_TEXTS, page_words()),
+        "digest": hashlib.sha256(repr((language, shown, found.total)).encode()).hexdigest()[:32],
     }
 
 
+def age(seconds: float) -> Message:
+    """How long something waits, as `12 min`, `3 h`, `5 d`."""
+    minutes = max(0, int(seconds // 60))
+    if minutes < 60:
+        return counted("{count} min", "{count} min", minutes)
+    hours = minutes // 60
+    return (
+        counted("{count} h", "{count} h", hours)
+        if hours < 48
+        else counted("{count} d", "{count} d", hours // 24)
+    )
+
+
 def _line(row: WorklistRow, now: datetime) -> Line:
+    say = page_words().text
     study, assessment = row.job.study, row.assessment
     outcome, detail = assessment.outcome if assessment else None, ""
     if outcome is None:
-        title = WORDS["study_without_reading"] + (f" of {study.started[:10]}" if study.started else "")
+        title = say(
+            message("Blood smear of {date}", date=study.started[:10])
+            if study.started
+            else message("Blood smear")
+        )
     elif isinstance(outcome, Finding):
-        title, _, detail = headline(outcome, study.started).removesuffix(", preliminary").partition(": ")
+        title, _, detail = say(headline(outcome, study.started)).removesuffix(", preliminary").partition(": ")
     else:
-        title = f"Not analysed: {NOT_ANALYSED[outcome.reason]}"
+        title = say(message("Not analysed: {reason}", reason=NOT_ANALYSED[outcome.reason]))
     waits = row.state in (WorkState.QUEUED, WorkState.READING)
-    reason = {WorkState.FAILED: row.job.reason, WorkState.REPORT: row.report_problem}.get(row.state)
+    reason: Text | None = {WorkState.FAILED: row.job.reason, WorkState.REPORT: row.report_problem}.get(
+        row.state
+    )
     if row.state is WorkState.UNREADABLE and outcome is not None and not isinstance(outcome, Finding):
         reason = outcome.detail
     if row.state is WorkState.QUEUED:
@@ -167,13 +214,13 @@ def _line(row: WorklistRow, now: datetime) -> Line:
         detail=detail or None,
         indicator=indicator(outcome) if outcome else _PLAIN,
         link=f"/studies/{assessment.key}" if assessment else None,
-        patient=study.patient.removeprefix("Patient/") if study.patient else WORDS["no_patient"],
-        accession=study.accession or WORDS["no_accession"],
+        patient=study.patient.removeprefix("Patient/") if study.patient else message_in("patient", "unknown"),
+        accession=study.accession or message_in("accession", "none"),
         since=row.since,
         age=age((now - row.since).total_seconds()),
         state=STATES[row.state],
         state_code=row.state.value,
-        reason=shorten(reason, 300) if reason else None,
-        note=WORDS["earlier_reading"] if assessment and waits else None,
+        reason=shorten(say(reason), 300) if reason else None,
+        note=EARLIER_READING if assessment and waits else None,
         retry=retry,
     )

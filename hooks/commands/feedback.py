@@ -49,15 +49,15 @@ def feedback(since: str | None, as_json: bool) -> None:
     shown.add_column(HEADINGS[6])
     for row in table(summary):
         counts = (row.cards, row.shown, row.accepted, row.overridden)
-        shown.add_row(row.card, row.model, *map(str, counts), "\n".join(row.reasons))
+        shown.add_row(str(row.card), row.model, *map(str, counts), "\n".join(map(str, row.reasons)))
     console = Console()
     console.print(shown)
-    console.print(NOTE, style="dim", soft_wrap=True)
+    console.print(str(NOTE), style="dim", soft_wrap=True)
     if sentence := unknown(summary):
-        console.print(sentence, soft_wrap=True)
+        console.print(str(sentence), soft_wrap=True)
     if agreement:
         console.print(_signed(agreement))
-        console.print(AGREEMENT_NOTE, style="dim", soft_wrap=True)
+        console.print(str(AGREEMENT_NOTE), style="dim", soft_wrap=True)
 
 
 def _signed(agreement: "Sequence[AgreementLine]") -> "Table":
@@ -70,5 +70,5 @@ def _signed(agreement: "Sequence[AgreementLine]") -> "Table":
         shown.add_column(heading, justify="right")
     for row in agreement_table(agreement):
         counts = (row.reports, row.signed, row.coded, row.agree, row.interval, row.superseded, row.withdrawn)
-        shown.add_row(row.reading, row.model, *map(str, counts))
+        shown.add_row(str(row.reading), row.model, *map(str, counts))
     return shown

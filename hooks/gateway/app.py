@@ -20,15 +20,17 @@ from cds.errors import BadRequest, LeukoError, Unauthenticated, UnknownService, 
 from cds.image_files import PixelLimits, decode_image
 from cds.settings import PREFIX
 from cds.slide import Slide
+from hooks.error_page import error_page
 from hooks.gateway.counts import exposition
 from hooks.gateway.door import Door
 from hooks.gateway.folders import DATA, DiskTrouble, image_file
 from hooks.gateway.gateway import Gateway
 from hooks.gateway.journal import PLACE_OF, ImageState, JournalledImage
 from hooks.gateway.quarantine import Quarantine
+from hooks.gateway.reasons import STATES, in_words
 from hooks.gateway.sidecar import parse_sidecar, slide_of
 from hooks.headers import add_headers
-from hooks.page_words import WORDS
+from hooks.languages import LANGUAGE_COOKIE, LANGUAGE_S, page_languages
 
 _log = structlog.get_logger(__name__)
 
@@ -65,7 +67,7 @@ def create_app(gateway: Gateway) -> Flask:
     app.config["MAX_FORM_MEMORY_SIZE"] = 128 << 10
     app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
     # Of the frame that all pages share; nobody signs in here.
-    app.context_processor(lambda: {"words": WORDS, "gateway": True})
+    app.context_processor(lambda: {"gateway": True, "in_words": in_words})
     door = Door(settings)
     add_headers(app, settings)
 
@@ -78,6 +80,8 @@ def create_app(gateway: Gateway) -> Flask:
     def admit() -> None:
         if request.endpoint not in ("static", "health"):
             door.admit()
+
+    page_languages(app, settings.language, _keep_language)
 
     @app.get("/health")
     def health() -> Response:
@@ -149,6 +153,7 @@ def _pages(app: Flask, gateway: Gateway, door: Door) -> None:
         return render_template(
             "gateway/home.html",
             counts=journal.counts(),
+            states=STATES,
             trouble=gateway.trouble,
             held_up=journal.held_up(),
             waiting=journal.images(ImageState.WAITING, limit=200),
@@ -161,8 +166,8 @@ def _pages(app: Flask, gateway: Gateway, door: Door) -> None:
     def page(image_id: str) -> str:
         image = shown(image_id)
         return render_template(
-            "gateway/image.html", image=image, data=_known_data(gateway, image), proof=door.proof(), when=_when,
-            open=image.state in (ImageState.WAITING, ImageState.QUARANTINED),
+            "gateway/image.html", image=image, states=STATES, data=_known_data(gateway, image), proof=door.proof(),
+            when=_when, open=image.state in (ImageState.WAITING, ImageState.QUARANTINED),
         )  # fmt: skip
 
     @app.get("/images/<image_id>/picture")
@@ -263,7 +268,18 @@ def _handle_errors(app: Flask) -> None:
 def _answer(status: int, text: str) -> Response:
     if request.path == "/images" and request.method == "POST":
         return _json({"error": text}, status)
-    return Response(render_template("error.html", status=status, text=text), status, mimetype="text/html")
+    return error_page(status, in_words(text))
+
+
+def _keep_language(response: Response, language: str) -> None:
+    response.set_cookie(
+        LANGUAGE_COOKIE,
+        language,
+        max_age=LANGUAGE_S,
+        httponly=True,
+        samesite="Strict",
+        secure=request.is_secure,
+    )
 
 
 def _json(content: dict[str, Any], status: int) -> Response:

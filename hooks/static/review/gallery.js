@@ -257,7 +257,7 @@ function clear() {
 function summary() {
   const many = selected.size;
   all(".selection [data-act]").forEach((button) => (button.disabled = many === 0 && button.dataset.act !== "undo"));
-  find("#selected").textContent = say(many === 0 ? "selected_none" : many === 1 ? "selected_one" : "selected_many", { count: many });
+  find("#selected").textContent = say(many === 0 ? "selected_none" : "selected", { count: many });
 }
 
 function focus(tile, visible = true) {

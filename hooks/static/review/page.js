@@ -1,7 +1,8 @@
 // What every module of the page needs: its texts, its addresses, and messages to the reader.
 
+import { speaker } from "../texts.js";
+
 const data = document.body.dataset;
-const texts = JSON.parse(data.texts);
 
 export const api = data.api;
 export const base = data.base;
@@ -11,9 +12,7 @@ export const firstVersion = Number(data.version);
 export const firstSigned = data.signed;
 export const csrf = document.querySelector('meta[name="csrf-token"]').content;
 
-export function say(key, values = {}) {
-  return (texts[key] ?? key).replace(/\{(\w+)\}/g, (whole, name) => values[name] ?? whole);
-}
+export const say = speaker(data.texts);
 
 export const find = (selector, within = document) => within.querySelector(selector);
 export const all = (selector, within = document) => [...within.querySelectorAll(selector)];

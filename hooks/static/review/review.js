@@ -56,7 +56,7 @@ async function conflict(path, body) {
   if (!state) return notStored(say("offline"), path, body);
   const names = [...new Set((state.news ?? []).map((n) => n.by))].join(", ") || "?";
   const what = (state.news ?? []).map((n) => `${n.by}: ${n.text}`).join("; ");
-  tell("conflict", `${say("conflict", { name: names })} ${what}. ${say("conflict_now")}`, [
+  tell("conflict", say("conflict", { name: names, what }), [
     [say("apply_mine"), () => send(path, body)],
     [say("drop_mine"), () => {}],
   ]);

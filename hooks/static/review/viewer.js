@@ -1,5 +1,6 @@
 // An image of the study in tiles, to move and zoom in, with its cells marked.
 
+import { decimal } from "../texts.js";
 import { all, api, base, element, find, say, tell } from "./page.js";
 import { currentType, labelOf, tileOf } from "./gallery.js";
 import { review } from "./review.js";
@@ -59,7 +60,7 @@ async function open(index) {
     if (!answer.ok) throw new Error((await answer.json()).issue[0].diagnostics);
     image = await answer.json();
   } catch (error) {
-    return tell("image", `${say("viewer_out")} (${error.message})`);
+    return tell("image", say("viewer_out", { why: error.message }));
   }
   shown = { ...image, index };
   viewer ??= OpenSeadragon({
@@ -136,7 +137,7 @@ function scale() {
   if (!viewer?.isOpen() || !shown.um_per_px) return (find("#scale").textContent = "");
   const zoom = viewer.viewport.viewportToImageZoom(viewer.viewport.getZoom(true));
   const um = (100 * shown.um_per_px) / zoom;
-  find("#scale").textContent = `100 px = ${um < 10 ? um.toFixed(1) : Math.round(um)} µm`;
+  find("#scale").textContent = `100 px = ${decimal(um, um < 10 ? 1 : 0)} µm`;
 }
 
 let loading = null;

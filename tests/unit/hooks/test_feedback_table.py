@@ -26,8 +26,8 @@ def summary(*lines, cards=0, suggestions=0, since=None):
 
 def test_a_line_is_told_in_words_the_most_frequent_reason_first():
     (row,) = table(summary(LINE))
-    assert (row.card, row.model, row.cards, row.shown) == ("AML pattern", "cells 1.2.3", 5, 9)
-    assert row.reasons == (
+    assert (str(row.card), row.model, row.cards, row.shown) == ("AML pattern", "cells 1.2.3", 5, 9)
+    assert tuple(map(str, row.reasons)) == (
         "Diagnosis is already known: 2",
         "No reason given: 1",
         "A reason of the EHR's own: 1",
@@ -42,18 +42,18 @@ def test_cards_without_a_pattern_are_told_by_their_topic(topic, name):
         topic=topic, pattern=None, model_name="c", model_version="1", cards=1, showings=1, accepted=0, overridden=0,
         reasons={},
     )  # fmt: skip
-    assert table(summary(line))[0].card == name
+    assert str(table(summary(line))[0].card) == name
 
 
 def test_a_reason_that_is_no_longer_offered_keeps_its_code():
     (row,) = table(summary(replace(LINE, reasons={"smear-reviewed": 1})))
-    assert row.reasons == ("smear-reviewed: 1",)
+    assert tuple(map(str, row.reasons)) == ("smear-reviewed: 1",)
 
 
 def test_feedback_that_belongs_to_no_card_is_told_where_there_is_any():
     assert unknown(summary(LINE)) is None
-    assert "not sent from here: 2" in (unknown(summary(cards=2)) or "")
-    assert "does not have: 3" in (unknown(summary(suggestions=3)) or "")
+    assert "not sent from here: 2" in str(unknown(summary(cards=2)))
+    assert "does not have: 3" in str(unknown(summary(suggestions=3)))
 
 
 def test_json_holds_codes():

@@ -1,16 +1,20 @@
 """hooks/languages.py: pages in the language of the browser."""
 
-from flask import Flask, render_template_string
+from flask import Flask, Response, render_template_string
 
 from cds.language import message
-from hooks.languages import page_languages
+from hooks.languages import LANGUAGE_COOKIE, page_languages
 
 PAGE = '<p lang="{{ language() }}">{{ said }} {{ _n("1 <b>", "{count} <b>", 2) }} {{ number }} {{ said and 1 }}</p>'
 
 
+def keep(response: Response, language: str) -> None:
+    response.set_cookie(LANGUAGE_COOKIE, language)
+
+
 def page(accepted: str | None, default: str = "en") -> str:
     app = Flask("page")
-    page_languages(app, default)
+    page_languages(app, default, keep)
     app.add_url_rule(
         "/",
         "page",

@@ -121,15 +121,15 @@ def test_types_of_another_package_can_be_given_too():
         (typed("monocyte", 1), "1 cell: Monocyte"),
         ({"kind": ChangeKind.EXCLUDE, "cells": (1, 2)}, "2 cells taken out"),
         ({"kind": ChangeKind.CONCLUDE, "value": ""}, "conclusion: As the cells give it"),
-        ({"kind": ChangeKind.DECIDE, "value": "reject"}, "Reject"),
+        ({"kind": ChangeKind.DECIDE, "value": "reject"}, "verdict: Reject"),
         ({"kind": ChangeKind.SIGN}, "signed"),
     ],
 )
 def test_changes_are_told_in_words(change, words):
     review = log(change)
-    assert told(review.changes[0], review) == words
+    assert str(told(review.changes[0], review)) == words
 
 
 def test_an_undo_says_what_it_took_back():
     review = log(typed("monocyte", 1), {"kind": ChangeKind.UNDO, "undoes": 1})
-    assert told(review.changes[1], review) == "undid: 1 cell: Monocyte"
+    assert str(told(review.changes[1], review)) == "undid: 1 cell: Monocyte"
