@@ -254,7 +254,10 @@ def _handle_errors(app: Flask) -> None:
     @app.errorhandler(HTTPException)
     def on_http(error: HTTPException) -> Response | HTTPException:
         status = error.code or 500
-        return error if status < 400 else _answer(status, error.description or error.name)
+        if status < 400:
+            return error
+        said = "There is nothing at this address." if status == 404 else error.description or error.name
+        return _answer(status, said)
 
     @app.errorhandler(Exception)
     def on_bug(error: Exception) -> Response:
