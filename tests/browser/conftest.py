@@ -61,11 +61,12 @@ def visit(chromium) -> Iterator[Callable[..., Page]]:
         user="Practitioner/1",
         name="Dr. Ada Hem",
         may_review=True,
+        may_operate=False,
         **options,
     ) -> Page:
         context = chromium.new_context(**{"viewport": {"width": 1366, "height": 800}, **options})
         contexts.append(context)
-        sign_in(context, site, user=user, name=name, may_review=may_review)
+        sign_in(context, site, user=user, name=name, may_review=may_review, may_operate=may_operate)
         page = context.new_page()
         page.on("pageerror", lambda error: problems.append(f"script: {error}"))
         page.on(
