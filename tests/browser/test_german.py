@@ -136,9 +136,13 @@ def test_of_two_reviewers_the_second_is_told_in_german(site, visit):
         page.keyboard.press(key)
         page.wait_for_timeout(500)
     conflict = ben.locator(".message.conflict")
-    expect(conflict).to_contain_text("inzwischen hat sich durch Dr. Ada Hem etwas geändert: Dr. Ada Hem: 1 Zelle")
+    expect(conflict).to_contain_text(
+        "inzwischen hat sich durch Dr. Ada Hem etwas geändert: Dr. Ada Hem: 1 Zelle"
+    )
     conflict.get_by_role("button", name="Verzichten").click()
     ben.route("**/changes", lambda route: route.abort())
     ben.locator('.group[data-group="myeloblast"] .tile').first.click()
     ben.keyboard.press("y")
-    expect(ben.locator(".message.problem")).to_contain_text("Nicht gespeichert: der Server ist nicht erreichbar")
+    expect(ben.locator(".message.problem")).to_contain_text(
+        "Nicht gespeichert: der Server ist nicht erreichbar"
+    )

@@ -101,9 +101,7 @@ def test_what_is_no_language_of_ours_changes_nothing(browser, language):
     assert LANGUAGE_COOKIE not in str(answer.headers.getlist("Set-Cookie"))
 
 
-@pytest.mark.parametrize(
-    "path", ["//evil.example", "/\\evil.example", "//evil.example/worklist"]
-)
+@pytest.mark.parametrize("path", ["//evil.example", "/\\evil.example", "//evil.example/worklist"])
 def test_a_choice_leads_to_no_other_host(browser, path):
     answer = browser.get("/", query_string={"language": "de"}, environ_overrides={"PATH_INFO": path})
     assert not (answer.location or "").startswith(("//", "/\\", "https://evil"))

@@ -50,3 +50,21 @@ def test_a_file_that_is_wrong_names_itself_and_the_setting(tmp_path, content, wo
 def test_a_file_that_is_not_there(tmp_path):
     with pytest.raises(ConfigurationError, match="cannot be read"):
         load_ranges(tmp_path / "none.toml")
+
+
+def test_population_and_source_may_stand_in_other_languages(tmp_path):
+    bundled = load_ranges(bundled_ranges())
+    assert bundled.said_in("de").population == "Erwachsene"
+    assert bundled.said_in("en") == bundled
+    path = tmp_path / "own.toml"
+    path.write_text('population = "adults"\nsource = "ours"\n')
+    assert load_ranges(path).said_in("de").source == "ours"
+    for wrong in (
+        "de = 7\n",
+        '[de]\npopulation = "x"\n',
+        '[de]\npopulation = 1\nsource = "x"\n',
+        '[fr]\nsource = "x"\n',
+    ):
+        path.write_text(f'population = "adults"\nsource = "ours"\n{wrong}')
+        with pytest.raises(ConfigurationError, match=r"\[de\]|fr"):
+            load_ranges(path)
