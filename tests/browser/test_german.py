@@ -18,7 +18,8 @@ WIDE = (
 #: Texts that are wider than the box that they stand in, and cut or hanging out.
 CUT = (
     "[...document.querySelectorAll('button, th, td, label, legend, h1, h2, h3, dt, a, summary')]"
-    ".filter(e => e.offsetParent && !e.closest('.worklist thead') && e.scrollWidth > e.clientWidth + 2 && getComputedStyle(e).display !== 'inline')"
+    ".filter(e => e.offsetParent && !e.closest('.worklist thead') && getComputedStyle(e).display !== 'inline')"
+    ".filter(e => e.scrollWidth > e.clientWidth + 2)"
     ".map(e => [e.tagName, e.textContent.trim().slice(0, 60), e.scrollWidth, e.clientWidth])"
 )
 
