@@ -62,7 +62,7 @@ REASONS: tuple[Message, ...] = (
     message("it is damaged or cut short"),
     message("it is cut short: its end is missing"),
     message("it is monochrome; a stained smear can only be read in colour"),
-    message("it holds {count} pages or frames; export each as a file of its own"),
+    message("it holds {frames} pages or frames; export each as a file of its own"),
     message("its colours are for print ({mode}); export it as RGB"),
     message("its JPEG data have more passes than any picture needs"),
     # What a form is answered.
