@@ -88,7 +88,7 @@ class AgreementRow:
 def agreement_table(lines: Sequence[AgreementLine]) -> list[AgreementRow]:
     return [
         AgreementRow(
-            reading=PATTERN_NAMES[Pattern(e.pattern)] if e.pattern in tuple(Pattern) else "Not analysed",
+            reading=str(PATTERN_NAMES[Pattern(e.pattern)]) if e.pattern in tuple(Pattern) else "Not analysed",
             model=f"{e.model_name} {e.model_version}",
             reports=e.reports,
             signed=e.signed,
@@ -160,7 +160,7 @@ def parse_since(text: str) -> datetime:
 
 def _name(line: FeedbackLine) -> str:
     if line.pattern in tuple(Pattern):
-        return PATTERN_NAMES[Pattern(line.pattern)]
+        return str(PATTERN_NAMES[Pattern(line.pattern)])
     return _TOPICS.get(line.topic, line.topic)
 
 

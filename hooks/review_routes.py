@@ -124,7 +124,7 @@ def review_routes(app: Flask, context: Context) -> None:
             cells={
                 position: {
                     "type": c.value if c.kind is ChangeKind.RECLASSIFY else "",
-                    "name": cell_name(c.value) if c.kind is ChangeKind.RECLASSIFY else TEXTS["excluded"],
+                    "name": str(cell_name(c.value)) if c.kind is ChangeKind.RECLASSIFY else TEXTS["excluded"],
                     "by": c.name,
                 }
                 for position, c in labels.items()

@@ -5,6 +5,7 @@ from typing import Any
 
 from flask import Flask, render_template, url_for
 
+from cds.language import Text
 from cds.report_text import percent
 from cds.review import Review
 from cds.values import Assessment, Differential, Finding, NotAnalysed, Pattern
@@ -53,7 +54,7 @@ _IMAGES_LISTED = 200
 class Bar:
     """The probability of a pattern."""
 
-    name: str
+    name: Text
     percent: str
     width: float
 
@@ -64,7 +65,7 @@ class Point:
 
     key: str
     date: str
-    pattern: str
+    pattern: Text
     blasts: float
     low: float
     high: float
@@ -158,7 +159,7 @@ def _verdict(now: Reviewed) -> dict[str, Any]:
     ranked = sorted(outcome.probabilities.items(), key=lambda item: -item[1])
     return {
         "indicator": indicator(outcome),
-        "title": headline(outcome).removesuffix(", preliminary"),
+        "title": headline(outcome, preliminary=False),
         "sentences": [*caveats(outcome), *outcome.evidence],
         "advice": confirm_by(outcome),
         "probabilities": [

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from cds.cell_types import GROUPS, NOT_A_CELL, OUTSIDE_DIFFERENTIAL, count_cells
 from cds.interpret import interpret
+from cds.language import Text
 from cds.report_text import cell_name, percent
 from cds.review import Change, ChangeKind, Review, corrected
 from cds.values import (
@@ -50,7 +51,7 @@ class Row:
     """A line of the differential; counts are None where that side was not analysed. width, low, high: percent."""
 
     cell_type: str
-    name: str
+    name: Text
     machine: int
     reviewed: int
     share: str
@@ -72,9 +73,9 @@ class Tile:
 
     position: int
     cell_type: str
-    name: str
+    name: Text
     machine_type: str
-    machine_name: str
+    machine_name: Text
     probability: float
     percent: str
     image: int
@@ -87,7 +88,7 @@ class Group:
     """The tiles of one type; id: the type, or "unsure" or "excluded"."""
 
     id: str
-    name: str
+    name: Text
     key: str
     total: int
     tiles: tuple[Tile, ...]
@@ -133,7 +134,7 @@ def rows(machine: Differential, now: Differential, ranges: ReferenceRanges) -> l
     return [_row(t, machine, now, ranges) for t in _ordered(held)]
 
 
-def beside(machine: Differential, now: Differential) -> list[tuple[str, int, int, str]]:
+def beside(machine: Differential, now: Differential) -> list[tuple[Text, int, int, str]]:
     """Name, the machine's and the reviewed number, and how many per 100 white cells, of what stands beside."""
     held = _ordered({*machine.other, *now.other})
     return [
@@ -184,11 +185,11 @@ def groups(assessment: Assessment, review: Review) -> list[Group]:
 
 def told(change: Change, review: Review) -> str:
     """A change in words."""
-    value = change.value
+    value: Text = change.value
     if change.kind is ChangeKind.RECLASSIFY:
-        value = cell_name(value)
+        value = cell_name(change.value)
     elif change.kind is ChangeKind.CONCLUDE:
-        value = PATTERN_NAMES[Pattern(value)] if value else TEXTS["conclusion_cells"]
+        value = PATTERN_NAMES[Pattern(change.value)] if change.value else TEXTS["conclusion_cells"]
     elif change.kind is ChangeKind.DECIDE:
         value = next(name for verdict, name in VERDICTS.items() if verdict.value == value)
     elif change.kind is ChangeKind.UNDO:
@@ -203,7 +204,7 @@ def blasts(differential: Differential) -> tuple[float, float, float]:
     return 100 * differential.fraction(*GROUPS["blasts"]), 100 * low, 100 * high
 
 
-def known_patterns() -> list[tuple[str, str]]:
+def known_patterns() -> list[tuple[str, Text]]:
     return [(pattern, PATTERN_NAMES[Pattern(pattern)]) for pattern in PATTERNS]
 
 
@@ -232,7 +233,7 @@ def _limits(limits: tuple[float, float]) -> str:
     return f"{low:g}–{high:g} %" if high else "0 %"
 
 
-def _group(name: str, shown_name: str, tiles: Sequence[Tile], at_most: int) -> Group:
+def _group(name: str, shown_name: Text, tiles: Sequence[Tile], at_most: int) -> Group:
     least_first = sorted(tiles, key=lambda tile: tile.probability)
     shown = least_first if len(tiles) <= at_most else least_first[:at_most]
     return Group(id=name, name=shown_name, key=KEYS.get(name, ""), total=len(tiles), tiles=tuple(shown))

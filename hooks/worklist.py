@@ -149,7 +149,7 @@ def _line(row: WorklistRow, now: datetime) -> Line:
     if outcome is None:
         title = WORDS["study_without_reading"] + (f" of {study.started[:10]}" if study.started else "")
     elif isinstance(outcome, Finding):
-        title, _, detail = headline(outcome, study.started).removesuffix(", preliminary").partition(": ")
+        title, _, detail = str(headline(outcome, study.started, preliminary=False)).partition(": ")
     else:
         title = f"Not analysed: {NOT_ANALYSED[outcome.reason]}"
     waits = row.state in (WorkState.QUEUED, WorkState.READING)
@@ -173,7 +173,7 @@ def _line(row: WorklistRow, now: datetime) -> Line:
         age=age((now - row.since).total_seconds()),
         state=STATES[row.state],
         state_code=row.state.value,
-        reason=shorten(reason, 300) if reason else None,
+        reason=shorten(str(reason), 300) if reason else None,
         note=WORDS["earlier_reading"] if assessment and waits else None,
         retry=retry,
     )
