@@ -9,6 +9,7 @@ from ipaddress import IPv6Address, ip_address
 from urllib.parse import urlsplit, urlunsplit
 
 from cds.errors import ConfigurationError, EndpointNotAllowed
+from cds.language import message
 from cds.settings import Settings
 
 _DEFAULT_PORTS = {"http": 80, "https": 443}
@@ -47,7 +48,7 @@ class AllowList:
             effective == default and (host, None) in self._entries
         ):
             shown = host if effective == default else f"{host}:{effective}"
-            raise EndpointNotAllowed(f"{shown[:100]} is not among the allowed hosts")
+            raise EndpointNotAllowed(message("{host} is not among the allowed hosts", host=shown[:100]))
         return normal(url)
 
 
@@ -86,18 +87,18 @@ def why_not_confidential(url: str) -> str | None:
 def _parse(url: str) -> tuple[str, str, int | None, str]:
     if not _PLAIN.fullmatch(url):
         raise EndpointNotAllowed(
-            "an address must be plain http(s), without user name, query or odd characters"
+            message("an address must be plain http(s), without user name, query or odd characters")
         )
     try:
         parts = urlsplit(url)
         port = parts.port
         host = _host(parts.hostname or "")
     except ValueError:
-        raise EndpointNotAllowed("an address has no valid host or port") from None
+        raise EndpointNotAllowed(message("an address has no valid host or port")) from None
     if parts.scheme not in _DEFAULT_PORTS:
-        raise EndpointNotAllowed("an address must begin with http:// or https://")
+        raise EndpointNotAllowed(message("an address must begin with http:// or https://"))
     if port == 0 or parts.netloc.endswith(":"):
-        raise EndpointNotAllowed("an address has no valid port")
+        raise EndpointNotAllowed(message("an address has no valid port"))
     return parts.scheme, host, port, parts.path
 
 

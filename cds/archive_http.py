@@ -10,6 +10,7 @@ import tenacity
 from cds.deadline import Deadline
 from cds.dicom_files import is_dicom
 from cds.errors import UpstreamError, UpstreamInvalid
+from cds.language import Message, message
 from cds.tls import Tls
 from cds.upstream import Credentials, FixedCredentials, open_session, send
 
@@ -78,7 +79,9 @@ class ArchiveHttp:
 def instance_in(body: bytes, response: requests.Response) -> bytes:
     """The body, which is to be a Part 10 file. Raises UpstreamInvalid saying what it is instead."""
     if not is_dicom(body):
-        raise UpstreamInvalid(f"the {SERVER} sent {instead(response)} instead of a DICOM file")
+        raise UpstreamInvalid(
+            message("the image archive sent {instead} instead of a DICOM file", instead=instead(response))
+        )
     return body
 
 
@@ -89,15 +92,17 @@ def json_objects(response: requests.Response, of: str) -> list[dict[str, Any]]:
     try:
         value = json.loads(response.content)
     except (ValueError, RecursionError):
-        raise UpstreamInvalid(f"the {SERVER} sent {instead(response)} instead of JSON") from None
+        raise UpstreamInvalid(
+            message("the image archive sent {instead} instead of JSON", instead=instead(response))
+        ) from None
     if not isinstance(value, list) or not all(isinstance(entry, dict) for entry in value):
-        raise UpstreamInvalid(f"the {SERVER} sent JSON that is no list of {of}")
+        raise UpstreamInvalid(message("the image archive sent JSON that is no list of {of}", of=of))
     return value
 
 
-def instead(response: requests.Response) -> str:
+def instead(response: requests.Response) -> Message:
     """What came where something else was asked for."""
     start = response.content[:200].lstrip().lower()
     if start.startswith((b"<!doctype html", b"<html")):
-        return "an HTML page (is the address right, or a login page in between?)"
-    return "an empty body" if not start else "something else"
+        return message("an HTML page (is the address right, or a login page in between?)")
+    return message("something else") if start else message("an empty body")

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from cds.errors import UnreadableImage
+from cds.language import message
 
 _SOI, _SOS, _APP0, _APP14 = 0xD8, 0xDA, 0xE0, 0xEE
 _JPEG_FRAMES = frozenset({*range(0xC0, 0xD0), 0xF7} - {0xC4, 0xC8, 0xCC})
@@ -58,12 +59,12 @@ class Codestream:
 def read_jpeg(data: bytes) -> Codestream:
     """Markers of a JPEG or JPEG-LS stream. Raises UnreadableImage when there is no usable frame header."""
     if data[:2] != b"\xff\xd8":
-        raise UnreadableImage("the compressed data does not start as a JPEG")
+        raise UnreadableImage(message("the compressed data does not start as a JPEG"))
     jfif, adobe, position = False, None, 2
     frame: tuple[int, bytes] | None = None
     while position + 4 <= len(data):
         if data[position] != 0xFF:
-            raise UnreadableImage("the JPEG header is damaged")
+            raise UnreadableImage(message("the JPEG header is damaged"))
         marker = data[position + 1]
         if marker == 0xFF:  # fill byte
             position += 1
@@ -80,7 +81,7 @@ def read_jpeg(data: bytes) -> Codestream:
             adobe = body[11]
         position += 2 + max(length, 2)
     if frame is None or len(frame[1]) < 6 or len(frame[1]) < 6 + 3 * frame[1][5]:
-        raise UnreadableImage("the JPEG header is incomplete")
+        raise UnreadableImage(message("the JPEG header is incomplete"))
     marker, body = frame
     components = [body[i : i + 3] for i in range(6, 6 + 3 * body[5], 3)]
     return Codestream(
@@ -99,7 +100,7 @@ def read_jpeg2000(data: bytes) -> Codestream:
     """Markers of a JPEG 2000 codestream, bare or in a JP2 file. Raises UnreadableImage when there is no header."""
     start = data.find(_J2K_START, 0, 4096)
     if start < 0 or len(data) < start + 42:
-        raise UnreadableImage("the compressed data does not start as a JPEG 2000 codestream")
+        raise UnreadableImage(message("the compressed data does not start as a JPEG 2000 codestream"))
     width, height, x_offset, y_offset = (
         int.from_bytes(data[start + i : start + i + 4]) for i in (8, 12, 16, 20)
     )
@@ -111,7 +112,7 @@ def read_jpeg2000(data: bytes) -> Codestream:
     components = int.from_bytes(data[start + 40 : start + 42])
     sizes = data[start + 42 : start + 42 + 3 * components]
     if len(sizes) < 3 * components or not components:
-        raise UnreadableImage("the JPEG 2000 header is incomplete")
+        raise UnreadableImage(message("the JPEG 2000 header is incomplete"))
     return Codestream(
         rows=height - y_offset,
         columns=width - x_offset,

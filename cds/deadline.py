@@ -4,6 +4,7 @@ import time
 from dataclasses import dataclass, field
 
 from cds.errors import DeadlineExceeded
+from cds.language import message
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +21,7 @@ class Deadline:
         """Seconds left, capped by `at_most`. Raises DeadlineExceeded when nothing is left."""
         left = self._ends - time.monotonic()
         if left <= 0:
-            raise DeadlineExceeded(f"not finished within {self.seconds:g} s")
+            raise DeadlineExceeded(message("not finished within {seconds} s", seconds=f"{self.seconds:g}"))
         return left if at_most is None else min(left, at_most)
 
     def left(self) -> float:

@@ -22,6 +22,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cds.errors import UnreadableImage
+from cds.language import message
 
 _log = logging.getLogger(__name__)
 
@@ -57,20 +58,20 @@ def decode_apart(frame: EncodedFrame, stream: bytes) -> tuple[npt.NDArray[np.uin
             "a decoding process was lost", extra={"reason": str(lost), "transfer_syntax": frame.syntax}
         )
         child.end()
-        raise UnreadableImage(f"it cannot be decoded: its decoder {lost}") from None
+        raise UnreadableImage(lost.args[0]) from None
     except BaseException:
         child.end()
         raise
     _POOL.give_back(child)
     if error := answer.get("error"):
         _log.info("image refused", extra={"error": error})
-        raise UnreadableImage("it is damaged and cannot be decoded")
+        raise UnreadableImage(message("it is damaged and cannot be decoded"))
     pixels = np.frombuffer(body, np.dtype(answer["dtype"])).reshape(answer["shape"])
     return pixels, str(answer["photometric"])
 
 
 class _Lost(Exception):
-    """The process is dead or as good as dead; the text ends the sentence "its decoder …"."""
+    """The process is dead or as good as dead; the argument says so of the image."""
 
 
 class _Child:
@@ -99,7 +100,7 @@ class _Child:
             self._stdin.write(stream)
             self._stdin.flush()
         except BrokenPipeError:
-            raise _Lost("ended the process") from None
+            raise _Lost(message("it cannot be decoded: its decoder ended the process")) from None
         size = int.from_bytes(self._read(4, ends), "little")
         answer = json.loads(self._read(size, ends))
         return answer, self._read(answer["length"], ends)
@@ -120,10 +121,10 @@ class _Child:
             selector.register(self._stdout, selectors.EVENT_READ)
             while len(received) < size:
                 if not selector.select(max(0.0, ends - time.monotonic())):
-                    raise _Lost("does not come to an end")
+                    raise _Lost(message("it cannot be decoded: its decoder does not come to an end"))
                 piece = os.read(self._stdout.fileno(), min(_CHUNK, size - len(received)))
                 if not piece:
-                    raise _Lost("ended the process")
+                    raise _Lost(message("it cannot be decoded: its decoder ended the process"))
                 received += piece
         return received
 

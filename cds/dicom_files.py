@@ -19,6 +19,7 @@ from pydicom.tag import Tag
 from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian
 
 from cds.errors import UnreadableImage
+from cds.language import Message, message
 
 # pydicom warns and logs with the values that it stumbles over; in a damaged file these can be the patient's name. What
 # matters of it comes out as the reason of a refusal.
@@ -44,15 +45,15 @@ _LONG = frozenset(
 #: What a deflated dataset may hold besides its pixels.
 HEADER_BYTES = 16 << 20
 
-_NO_PREAMBLE = (
+_NO_PREAMBLE = message(
     "it is DICOM data without the preamble of a DICOM file (PS3.10); have it exported again as a file"
 )
 _OTHER_KINDS = {
-    b"PK\x03\x04": "it is a ZIP archive; unpack it first",
-    b"\x1f\x8b": "it is compressed by gzip; unpack it first",
-    b"MZ": "it is a Windows program",
-    b"\x7fELF": "it is a program",
-    b"%PDF": "it is a PDF document",
+    b"PK\x03\x04": message("it is a ZIP archive; unpack it first"),
+    b"\x1f\x8b": message("it is compressed by gzip; unpack it first"),
+    b"MZ": message("it is a Windows program"),
+    b"\x7fELF": message("it is a program"),
+    b"%PDF": message("it is a PDF document"),
     b"\x02\0\0\0UL\x04\0": _NO_PREAMBLE,
     b"\x08\0\x05\0": _NO_PREAMBLE,
     b"\x08\0\x08\0": _NO_PREAMBLE,
@@ -65,9 +66,9 @@ def is_dicom(data: bytes) -> bool:
     return data[128:132] == b"DICM"
 
 
-def other_kind(start: bytes) -> str:
-    """What else a file is that begins so, for things found under the names of DICOM files; empty where unknown."""
-    return next((kind for signature, kind in _OTHER_KINDS.items() if start.startswith(signature)), "")
+def other_kind(start: bytes) -> Message | None:
+    """What else a file is that begins so, for things found under the names of DICOM files; None where unknown."""
+    return next((kind for signature, kind in _OTHER_KINDS.items() if start.startswith(signature)), None)
 
 
 def read_dataset(data: bytes, tags: Sequence[str], *, at_most: int | None = None) -> Dataset:
@@ -78,7 +79,7 @@ def read_dataset(data: bytes, tags: Sequence[str], *, at_most: int | None = None
     Raises UnreadableImage with a reason, or whatever pydicom raises on damaged data.
     """
     if not is_dicom(data):
-        raise UnreadableImage(other_kind(data) or "it is not a DICOM file")
+        raise UnreadableImage(other_kind(data) or message("it is not a DICOM file"))
     stream = MeteredBytes(data)
     read_preamble(stream, force=False)
     # As dcmread does it, which believes the elements and not the group length that they begin with.
@@ -107,7 +108,7 @@ class MeteredBytes(io.BytesIO):
     def read(self, size: int | None = -1, /) -> bytes:
         self._reads_left -= 1
         if self._reads_left < 0:
-            raise UnreadableImage("it consists of more elements than an image has")
+            raise UnreadableImage(message("it consists of more elements than an image has"))
         return super().read(size)
 
 
@@ -119,7 +120,7 @@ def _check_lengths(dataset: Dataset) -> None:
             continue
         most = _MAX_SEQUENCE_BYTES if element.VR == "SQ" else _MAX_VALUE_BYTES
         if len(element.value) > most:
-            raise UnreadableImage("an element of its header is longer than any image needs")
+            raise UnreadableImage(message("an element of its header is longer than any image needs"))
 
 
 def _inflate(deflated: memoryview, at_most: int | None) -> bytes:
@@ -134,9 +135,9 @@ def _inflate(deflated: memoryview, at_most: int | None) -> bytes:
             if at_most is None and size > HEADER_BYTES:
                 return b"".join(pieces)
             if at_most is not None and size > at_most:
-                raise UnreadableImage(f"it inflates to more than {at_most >> 20} MiB")
+                raise UnreadableImage(message("it inflates to more than {size} MiB", size=at_most >> 20))
     if not inflater.eof:
-        raise UnreadableImage("it is cut short: the end of the deflated data is missing")
+        raise UnreadableImage(message("it is cut short: the end of the deflated data is missing"))
     return b"".join(pieces)
 
 

@@ -12,6 +12,7 @@ from cds.deadline import Deadline
 from cds.dicom_files import read_dataset
 from cds.errors import UpstreamError, UpstreamInvalid
 from cds.gallery_capture import gallery_capture
+from cds.language import ENGLISH, Words
 from cds.microscopy import derived_uid
 from cds.ports import FrameArchive, ImageArchive
 from cds.retrieve import holds_picture
@@ -33,7 +34,9 @@ def own_series(study_uid: str) -> tuple[str, str]:
     return derived_uid("results", study_uid), derived_uid("galleries", study_uid)
 
 
-def store_results(assessment: Assessment, archive: ImageArchive, deadline: Deadline | None = None) -> None:
+def store_results(
+    assessment: Assessment, archive: ImageArchive, deadline: Deadline | None = None, words: Words = ENGLISH
+) -> None:
     """Store the finding as a structured report and a gallery (STOW-RS); storing it again changes nothing.
 
     What was not analysed is not stored. Raises UpstreamError.
@@ -51,8 +54,8 @@ def store_results(assessment: Assessment, archive: ImageArchive, deadline: Deadl
         raise UpstreamInvalid("the image archive does not hold any more the images that the result is about")
     described = _described(archive, images[0], deadline)
     reports, galleries = own_series(assessment.study.study_uid)
-    results = [structured_report(assessment, images, described, series_uid=reports)]
-    if (gallery := gallery_capture(assessment, described, series_uid=galleries)) is not None:
+    results = [structured_report(assessment, images, described, series_uid=reports, words=words)]
+    if (gallery := gallery_capture(assessment, described, series_uid=galleries, words=words)) is not None:
         results.append(gallery)
     archive.store(results, deadline)
 

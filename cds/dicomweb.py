@@ -21,6 +21,7 @@ from cds.archive_http import SERVER, ArchiveHttp, HttpOptions, instance_in, inst
 from cds.deadline import Deadline
 from cds.errors import InstancesRefused, UpstreamInvalid, UpstreamNotFound
 from cds.identifiers import is_uid
+from cds.language import message
 from cds.multipart import Part, build_related, media_type, parse_related
 from cds.upstream import FixedCredentials, failures_told, status_error
 from cds.values import ImageRef, StoredFrame
@@ -115,9 +116,11 @@ class DicomWebArchive:
             # does, also where the archive ignores `offset`.
             if len(found) == before:
                 if offset and not found:
-                    raise UpstreamInvalid(f"the {SERVER} lists instances without usable UIDs")
+                    raise UpstreamInvalid(message("the image archive lists instances without usable UIDs"))
                 return tuple(sorted(found.values(), key=lambda r: (r.series_uid, r.sop_instance_uid)))
-        raise UpstreamInvalid(f"the {SERVER} lists more than {offset} instances in one study")
+        raise UpstreamInvalid(
+            message("the image archive lists more than {most} instances in one study", most=offset)
+        )
 
     def retrieve(self, image: ImageRef, deadline: Deadline | None = None) -> bytes:
         """The instance as a Part 10 file (WADO-RS), in the transfer syntax it is stored in where the archive allows."""
@@ -138,7 +141,12 @@ class DicomWebArchive:
         )
         described = json_objects(response, "instances")
         if len(described) != 1:
-            raise UpstreamInvalid(f"the {SERVER} described {len(described)} instances when asked for one")
+            raise UpstreamInvalid(
+                message(
+                    "the image archive described {instances} instances when asked for one",
+                    instances=len(described),
+                )
+            )
         return described[0]
 
     def frames(
@@ -149,7 +157,11 @@ class DicomWebArchive:
         response, rung = self._negotiate(path, _ACCEPT_FRAMES, self._accept_frames, deadline)
         frames = tuple(_stored_frame(part) for part in _parts(response))
         if len(frames) != len(numbers):
-            raise UpstreamInvalid(f"the {SERVER} sent {len(frames)} of {len(numbers)} frames")
+            raise UpstreamInvalid(
+                message(
+                    "the image archive sent {sent} of {asked} frames", sent=len(frames), asked=len(numbers)
+                )
+            )
         with self._lock:
             self._accept_frames = max(self._accept_frames, rung)
         return frames
@@ -249,14 +261,16 @@ def _parts(response: requests.Response) -> list[Part]:
     try:
         return parse_related(response.content, content_type)
     except ValueError as problem:
-        raise UpstreamInvalid(f"the {SERVER} sent a damaged multipart answer: {problem}") from None
+        raise UpstreamInvalid(
+            message("the image archive sent a damaged multipart answer: {problem}", problem=str(problem))
+        ) from None
 
 
 def _stored_frame(part: Part) -> StoredFrame:
     kind, parameters = media_type(part.headers.get("content-type", "application/octet-stream"))
     syntax = str(parameters.get("transfer-syntax") or _DEFAULT_SYNTAX.get(kind, ""))
     if not is_uid(syntax):
-        raise UpstreamInvalid(f"the {SERVER} sent frames of an unknown kind")
+        raise UpstreamInvalid(message("the image archive sent frames of an unknown kind"))
     return StoredFrame(data=part.body, transfer_syntax_uid=syntax)
 
 
@@ -264,7 +278,7 @@ def _single_instance(response: requests.Response) -> bytes:
     """The one Part 10 file in an answer."""
     parts = _parts(response)
     if not parts:
-        raise UpstreamNotFound(f"the {SERVER} sent no instance")
+        raise UpstreamNotFound(message("the image archive sent no instance"))
     return instance_in(parts[0].body, response)
 
 

@@ -21,6 +21,7 @@ from cds.errors import (
     UpstreamUnavailable,
 )
 from cds.identifiers import is_reference
+from cds.language import message, said_by
 from cds.ports import Resource
 from cds.settings import PREFIX
 from cds.tls import Tls
@@ -137,7 +138,7 @@ class HttpFhirServer:
         except _Collision as collision:
             # A collision is no failure before it is the last.
             with failures_told(SERVER, self._base_url):
-                raise UpstreamUnavailable(str(collision)) from None
+                raise UpstreamUnavailable(said_by(collision)) from None
         _check_entries(self._expect(response, "Bundle"))
         return response
 
@@ -209,7 +210,10 @@ class HttpFhirServer:
                 if response.status_code in (409, 412) or _HAPI_COLLISION in detail:
                     # HAPI calls a lost version by the same number as a lost race: only reading again tells.
                     raise (UpstreamConflict if versioned else _Collision)(
-                        f"the {SERVER} could not keep parallel writes apart: {detail or response.status_code}"
+                        message(
+                            "the FHIR server could not keep parallel writes apart: {detail}",
+                            detail=detail or str(response.status_code),
+                        )
                     )
                 raise status_error(response, server=SERVER, detail=detail)
             return json_object(response, server=SERVER)
@@ -234,7 +238,10 @@ class HttpFhirServer:
                 detail = _outcome(response, texts=True)
                 if response.status_code in (409, 412) or _HAPI_COLLISION in detail:
                     raise UpstreamConflict(
-                        f"the {SERVER} could not keep parallel writes apart: {detail or response.status_code}"
+                        message(
+                            "the FHIR server could not keep parallel writes apart: {detail}",
+                            detail=detail or str(response.status_code),
+                        )
                     )
                 raise status_error(response, server=SERVER, detail=detail)
             # A login page in between answers 200 as well.
@@ -249,7 +256,12 @@ class HttpFhirServer:
         if kind != resource_type:
             shown = kind if isinstance(kind, str) and kind.isalpha() else "something else"
             raise UpstreamInvalid(
-                f"the {SERVER} {self._base_url} sent {shown[:40]} where a {resource_type} belongs"
+                message(
+                    "the FHIR server {host} sent {kind} where a {wanted} belongs",
+                    host=self._base_url,
+                    kind=shown[:40],
+                    wanted=resource_type,
+                )
             )
         return resource
 

@@ -30,6 +30,7 @@ from cds.decoding import EncodedFrame, decode_apart
 from cds.dicom_files import MeteredBytes
 from cds.errors import UnreadableImage
 from cds.image_files import GREY, PixelLimits, check_not_cut, check_passes
+from cds.language import message, message_in
 
 _COLOUR = frozenset({"RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT", "PALETTE COLOR"})
 #: What else the standard defines or defined (PS3.3 section C.7.6.3.1.2).
@@ -63,32 +64,49 @@ def frame_header(dataset: Dataset, limits: PixelLimits) -> FrameHeader:
         raise UnreadableImage(GREY)
     if photometric not in _COLOUR:
         # A damaged element may hold anything, the patient's name too: it is named where it is one of the standard's.
-        named = photometric if photometric in _OTHER_COLOUR else "unknown" if photometric else "none"
-        raise UnreadableImage(f"its photometric interpretation is not supported ({named})")
+        other = message_in("attribute", "unknown") if photometric else message_in("attribute", "none")
+        named = photometric if photometric in _OTHER_COLOUR else other
+        raise UnreadableImage(
+            message("its photometric interpretation is not supported ({named})", named=named)
+        )
     rows, columns = int(dataset.get("Rows") or 0), int(dataset.get("Columns") or 0)
     limits.check(rows, columns)
     samples = int(dataset.get("SamplesPerPixel") or 0)
     if samples != (1 if photometric == "PALETTE COLOR" else 3):
-        raise UnreadableImage(f"it declares {samples} samples per pixel with {photometric}")
+        raise UnreadableImage(
+            message(
+                "it declares {samples} samples per pixel with {photometric}",
+                samples=samples,
+                photometric=photometric,
+            )
+        )
     allocated = int(dataset.get("BitsAllocated") or 0)
     stored = int(dataset.get("BitsStored") or allocated)
     if allocated not in (8, 16) or not 1 <= stored <= allocated:
-        raise UnreadableImage(f"it stores {stored} of {allocated} bits per sample")
+        raise UnreadableImage(
+            message("it stores {stored} of {allocated} bits per sample", stored=stored, allocated=allocated)
+        )
     if int(dataset.get("HighBit", stored - 1)) != stored - 1 or int(dataset.get("PixelRepresentation") or 0):
-        raise UnreadableImage("its samples are signed or shifted, which no colour image should have")
+        raise UnreadableImage(message("its samples are signed or shifted, which no colour image should have"))
     syntax = dataset.file_meta.get("TransferSyntaxUID")
     if syntax is None:
-        raise UnreadableImage("it does not name its transfer syntax")
+        raise UnreadableImage(message("it does not name its transfer syntax"))
     if not _is_supported(UID(str(syntax))):
-        raise UnreadableImage("its transfer syntax is not supported")
+        raise UnreadableImage(message("its transfer syntax is not supported"))
     frames = int(dataset.get("NumberOfFrames") or 1)
     if frames < 1:
-        raise UnreadableImage(f"it declares {frames} frames")
+        raise UnreadableImage(message("it declares {frames} frames", frames=frames))
     if not UID(str(syntax)).is_encapsulated:
         per_pixel = 2 if photometric == "YBR_FULL_422" else samples
         declared, held = rows * columns * per_pixel * frames * allocated // 8, len(dataset.PixelData)
         if held < declared:
-            raise UnreadableImage(f"it is cut short: {held} of {declared} bytes of pixel data are there")
+            raise UnreadableImage(
+                message(
+                    "it is cut short: {held} of {declared} bytes of pixel data are there",
+                    held=held,
+                    declared=declared,
+                )
+            )
     return FrameHeader(
         rows=rows,
         columns=columns,
@@ -172,14 +190,18 @@ def _codestream(data: bytes, header: FrameHeader, syntax: UID) -> Codestream | N
         return None
     codestream = read(data)
     if not codestream.complete:
-        raise UnreadableImage("it is cut short: the end of the compressed data is missing")
+        raise UnreadableImage(message("it is cut short: the end of the compressed data is missing"))
     if (codestream.rows, codestream.columns) != (header.rows, header.columns):
-        raise UnreadableImage("the compressed data and the DICOM header disagree about the size")
+        raise UnreadableImage(message("the compressed data and the DICOM header disagree about the size"))
     if codestream.precision > header.bits_stored:
-        raise UnreadableImage("the compressed data and the DICOM header disagree about the bits per sample")
+        raise UnreadableImage(
+            message("the compressed data and the DICOM header disagree about the bits per sample")
+        )
     samples = 1 if header.photometric_interpretation == "PALETTE COLOR" else 3
     if codestream.components != samples:
-        raise UnreadableImage("the compressed data and the DICOM header disagree about the colour channels")
+        raise UnreadableImage(
+            message("the compressed data and the DICOM header disagree about the colour channels")
+        )
     return codestream
 
 
@@ -189,9 +211,9 @@ def _decode_jpeg(data: bytes, codestream: Codestream, header: FrameHeader) -> np
     Components without any sign it takes for YCbCr in lossy streams and for RGB in lossless ones.
     """
     if codestream.precision != 8 or not (codestream.dct or codestream.lossless):
-        raise UnreadableImage("its kind of JPEG compression is not supported")
+        raise UnreadableImage(message("its kind of JPEG compression is not supported"))
     if header.photometric_interpretation == "PALETTE COLOR":
-        raise UnreadableImage("a palette with JPEG compression is not supported")
+        raise UnreadableImage(message("a palette with JPEG compression is not supported"))
     check_passes(data)
     marked = codestream.colour
     # Subsampled components are YCbCr whatever the header says: nobody subsamples green and blue.
@@ -202,7 +224,7 @@ def _decode_jpeg(data: bytes, codestream: Codestream, header: FrameHeader) -> np
         picture.load()
         pixels = np.array(picture, dtype=np.uint8)
     if pixels.ndim != 3 or pixels.shape[2] != 3:
-        raise UnreadableImage(GREY if pixels.ndim == 2 else "its JPEG data are not RGB or YCbCr")
+        raise UnreadableImage(GREY if pixels.ndim == 2 else message("its JPEG data are not RGB or YCbCr"))
     check_not_cut(pixels)
     if codestream.lossless and (marked is Colour.YBR or (marked is None and not labelled_rgb)):
         return _ybr_to_rgb(pixels)
@@ -228,7 +250,7 @@ def _eight_bits(samples: npt.NDArray[np.uint16 | np.uint8], bits: int) -> npt.ND
 
 def _check_range(samples: npt.NDArray[np.uint16 | np.uint8], bits: int) -> None:
     if int(samples.max(initial=0)) >= 1 << bits:
-        raise UnreadableImage(f"it holds samples above the {bits} bits that it declares")
+        raise UnreadableImage(message("it holds samples above the {bits} bits that it declares", bits=bits))
 
 
 def _ybr_to_rgb(pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:

@@ -11,6 +11,7 @@ from pydicom import Dataset, dcmwrite
 from pydicom.dataset import FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, SecondaryCaptureImageStorage
 
+from cds.language import ENGLISH, Words, message
 from cds.microscopy import IMPLEMENTATION_CLASS_UID, derived_uid
 from cds.report_text import cell_name
 from cds.values import Assessment, Cell, Finding
@@ -20,7 +21,9 @@ _MOST, _A_ROW, _SIDE, _LABEL = 30, 6, 128, 16
 _SERIES_NUMBER = 9902
 
 
-def gallery_capture(assessment: Assessment, described: Dataset, *, series_uid: str) -> bytes | None:
+def gallery_capture(
+    assessment: Assessment, described: Dataset, *, series_uid: str, words: Words = ENGLISH
+) -> bytes | None:
     """The gallery as a Part 10 file; None where no cell was kept with its picture.
 
     described: patient and study, as the images have them. The picture holds cells and their types, nothing else.
@@ -30,7 +33,7 @@ def gallery_capture(assessment: Assessment, described: Dataset, *, series_uid: s
     cells = [cell for cell in finding.cells if cell.thumbnail is not None][:_MOST]
     if not cells:
         return None
-    pixels, ratio = _drawn(cells)
+    pixels, ratio = _drawn(cells, words)
     capture = Dataset()
     capture.update(described)
     capture.SpecificCharacterSet = "ISO_IR 192"
@@ -39,7 +42,7 @@ def gallery_capture(assessment: Assessment, described: Dataset, *, series_uid: s
     capture.StudyInstanceUID, capture.SeriesInstanceUID = assessment.study.study_uid, series_uid
     capture.Modality, capture.ConversionType = "OT", "WSD"
     capture.SeriesNumber, capture.InstanceNumber = _SERIES_NUMBER, 1
-    capture.SeriesDescription = "Blood smear, cells read by image analysis, preliminary"
+    capture.SeriesDescription = words.text(message("Blood smear, cells read by image analysis, preliminary"))
     capture.Manufacturer, capture.ManufacturerModelName = "LeukoCDS", assessment.model.name
     capture.SoftwareVersions = assessment.model.version
     capture.ImageType = ["DERIVED", "SECONDARY"]
@@ -65,7 +68,7 @@ def gallery_capture(assessment: Assessment, described: Dataset, *, series_uid: s
     return buffer.getvalue()
 
 
-def _drawn(cells: Sequence[Cell]) -> tuple[npt.NDArray[np.uint8], float]:
+def _drawn(cells: Sequence[Cell], words: Words) -> tuple[npt.NDArray[np.uint8], float]:
     """Cells in reading order, each over its type, as uint8 RGB ``(r, c, 3)``; and how much they had been compressed."""
     rows = -(-len(cells) // _A_ROW)
     sheet = Image.new("RGB", (_A_ROW * _SIDE, rows * (_SIDE + _LABEL)), "white")
@@ -77,5 +80,5 @@ def _drawn(cells: Sequence[Cell]) -> tuple[npt.NDArray[np.uint8], float]:
         with Image.open(io.BytesIO(cell.thumbnail), formats=("JPEG", "PNG")) as crop:
             plain, compressed = plain + 3 * crop.width * crop.height, compressed + len(cell.thumbnail)
             sheet.paste(crop.convert("RGB").resize((_SIDE - 4, _SIDE - 4)), (left + 2, top + 2))
-        draw.text((left + 4, top + _SIDE), cell_name(cell.cell_type), fill="black")
+        draw.text((left + 4, top + _SIDE), words.text(cell_name(cell.cell_type)), fill="black")
     return np.asarray(sheet), max(1.0, plain / compressed)

@@ -9,6 +9,7 @@ import numpy.typing as npt
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from cds.errors import UnreadableImage
+from cds.language import message
 from cds.values import SmearImage
 
 _log = logging.getLogger(__name__)
@@ -16,9 +17,9 @@ _log = logging.getLogger(__name__)
 #: Resolution tags outside this range of µm per pixel are a screen's or a printer's (72 dpi), not a microscope's.
 PLAUSIBLE_UM_PER_PX = (0.02, 2.0)
 
-GREY = "it is monochrome; a stained smear can only be read in colour"
+GREY = message("it is monochrome; a stained smear can only be read in colour")
 
-CUT = "it is cut short: its end is missing"
+CUT = message("it is cut short: its end is missing")
 
 _FORMATS = ("JPEG", "PNG", "TIFF")
 _MAX_SCANS = 100
@@ -41,10 +42,17 @@ class PixelLimits:
     def check(self, rows: int, columns: int) -> None:
         """Raise UnreadableImage for a frame that is empty or too large; nothing has been decoded by then."""
         if rows <= 0 or columns <= 0:
-            raise UnreadableImage(f"it declares a size of {columns} × {rows} pixels")
+            raise UnreadableImage(
+                message("it declares a size of {columns} × {rows} pixels", columns=columns, rows=rows)
+            )
         if rows * columns > self.max_megapixels * 1e6:
             raise UnreadableImage(
-                f"it is larger ({columns} × {rows} pixels) than the {self.max_megapixels:g} megapixels allowed"
+                message(
+                    "it is larger ({columns} × {rows} pixels) than the {most} megapixels allowed",
+                    columns=columns,
+                    rows=rows,
+                    most=f"{self.max_megapixels:g}",
+                )
             )
 
 
@@ -70,13 +78,14 @@ def decode_image(
     except UnreadableImage:
         raise
     except UnidentifiedImageError:
-        raise UnreadableImage("it is not a DICOM, JPEG, PNG or TIFF image") from None
+        raise UnreadableImage(message("it is not a DICOM, JPEG, PNG or TIFF image")) from None
     except Image.DecompressionBombError:
-        raise UnreadableImage(f"it is larger than the {limits.max_megapixels:g} megapixels allowed") from None
+        most = f"{limits.max_megapixels:g}"
+        raise UnreadableImage(message("it is larger than the {most} megapixels allowed", most=most)) from None
     except Exception as error:
         # Pillow's plugins raise whatever a hostile or damaged file leads them to, SyntaxError and struct.error too.
         _log.info("image file refused", extra={"error": type(error).__name__})
-        raise UnreadableImage("it is damaged or cut short") from error
+        raise UnreadableImage(message("it is damaged or cut short")) from error
     check_colour(pixels)
     if kind == "JPEG":
         check_not_cut(pixels)
@@ -133,7 +142,7 @@ def check_passes(jpeg: bytes) -> None:
     FFDA, the start of a scan, cannot occur within one (ITU-T T.81 section B.1.1.5); encoders write ten or so.
     """
     if jpeg.count(b"\xff\xda") > _MAX_SCANS:
-        raise UnreadableImage("its JPEG data have more passes than any picture needs")
+        raise UnreadableImage(message("its JPEG data have more passes than any picture needs"))
 
 
 def check_not_cut(pixels: npt.NDArray[np.uint8]) -> None:
@@ -151,11 +160,15 @@ def _check_kind(picture: Image.Image) -> None:
     # A phone's MPO is one JPEG with previews behind it; the first is the photograph.
     frames = 1 if picture.format == "MPO" else getattr(picture, "n_frames", 1)
     if frames != 1:
-        raise UnreadableImage(f"it holds {frames} pages or frames; export each as a file of its own")
+        raise UnreadableImage(
+            message("it holds {frames} pages or frames; export each as a file of its own", frames=frames)
+        )
     if picture.mode in _MONOCHROME or picture.mode.startswith("I;"):
         raise UnreadableImage(GREY)
     if picture.mode in ("CMYK", "LAB", "HSV"):
-        raise UnreadableImage(f"its colours are for print ({picture.mode}); export it as RGB")
+        raise UnreadableImage(
+            message("its colours are for print ({mode}); export it as RGB", mode=picture.mode)
+        )
 
 
 def _bits_per_sample(picture: Image.Image, data: bytes) -> int:

@@ -10,7 +10,8 @@ import math
 from collections.abc import Callable, Mapping
 
 from cds.cell_types import GROUPS, count_cells, leukemic_types, telling_rank
-from cds.evidence import evidence_sentences, percent
+from cds.evidence import evidence_sentences
+from cds.language import Message, Text, message, message_in
 from cds.values import (
     CLASSES,
     Cell,
@@ -34,6 +35,25 @@ _CARRIERS: Mapping[Pattern, tuple[str, ...]] = {
     Pattern.INDETERMINATE: ("myeloblast", "lymphoblast", "promyelocyte"),
 }
 
+#: What the groups of `cds.cell_types` are called.
+GROUP_NAMES: Mapping[str, Message] = {
+    "blasts": message("blasts"),
+    "myeloblasts": message("myeloblasts"),
+    "lymphoblasts": message("lymphoblasts"),
+    "promyelocytes": message("promyelocytes"),
+    "later_precursors": message("later precursors"),
+    "precursors": message("precursors"),
+    "mature_granulocytes": message("mature granulocytes"),
+    "eosinophils": message("eosinophils"),
+    "basophils": message("basophils"),
+    "monocytes": message("monocytes"),
+    "lymphocytes": message("lymphocytes"),
+    "reactive_lymphocytes": message("reactive lymphocytes"),
+    "cll_lymphocytes": message("cll lymphocytes"),
+    "mature_lymphocytes": message("mature lymphocytes"),
+}
+_REVIEW = message("pathologist smear review advised")
+
 #: Share of the blasts from which the rarer kind makes their lineage mixed.
 _MIXED_LINEAGE = 0.4
 
@@ -49,8 +69,12 @@ def interpret(reading: SmearReading, model: PatternModel) -> Finding | NotAnalys
     if differential.total < model.min_cells:
         return NotAnalysed(
             reason=NotAnalysedReason.TOO_FEW_CELLS,
-            detail=f"Only {differential.total} white cells were found in {len(reading.images)} images; "
-            f"at least {model.min_cells} are needed.",
+            detail=message(
+                "Only {cells} white cells were found in {images} images; at least {needed} are needed.",
+                cells=differential.total,
+                images=len(reading.images),
+                needed=model.min_cells,
+            ),
         )
     probabilities = class_probabilities(differential, model)
     pattern, reason = decide(differential, probabilities, model)
@@ -94,9 +118,9 @@ _KINDS: Mapping[str, Callable[[float], float]] = {"share": lambda x: x, "root": 
 
 def decide(
     differential: Differential, probabilities: Mapping[Pattern, float], model: PatternModel
-) -> tuple[Pattern, str | None]:
+) -> tuple[Pattern, Text | None]:
     """The pattern that the rules allow, and why it is indeterminate (None when it is not)."""
-    review = "pathologist smear review advised"
+    review = {"review": _REVIEW}
     kinds = leukemic_types(differential)
     blasts, count = differential.fraction(*kinds), differential.count(*kinds)
     top = max(CLASSES, key=lambda c: probabilities[c])
@@ -106,62 +130,114 @@ def decide(
         if top is Pattern.AML and sure and count >= model.min_blasts:
             return Pattern.AML, None
         return _indeterminate(
-            f"many promyelocytes ({_share(differential, 'promyelocytes')}): {review} at once"
+            message(
+                "many promyelocytes ({share:percent1}): {review} at once",
+                share=differential.fraction("promyelocyte"),
+                **review,
+            )
         )
     lymphoblasts = differential.count("lymphoblast")
     lymphoid = 2 * lymphoblasts > count
     enough = (model.lymphoblasts_acute if lymphoid else None) or model.blasts_acute
     if top in (Pattern.ALL, Pattern.AML) and blasts < enough:
         return _indeterminate(
-            f"{count} of {differential.total} white cells look like {'lymphoid ' if lymphoid else ''}blasts, "
-            f"short of the {percent(enough)} of an acute leukemia: {review}"
+            message(
+                "{count} of {total} white cells look like {blasts}, "
+                "short of the {enough:percent1} of an acute leukemia: {review}",
+                count=count,
+                total=differential.total,
+                blasts=message("lymphoid blasts") if lymphoid else message("blasts"),
+                enough=enough,
+                **review,
+            )
         )
     if blasts >= model.blasts_acute:
         rarer = min(lymphoblasts, count - lymphoblasts)
         if acute >= model.min_probability and (not sure or rarer >= _MIXED_LINEAGE * count):
             return _indeterminate(
-                f"{percent(blasts)} blasts, an acute leukemia pattern, but their lineage cannot be told: {review}"
+                message(
+                    "{blasts:percent1} blasts, an acute leukemia pattern, but their lineage cannot be told: {review}",
+                    blasts=blasts,
+                    **review,
+                )
             )
         if count < model.min_blasts:
             return _indeterminate(
-                f"{count} of only {differential.total} white cells look like blasts, "
-                f"too few to name an acute leukemia: {review}"
+                message(
+                    "{count} of only {total} white cells look like blasts, too few to name an acute leukemia: {review}",
+                    count=count,
+                    total=differential.total,
+                    **review,
+                )
             )
         if top in (Pattern.ALL, Pattern.AML):
-            return (top, None) if sure else _indeterminate(_unsure(probabilities, review))
-        return _indeterminate(f"{percent(blasts)} blasts, more than a {top} pattern allows: {review}")
+            return (top, None) if sure else _indeterminate(_unsure(probabilities))
+        return _indeterminate(
+            message(
+                "{blasts:percent1} blasts, more than a {pattern} pattern allows: {review}",
+                blasts=blasts,
+                pattern=_named(top),
+                **review,
+            )
+        )
     if top is Pattern.HEALTHY:
         if count >= 2 and wilson_interval(count, differential.total)[0] > model.blasts_abnormal:
-            return _indeterminate(f"{count} of {differential.total} white cells look like blasts: {review}")
+            return _indeterminate(
+                message(
+                    "{count} of {total} white cells look like blasts: {review}",
+                    count=count,
+                    total=differential.total,
+                    **review,
+                )
+            )
         for group, upper in model.healthy_upper:
             if _beyond(differential, group, upper):
-                name = group.replace("_", " ")
                 return _indeterminate(
-                    f"{_share(differential, group)} {name}, more than healthy blood has (up to {percent(upper)}), "
-                    f"without the pattern of a leukemia: {review}"
+                    message(
+                        "{share:percent1} {group}, more than healthy blood has (up to {upper:percent1}), "
+                        "without the pattern of a leukemia: {review}",
+                        share=differential.fraction(*GROUPS[group]),
+                        group=GROUP_NAMES[group],
+                        upper=upper,
+                        **review,
+                    )
                 )
     if top is Pattern.CLL and sure:
         clonal = differential.count("cll_lymphocyte")
         lymphocytes = differential.count(*GROUPS["mature_lymphocytes"])
         if clonal < model.cll_among_lymphocytes * lymphocytes:
             return _indeterminate(
-                f"lymphocytosis, reactive or clonal: {clonal} of {lymphocytes} lymphocytes look like those of CLL, "
-                f"short of the {percent(model.cll_among_lymphocytes)} of a CLL pattern: "
-                "flow cytometry and pathologist smear review advised"
+                message(
+                    "lymphocytosis, reactive or clonal: {clonal} of {lymphocytes} lymphocytes look like those of CLL, "
+                    "short of the {enough:percent1} of a CLL pattern: "
+                    "flow cytometry and pathologist smear review advised",
+                    clonal=clonal,
+                    lymphocytes=lymphocytes,
+                    enough=model.cll_among_lymphocytes,
+                )
             )
-    return (top, None) if sure else _indeterminate(_unsure(probabilities, review))
+    return (top, None) if sure else _indeterminate(_unsure(probabilities))
 
 
-def _indeterminate(reason: str) -> tuple[Pattern, str]:
+def _indeterminate(reason: Message) -> tuple[Pattern, Message]:
     return Pattern.INDETERMINATE, reason
 
 
-def _unsure(probabilities: Mapping[Pattern, float], review: str) -> str:
+def _unsure(probabilities: Mapping[Pattern, float]) -> Message:
     first, second = sorted(CLASSES, key=lambda c: -probabilities[c])[:2]
-    return (
-        f"between {first} ({percent(probabilities[first])}) and {second} ({percent(probabilities[second])}), "
-        f"neither is probable enough: {review}"
+    return message(
+        "between {first} ({p_first:percent1}) and {second} ({p_second:percent1}), "
+        "neither is probable enough: {review}",
+        first=_named(first),
+        p_first=probabilities[first],
+        second=_named(second),
+        p_second=probabilities[second],
+        review=_REVIEW,
     )
+
+
+def _named(pattern: Pattern) -> Text:
+    return message_in("pattern", "healthy") if pattern is Pattern.HEALTHY else pattern.value
 
 
 def _possible_apl(differential: Differential, model: PatternModel) -> bool:
@@ -176,10 +252,6 @@ def _beyond(differential: Differential, group: str, upper: float) -> bool:
     if group not in GROUPS:
         raise ValueError(f"unknown group of cell types: {group!r}")
     return wilson_interval(differential.count(*GROUPS[group]), differential.total)[0] > upper
-
-
-def _share(differential: Differential, group: str) -> str:
-    return percent(differential.fraction(*GROUPS[group]))
 
 
 def _in_order(cells: tuple[Cell, ...], pattern: Pattern) -> tuple[Cell, ...]:

@@ -9,7 +9,7 @@ as its key; `python -m scripts.catalogues` brings them up to date with the code.
 import gettext
 import io
 import string
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from importlib import resources
@@ -17,14 +17,14 @@ from typing import Any
 
 from babel.messages.mofile import write_mo
 from babel.messages.pofile import PoFileError, read_po
-from babel.numbers import format_decimal
+from babel.numbers import format_decimal, get_decimal_symbol
 
 from cds.errors import ConfigurationError
 
 #: BCP 47 codes of the languages that cards, reports and pages are written in; the first is that of the code.
 LANGUAGES: tuple[str, ...] = ("en", "de")
 #: Packages with texts for people, each with a folder `locale`.
-PACKAGES = ("cds", "models", "hooks")
+PACKAGES = ("fhir_profiles", "cds", "models", "hooks")
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,8 +32,9 @@ class Message:
     """A text for people, not yet in anybody's language; made by `message`, `message_in`, `counted` or `verbatim`.
 
     English text with places such as ``{name}`` or ``{share:percent}`` and the values that stand there: strings, numbers
-    and messages. What may stand after the colon: `percent`, of a fraction in [0, 1]; `decimal0` to `decimal9`, a number
-    with so many digits after the point. A place without anything shows its value as it is.
+    and messages. What may stand after the colon: `percent`, of a fraction in [0, 1]; `percent1`, with a digit after the
+    point where it is below 10 and has one; `points` and `points1`, the same without the sign; `decimal0` to `decimal9`,
+    a number with so many digits after the point. A place without anything shows its value as it is.
     """
 
     english: str
@@ -74,12 +75,25 @@ def verbatim(text: str) -> Message:
     return Message("{verbatim}", {"verbatim": text})
 
 
+def joined(parts: Sequence[Text], between: str) -> Message:
+    """Texts one after another. between: what stands between two of them in every language."""
+    places = {f"part{number}": part for number, part in enumerate(parts)}
+    return Message(between.join(f"{{{name}}}" for name in places), places)
+
+
+def said_by(error: Exception) -> Text:
+    """What an error says, for people: errors may be raised with a message for their text."""
+    said = error.args[0] if error.args else None
+    return said if isinstance(said, Message) else str(error)
+
+
 class Words:
     """The catalogue of one language. Safe for threads."""
 
     def __init__(self, language: str, translations: gettext.NullTranslations) -> None:
         self.language = language
         self._translations = translations
+        self._decimal_sign = get_decimal_symbol(language)
 
     def text(self, said: Text) -> str:
         """In this language; English where the catalogue has nothing. Text from outside as it is."""
@@ -99,6 +113,19 @@ class Words:
             return "> 99 %"
         return f"{100 * fraction:.0f} %"
 
+    def percent1(self, fraction: float) -> str:
+        """A fraction in [0, 1] as percent, with a digit after the point where it is below 10 and has one."""
+        return f"{self.points1(fraction)} %"
+
+    def points(self, fraction: float) -> str:
+        """Whole percent without the sign, for the first number of two."""
+        return f"{100 * fraction:.0f}"
+
+    def points1(self, fraction: float) -> str:
+        """`percent1` without the sign."""
+        points = round(100 * fraction, 1)
+        return f"{points:g}".replace(".", self._decimal_sign) if points < 10 else f"{points:.0f}"
+
     def decimal(self, number: float, digits: int) -> str:
         """A number with so many digits after the decimal point, or comma."""
         pattern = "0." + "0" * digits if digits else "0"
@@ -117,11 +144,14 @@ class Words:
     def _value(self, value: Any, spec: str) -> str:
         if isinstance(value, Message):
             return self.text(value)
-        if spec == "percent":
-            return self.percent(value)
+        if not spec:
+            return str(value)
+        if spec in ("percent", "percent1", "points", "points1"):
+            said: str = getattr(self, spec)(value)
+            return said
         if spec.startswith("decimal"):
             return self.decimal(value, int(spec.removeprefix("decimal")))
-        return str(value)
+        raise ValueError(f"{spec!r} is no way to write a value")
 
 
 @lru_cache(maxsize=len(LANGUAGES))
@@ -137,6 +167,10 @@ def words(language: str) -> Words:
         for package in PACKAGES:
             translations.add_fallback(_catalogue(package, language))
     return Words(language, translations)
+
+
+#: The language of the code, and of what operators and engineers read.
+ENGLISH = words("en")
 
 
 def _catalogue(package: str, language: str) -> gettext.NullTranslations:

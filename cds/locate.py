@@ -14,6 +14,7 @@ from cds.allowlist import AllowList
 from cds.errors import EndpointNotAllowed, LeukoError
 from cds.fhir_client import relative_reference
 from cds.identifiers import are_uids, is_reference, is_uid
+from cds.language import Text, message, said_by
 from cds.ports import Resource
 from cds.values import StudyRef
 from fhir_profiles.codes import DICOM_UID_SYSTEM
@@ -31,7 +32,7 @@ class StudyProblem:
 
     imaging_study: str | None
     study_uid: str | None
-    reason: str
+    reason: Text
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -168,17 +169,18 @@ class _ImagingStudy:
             for contained in _dicts(self.resource.get("contained")):
                 if contained.get("id") == reference[1:] and contained.get("resourceType") == "Endpoint":
                     return contained
-            raise _Unusable("The ImagingStudy refers to an Endpoint that it does not contain.")
+            raise _Unusable(message("The ImagingStudy refers to an Endpoint that it does not contain."))
         if read is None:
             raise _Unusable(
-                "The Endpoint of the ImagingStudy cannot be read: there is no FHIR server to ask."
+                message("The Endpoint of the ImagingStudy cannot be read: there is no FHIR server to ask.")
             )
         try:
             endpoint: Any = read(relative_reference(reference, self.base_url) or reference)
         except LeukoError as error:
-            raise _Unusable(f"The Endpoint of the ImagingStudy cannot be read: {_clause(error)}.") from error
+            why = message("The Endpoint of the ImagingStudy cannot be read: {reason}.", reason=_clause(error))
+            raise _Unusable(why) from error
         if not isinstance(endpoint, dict) or endpoint.get("resourceType") != "Endpoint":
-            raise _Unusable("What the ImagingStudy names as its endpoint is not an Endpoint.")
+            raise _Unusable(message("What the ImagingStudy names as its endpoint is not an Endpoint."))
         return endpoint
 
     def _study_uid(self) -> str | None:
@@ -198,12 +200,16 @@ def _study_ref(
     endpoint: Callable[[str], Resource] | None,
 ) -> StudyRef:
     if study.study_uid is None:
-        raise _Unusable("The ImagingStudy has no valid DICOM study UID, so its images cannot be asked for.")
+        raise _Unusable(
+            message("The ImagingStudy has no valid DICOM study UID, so its images cannot be asked for.")
+        )
     series = study.microscopy_series(modalities)
     choices: Sequence[Resource | None] = series or [None]
     roots = {_archive(study, one, allow_list, endpoint) for one in choices}
     if len(roots) > 1:
-        raise _Unusable("The series of the study lie in different image archives, which is not supported.")
+        raise _Unusable(
+            message("The series of the study lie in different image archives, which is not supported.")
+        )
     series_of = _series_of(series)
     uids = tuple(sorted(series_of))
     series_uids = tuple(series_of[uid] for uid in uids)
@@ -232,19 +238,23 @@ def _archive(
     for found in study.endpoints(series, endpoint):
         address = found.get("address")
         if not isinstance(address, str):
-            refused = "The Endpoint of the ImagingStudy has no address."
+            refused = message("The Endpoint of the ImagingStudy has no address.")
             continue
         try:
             return service_root(allow_list.check(address))
         except EndpointNotAllowed as error:
-            refused = f"The images lie on a server that this service must not contact: {_clause(error)}."
+            refused = message(
+                "The images lie on a server that this service must not contact: {reason}.",
+                reason=_clause(error),
+            )
     if refused is not None:
         raise _Unusable(refused)
     return None
 
 
-def _clause(error: Exception) -> str:
-    return str(error).rstrip(".")
+def _clause(error: Exception) -> Text:
+    said = said_by(error)
+    return said.rstrip(".") if isinstance(said, str) else said
 
 
 def service_root(url: str) -> str:

@@ -8,6 +8,7 @@ import threading
 
 from cds.deadline import Deadline
 from cds.errors import UpstreamInvalid
+from cds.language import ENGLISH, Words
 from cds.ports import FhirServer, Resource
 from cds.report import device_entry, model_card_entry, reference_in, transaction
 from cds.values import ModelIdentity
@@ -25,13 +26,21 @@ class ModelCards:
         self._lock = threading.Lock()
 
     def reference(
-        self, model: ModelIdentity, card: bytes, fhir: FhirServer, deadline: Deadline | None = None
+        self,
+        model: ModelIdentity,
+        card: bytes,
+        fhir: FhirServer,
+        deadline: Deadline | None = None,
+        words: Words = ENGLISH,
     ) -> str:
-        """`DocumentReference/id` of the card, which is created where the server has none. Raises UpstreamError."""
+        """`DocumentReference/id` of the card, which is created where the server has none. Raises UpstreamError.
+
+        words: of the Device that the card is about; the card itself is in English.
+        """
         place = fhir.base_url, model.digest
         known = self._known.get(place)
         if known is None:
-            known = _found(model, fhir, deadline) or _created(model, card, fhir, deadline)
+            known = _found(model, fhir, deadline) or _created(model, card, fhir, deadline, words)
             with self._lock:
                 self._known[place] = known
         return known
@@ -51,8 +60,10 @@ def _found(model: ModelIdentity, fhir: FhirServer, deadline: Deadline | None) ->
     return None
 
 
-def _created(model: ModelIdentity, card: bytes, fhir: FhirServer, deadline: Deadline | None) -> str:
-    entries = [device_entry(model), model_card_entry(model, card)]
+def _created(
+    model: ModelIdentity, card: bytes, fhir: FhirServer, deadline: Deadline | None, words: Words
+) -> str:
+    entries = [device_entry(model, words), model_card_entry(model, card)]
     answer = fhir.transaction(transaction(entries), deadline)
     try:
         return reference_in(answer, "DocumentReference")

@@ -10,6 +10,7 @@ from cds.dicom_results import own_series
 from cds.errors import UpstreamError, UpstreamInvalid
 from cds.imaging_study import find_imaging_study
 from cds.interpret import interpret
+from cds.language import ENGLISH, Message, Words, joined, message
 from cds.locate import is_study_of_patient
 from cds.model_cards import ModelCards
 from cds.pixels import PixelLimits
@@ -73,7 +74,7 @@ def assess_study(
     ):
         return earlier
     if not refs:
-        detail = "The image archive holds no images of this study."
+        detail = message("The image archive holds no images of this study.")
         nothing = NotAnalysed(reason=NotAnalysedReason.NO_IMAGES, detail=detail)
         return _assessment(study, held, _Read(outcome=nothing, images=()), reader, began)
     chosen = _evenly(refs, max_images)
@@ -84,7 +85,11 @@ def assess_study(
         # Ends the retrieving threads now, also when the reader gave up half way.
         images.close()
     if len(chosen) < len(refs):
-        note = f"Only {len(chosen)} of the study's {len(refs)} images were read, evenly spread."
+        note = message(
+            "Only {chosen} of the study's {held} images were read, evenly spread.",
+            chosen=len(chosen),
+            held=len(refs),
+        )
         read = replace(read, outcome=_noted(read.outcome, note))
     return _assessment(study, held, read, reader, began)
 
@@ -107,25 +112,28 @@ def write_back(
     attachments: Attachments = NO_ATTACHMENTS,
     older_stand: Callable[[UpstreamError], None] | None = None,
     cards: ModelCards | None = None,
+    words: Words = ENGLISH,
 ) -> str:
     """Write the report and all that belongs to it in one transaction, after the model card where the server has none
     yet and takes one; then cancel older ones of the same study that nobody signed; repeating it changes nothing.
 
     older_stand: told when the server took the report but will not have older ones changed, ever; without it that is
-    raised. cards: remembers where the card is; without it the server is asked. Returns the DiagnosticReport's
-    reference. Raises UpstreamError, also when that server does not hold the study under that patient: what the hook's
-    server calls Patient/1 may be somebody else on this one.
+    raised. cards: remembers where the card is; without it the server is asked. words: of the language that people
+    read it in. Returns the DiagnosticReport's reference. Raises UpstreamError, also when that server does not hold the
+    study under that patient: what the hook's server calls Patient/1 may be somebody else on this one.
     """
     confirm_patient(assessment.study, fhir, deadline)
     cards, card = cards or ModelCards(), None
     if attachments.model_card is not None:
         try:
-            card = cards.reference(assessment.model, attachments.model_card, fhir, deadline)
+            card = cards.reference(assessment.model, attachments.model_card, fhir, deadline, words)
         except UpstreamError as error:
             if error.retryable:
                 raise
             _log.warning("report without its model card: %s", error)
-    bundle = report_bundle(assessment, attachments, card=card, server=fhir.base_url, written_at=utc_now())
+    bundle = report_bundle(
+        assessment, attachments, card=card, server=fhir.base_url, written_at=utc_now(), words=words
+    )
     try:
         answer = fhir.transaction(bundle, deadline)
     except UpstreamError:
@@ -136,7 +144,7 @@ def write_back(
     except UpstreamInvalid:
         reference = _find_report(assessment, fhir, deadline)
     try:
-        supersede_older(assessment, fhir, deadline)
+        supersede_older(assessment, fhir, deadline, words)
     except UpstreamError as error:
         if error.retryable or older_stand is None:
             raise
@@ -150,7 +158,7 @@ def _find_report(assessment: Assessment, fhir: FhirServer, deadline: Deadline | 
     for resource in found:
         if resource.get("resourceType") == "DiagnosticReport" and isinstance(resource.get("id"), str):
             return f"DiagnosticReport/{resource['id']}"
-    raise UpstreamInvalid("the FHIR server took the report and does not find it")
+    raise UpstreamInvalid(message("the FHIR server took the report and does not find it"))
 
 
 def confirm_patient(study: StudyRef, fhir: FhirServer, deadline: Deadline | None = None) -> None:
@@ -162,8 +170,10 @@ def confirm_patient(study: StudyRef, fhir: FhirServer, deadline: Deadline | None
     )
     if resource is None or not is_study_of_patient(resource, study, fhir.base_url):
         raise UpstreamInvalid(
-            "the FHIR server that reports go to does not hold this study under this patient, so nothing was written; "
-            "it has to be the server that the hooks come from"
+            message(
+                "the FHIR server that reports go to does not hold this study under this patient, so nothing was "
+                "written; it has to be the server that the hooks come from"
+            )
         )
 
 
@@ -174,9 +184,11 @@ def _read(
     reading = reader.read(_noting_left_out(images, left_out), deadline)
     outcome = interpret(reading, reader.pattern_model)
     if left_out:
-        note = (
-            f"{sum(left_out.values())} frames of {len(left_out)} multi-frame images were left out; "
-            "those read are evenly spread, on whole slides over the parts that hold cells."
+        note = message(
+            "{frames} frames of {images} multi-frame images were left out; "
+            "those read are evenly spread, on whole slides over the parts that hold cells.",
+            frames=sum(left_out.values()),
+            images=len(left_out),
         )
         outcome = _noted(outcome, note)
     return _Read(outcome=outcome, images=reading.images)
@@ -199,9 +211,9 @@ def _evenly(refs: Sequence[ImageRef], at_most: int) -> Sequence[ImageRef]:
     return [refs[i * len(refs) // at_most] for i in range(at_most)]
 
 
-def _noted(outcome: Finding | NotAnalysed, note: str) -> Finding | NotAnalysed:
+def _noted(outcome: Finding | NotAnalysed, note: Message) -> Finding | NotAnalysed:
     if isinstance(outcome, NotAnalysed):
-        return replace(outcome, detail=f"{outcome.detail} {note}")
+        return replace(outcome, detail=joined((outcome.detail, note), " "))
     return replace(outcome, evidence=(*outcome.evidence, note))
 
 

@@ -18,6 +18,7 @@ from cds.errors import UnreadableImage
 from cds.frames import decode_frame, frame_header
 from cds.identifiers import is_uid
 from cds.image_files import PixelLimits, check_colour, decode_image
+from cds.language import message, said_by
 from cds.values import ImageRef, RefusedImage, SmearImage
 
 __all__ = ["PixelLimits", "decode_dicom", "decode_file", "instance_ref", "is_dicom", "spread", "stated_scale"]
@@ -26,6 +27,12 @@ _log = logging.getLogger(__name__)
 
 #: The scales that a microscope image can have; the rest (0.26 mm of a screen, 1 mm of a placeholder) is not a scale.
 STATED_UM_PER_PX = (0.005, 20.0)
+
+#: Images of a whole slide that show something else (PS3.3 section C.8.12.4.1.1), and what to say of them.
+NOT_CELLS = {
+    "LABEL": message("it shows the slide's label, not cells"),
+    "OVERVIEW": message("it shows the slide's overview, not cells"),
+}
 
 _SIGNATURES = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 
@@ -63,7 +70,7 @@ def decode_dicom(
         chosen = spread(header.frames, limits.max_frames)
         scale = stated_scale(dataset)
     except UnreadableImage as refusal:
-        yield RefusedImage(source=name, reason=str(refusal))
+        yield RefusedImage(source=name, reason=said_by(refusal))
         return
     except Exception as error:  # noqa: BLE001 - pydicom raises whatever damaged bytes lead it to; none may pass
         yield _damaged(name, error)
@@ -74,7 +81,7 @@ def decode_dicom(
             pixels, decoder = decode_frame(dataset, header, index)
             check_colour(pixels)
         except UnreadableImage as refusal:
-            yield RefusedImage(source=label, reason=str(refusal))
+            yield RefusedImage(source=label, reason=said_by(refusal))
         except Exception as error:  # noqa: BLE001 - as above, and the decoders too
             yield _damaged(label, error)
         else:
@@ -98,16 +105,20 @@ def decode_file(
         with path.open("rb") as file:
             start = file.read(132)
             if not (is_dicom(start) or start.startswith(_SIGNATURES)):
-                raise UnreadableImage(other_kind(start) or "it is not a DICOM, JPEG, PNG or TIFF image")
+                raise UnreadableImage(
+                    other_kind(start) or message("it is not a DICOM, JPEG, PNG or TIFF image")
+                )
             data = start + file.read()
         if not is_dicom(data):
             yield decode_image(data, limits, source=path.name, um_per_px=um_per_px)
             return
     except UnreadableImage as refusal:
-        yield RefusedImage(source=path.name, reason=str(refusal))
+        yield RefusedImage(source=path.name, reason=said_by(refusal))
         return
     except OSError as error:
-        yield RefusedImage(source=path.name, reason=f"the file cannot be read ({error.strerror})")
+        yield RefusedImage(
+            source=path.name, reason=message("the file cannot be read ({why})", why=str(error.strerror))
+        )
         return
     for image in decode_dicom(data, limits, source=path.name):
         if um_per_px is not None and isinstance(image, SmearImage):
@@ -129,7 +140,7 @@ def instance_ref(data: bytes) -> ImageRef:
             number_of_frames=int(header.get("NumberOfFrames") or 1),
         )
     except Exception as error:
-        raise UnreadableImage("its DICOM identifiers are missing or malformed") from error
+        raise UnreadableImage(message("its DICOM identifiers are missing or malformed")) from error
 
 
 def stated_scale(dataset: Dataset) -> float | None:
@@ -155,17 +166,19 @@ def _at_most(limits: PixelLimits) -> int:
 def _check_identity(dataset: Dataset, expected: ImageRef) -> None:
     held = (str(dataset.get("StudyInstanceUID", "")), str(dataset.get("SOPInstanceUID", "")))
     if held != (expected.study_uid, expected.sop_instance_uid):
-        raise UnreadableImage("the archive delivered another instance than the one asked for")
+        raise UnreadableImage(message("the archive delivered another instance than the one asked for"))
 
 
 def _check_is_field(dataset: Dataset) -> None:
     if "PixelData" not in dataset:
         kind = UID(str(dataset.get("SOPClassUID", "")))
         # Only a name that pydicom knows: a damaged element may hold anything, the patient's number too.
-        raise UnreadableImage(f"it holds no picture{f' ({kind.name})' if kind.name != kind else ''}")
+        if kind.name != kind:
+            raise UnreadableImage(message("it holds no picture ({kind})", kind=str(kind.name)))
+        raise UnreadableImage(message("it holds no picture"))
     flavour = [str(v) for v in dataset.get("ImageType") or []][2:3]
-    if flavour in (["LABEL"], ["OVERVIEW"]):
-        raise UnreadableImage(f"it shows the slide's {flavour[0].lower()}, not cells")
+    if flavour and flavour[0] in NOT_CELLS:
+        raise UnreadableImage(NOT_CELLS[flavour[0]])
 
 
 def _scale(dataset: Dataset) -> float | None:
@@ -198,4 +211,4 @@ def _scale(dataset: Dataset) -> float | None:
 
 def _damaged(name: str, error: Exception) -> RefusedImage:
     _log.info("image refused", extra={"error": type(error).__name__})
-    return RefusedImage(source=name, reason="it is damaged and cannot be decoded")
+    return RefusedImage(source=name, reason=message("it is damaged and cannot be decoded"))

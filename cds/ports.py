@@ -8,6 +8,7 @@ from cds.access import AuditEntry, PendingSignIn, Session
 from cds.agreement import AgreementLine, Looked, WrittenReport
 from cds.deadline import Deadline
 from cds.feedback import Action, Feedback, FeedbackSummary, Receipt, ShownCard
+from cds.language import Text
 from cds.review import Change, LabelledCell, Review, Signature, SignatureState, SignedState
 from cds.values import (
     Assessment,
@@ -169,10 +170,10 @@ class AssessmentStore(Protocol):
 
     def finish(self, key: str, owner: str, assessment_key: str) -> None: ...
 
-    def fail(self, key: str, owner: str, reason: str) -> None: ...
+    def fail(self, key: str, owner: str, reason: Text) -> None: ...
 
     def release(
-        self, key: str, owner: str, reason: str, pause_s: float = 0.0, counts_as_attempt: bool = True
+        self, key: str, owner: str, reason: Text, pause_s: float = 0.0, counts_as_attempt: bool = True
     ) -> None:
         """Back to queued, to be sent again `pause_s` seconds from now."""
         ...
@@ -347,7 +348,7 @@ class WorkerStore(AssessmentStore, Protocol):
         """Keep the report of that assessment as resources that a client may create; once."""
         ...
 
-    def report_failed(self, key: str, problem: str, pause: Callable[[int], float]) -> None:
+    def report_failed(self, key: str, problem: Text, pause: Callable[[int], float]) -> None:
         """Note why a report could not be written; tried again after `pause(number of failures so far)` seconds."""
         ...
 
@@ -362,7 +363,7 @@ class WorkerStore(AssessmentStore, Protocol):
         ...
 
     def signature_failed(
-        self, key: str, number: int, problem: str, pause: Callable[[int], float]
+        self, key: str, number: int, problem: Text, pause: Callable[[int], float]
     ) -> None: ...
 
     def signature_written(self, key: str, number: int) -> None: ...

@@ -4,15 +4,25 @@ One Task a job, found by the job's key. It follows the job and never leads it: w
 here.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
 from cds.contention import meeting_others
 from cds.deadline import Deadline
+from cds.language import ENGLISH, Message, Text, Words, message
 from cds.ports import FhirServer, Resource
 from cds.report import checked, transaction
-from cds.report_parts import concept, dicom_identifier, full_url, instant, meta, narrative, paragraph
+from cds.report_parts import (
+    SMEAR_IMAGES,
+    concept,
+    dicom_identifier,
+    full_url,
+    instant,
+    meta,
+    narrative,
+    paragraph,
+)
 from cds.values import Job, utc_now
 from fhir_profiles.codes import JOB_SYSTEM, MODEL_SYSTEM, READ_SMEAR, SMEAR_REPORT
 
@@ -26,12 +36,21 @@ class Progress(StrEnum):
     FAILED = "failed"
 
 
+_PROGRESS: Mapping[Progress, Message] = {
+    Progress.RUNNING: message("A blood smear is being read by software."),
+    Progress.WAITING: message("A blood smear waits to be read by software again."),
+    Progress.DONE: message("A blood smear was read by software."),
+    Progress.FAILED: message("A blood smear could not be read by software."),
+}
+_READ_BEFORE = message("The study had been read before; its report is written once.")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stage:
     """How far a job is. reason: why it failed or waits. report: reference of the DiagnosticReport, once written."""
 
     progress: Progress
-    reason: str | None = None
+    reason: Text | None = None
     report: str | None = None
 
     def __post_init__(self) -> None:
@@ -46,21 +65,23 @@ def show_stage(
     *,
     confirm: Callable[[], None],
     deadline: Deadline | None = None,
+    words: Words = ENGLISH,
 ) -> None:
     """Create the job's Task or bring it up to date; repeating it changes nothing.
 
-    confirm: called before a Task is created; raises where the server's patient is somebody else. Raises UpstreamError.
+    words: of the language that people read it in. confirm: called before a Task is created; raises where the server's
+    patient is somebody else. Raises UpstreamError.
     """
     for attempt in meeting_others():
         with attempt:
             known = _known(job, fhir, deadline)
             if known is None:
                 confirm()
-                fhir.transaction(transaction([_entry(job, stage, None)]), deadline)
+                fhir.transaction(transaction([_entry(job, stage, None, words)]), deadline)
                 # The conditional create may have met another worker's Task, and then changed nothing.
                 known = _known(job, fhir, deadline)
-            if known is not None and not _shows(known, stage):
-                fhir.transaction(transaction([_entry(job, stage, known)]), deadline)
+            if known is not None and not _shows(known, stage, words):
+                fhir.transaction(transaction([_entry(job, stage, known, words)]), deadline)
 
 
 def _known(job: Job, fhir: FhirServer, deadline: Deadline | None) -> Resource | None:
@@ -68,15 +89,16 @@ def _known(job: Job, fhir: FhirServer, deadline: Deadline | None) -> Resource | 
     return next((r for r in found if r.get("resourceType") == "Task"), None)
 
 
-def _shows(task: Resource, stage: Stage) -> bool:
+def _shows(task: Resource, stage: Stage, words: Words) -> bool:
     reason = (task.get("statusReason") or {}).get("text")
+    wanted = None if stage.reason is None else words.text(stage.reason)
     reports = [o.get("valueReference", {}).get("reference") for o in task.get("output", [])]
     same_report = stage.report is None or stage.report in reports
-    return task.get("status") == stage.progress and reason == stage.reason and same_report
+    return task.get("status") == stage.progress and reason == wanted and same_report
 
 
-def _entry(job: Job, stage: Stage, known: Resource | None) -> Resource:
-    resource = checked(_task(job, stage))
+def _entry(job: Job, stage: Stage, known: Resource | None, words: Words) -> Resource:
+    resource = checked(_task(job, stage, words))
     if known is None:
         request = {"method": "POST", "url": "Task", "ifNoneExist": f"identifier={JOB_SYSTEM}|{job.key}"}
     else:
@@ -88,9 +110,9 @@ def _entry(job: Job, stage: Stage, known: Resource | None) -> Resource:
     return {"fullUrl": full_url("Task", job.key), "resource": resource, "request": request}
 
 
-def _task(job: Job, stage: Stage) -> Resource:
+def _task(job: Job, stage: Stage, words: Words) -> Resource:
     study = job.study
-    focus: Resource = {"identifier": dicom_identifier(study.study_uid), "display": "Blood smear images"}
+    focus: Resource = {"identifier": dicom_identifier(study.study_uid), "display": words.text(SMEAR_IMAGES)}
     focus |= {"reference": study.imaging_study} if study.imaging_study else {"type": "ImagingStudy"}
     task: Resource = {
         "resourceType": "Task",
@@ -98,7 +120,7 @@ def _task(job: Job, stage: Stage) -> Resource:
         "identifier": [{"system": JOB_SYSTEM, "value": job.key}],
         "status": stage.progress.value,
         "intent": "order",
-        "code": concept(READ_SMEAR),
+        "code": concept(words, READ_SMEAR),
         "focus": focus,
         "for": {"reference": study.patient},
         "authoredOn": instant(job.created_at),
@@ -108,24 +130,21 @@ def _task(job: Job, stage: Stage) -> Resource:
             "identifier": {"system": MODEL_SYSTEM, "value": job.model_digest},
             "display": "LeukoCDS",
         },
-        "text": narrative(paragraph(_said(stage))),
+        **narrative(words, paragraph(_said(stage, words))),
     }
     if study.encounter is not None:
         task["encounter"] = {"reference": study.encounter}
     if stage.reason is not None:
-        task["statusReason"] = {"text": stage.reason}
+        task["statusReason"] = {"text": words.text(stage.reason)}
     if stage.report is not None:
-        task["output"] = [{"type": concept(SMEAR_REPORT), "valueReference": {"reference": stage.report}}]
+        task["output"] = [
+            {"type": concept(words, SMEAR_REPORT), "valueReference": {"reference": stage.report}}
+        ]
     elif stage.progress is Progress.DONE:
-        task["businessStatus"] = {"text": "The study had been read before; its report is written once."}
+        task["businessStatus"] = {"text": words.text(_READ_BEFORE)}
     return task
 
 
-def _said(stage: Stage) -> str:
-    said = {
-        Progress.RUNNING: "A blood smear is being read by software.",
-        Progress.WAITING: "A blood smear waits to be read by software again.",
-        Progress.DONE: "A blood smear was read by software.",
-        Progress.FAILED: "A blood smear could not be read by software.",
-    }[stage.progress]
-    return f"{said} {stage.reason}" if stage.reason else said
+def _said(stage: Stage, words: Words) -> str:
+    said = words.text(_PROGRESS[stage.progress])
+    return f"{said} {words.text(stage.reason)}" if stage.reason else said

@@ -25,6 +25,7 @@ from fhir.resources.R4B.task import Task
 
 from cds.errors import UpstreamInvalid
 from cds.fhir_client import location_reference
+from cds.language import ENGLISH, Words, message
 from cds.ports import Resource
 from cds.report_attachments import (
     NO_ATTACHMENTS,
@@ -46,12 +47,13 @@ from cds.report_parts import (
     software_agent,
     study_reference,
 )
-from cds.report_text import conclusion, sentences
+from cds.report_text import conclusion, name_of, sentences
 from cds.values import Assessment, Finding, ModelIdentity
 from fhir_profiles.codes import (
     ASSESSMENT_SYSTEM,
     CREATE,
     HEMATOLOGY,
+    MODEL_CARD,
     MODEL_SYSTEM,
     MORPHOLOGY_NARRATIVE,
     SOFTWARE,
@@ -79,12 +81,14 @@ def report_bundle(
     card: str | None = None,
     server: str | None = None,
     written_at: datetime | None = None,
+    words: Words = ENGLISH,
 ) -> Resource:
     """The transaction bundle, as JSON.
 
     card: `DocumentReference/id` of the model card where the server has it (`cds.model_cards`); without it, the card of
     the attachments goes along. server: base address of the FHIR server, for its audit log. written_at: when, by default
-    when the smear was read. Raises ValueError when the study has no patient (the command line).
+    when the smear was read. words: of the language that people read it in. Raises ValueError when the study has no
+    patient (the command line).
     """
     if assessment.study.patient is None:
         raise ValueError("a report needs a patient; this study was read without one")
@@ -97,11 +101,11 @@ def report_bundle(
     finding = assessment.outcome if isinstance(assessment.outcome, Finding) else None
     results = [impression] if finding is None else [differential, impression]
     gallery = [
-        (full_url(f"cell {number}", key), cell_media(assessment, picture, number, device))
+        (full_url(f"cell {number}", key), cell_media(assessment, picture, number, device, words))
         for number, picture in enumerate(attachments.pictures, start=1)
     ]
 
-    entries: list[Resource] = [device_entry(assessment.model)]
+    entries: list[Resource] = [device_entry(assessment.model, words)]
     if card is None and attachments.model_card is not None:
         entries.append(model_card_entry(assessment.model, attachments.model_card))
         card = entries[-1]["fullUrl"]
@@ -109,14 +113,14 @@ def report_bundle(
         entries.append(
             _entry(
                 differential,
-                differential_observation(assessment, finding.differential, shared, device),
+                differential_observation(assessment, finding.differential, shared, device, words),
                 f"identifier={ASSESSMENT_SYSTEM}|{key}.differential",
             )
         )
     entries.append(
         _entry(
             impression,
-            impression_observation(assessment, shared, device, differential if finding else None),
+            impression_observation(assessment, shared, device, differential if finding else None, words),
             f"identifier={ASSESSMENT_SYSTEM}|{key}.impression",
         )
     )
@@ -124,27 +128,36 @@ def report_bundle(
         entries.append(_entry(url, media, f"identifier={ASSESSMENT_SYSTEM}|{key}.cell.{number}"))
     entries += [
         _entry(
-            report, _report(assessment, shared, results, gallery), f"identifier={ASSESSMENT_SYSTEM}|{key}"
+            report,
+            _report(assessment, shared, results, gallery, words),
+            f"identifier={ASSESSMENT_SYSTEM}|{key}",
         ),
         # R4's Provenance and AuditEvent have no identifier: a tag takes its place (docs/decisions).
-        tagged_entry(_provenance(assessment, [report, *results, *(url for url, _ in gallery)], device, card)),
-        tagged_entry(images_read(assessment, device)),
+        tagged_entry(
+            _provenance(assessment, [report, *results, *(url for url, _ in gallery)], device, card, words)
+        ),
+        tagged_entry(images_read(assessment, device, words)),
         tagged_entry(
             report_written(
-                assessment, report, device, server=server, written_at=written_at or assessment.read_at
+                assessment,
+                report,
+                device,
+                server=server,
+                written_at=written_at or assessment.read_at,
+                words=words,
             )
         ),
     ]
     return transaction(entries)
 
 
-def client_resources(assessment: Assessment) -> list[Resource]:
+def client_resources(assessment: Assessment, words: Words = ENGLISH) -> list[Resource]:
     """The Observations and, last, the DiagnosticReport as resources that a CDS client creates one by one.
 
     A client gives them ids of its own, so they refer to one another by business identifier (FHIR R4, References,
     "logical references"); Device and Provenance stay with us. Raises ValueError when the study has no patient.
     """
-    entries = [e for e in report_bundle(assessment)["entry"] if "identifier" in e["resource"]]
+    entries = [e for e in report_bundle(assessment, words=words)["entry"] if "identifier" in e["resource"]]
     logical = {
         e["fullUrl"]: {"type": e["resource"]["resourceType"], "identifier": e["resource"]["identifier"][0]}
         for e in entries
@@ -212,10 +225,10 @@ def _is_date_time(text: str) -> bool:
     return True
 
 
-def device_entry(model: ModelIdentity) -> Resource:
+def device_entry(model: ModelIdentity, words: Words) -> Resource:
     """The entry that creates the model package's Device where it is absent."""
     criterion = f"identifier={MODEL_SYSTEM}|{model.digest}"
-    return _entry(full_url("Device", model.digest), _device(model), criterion)
+    return _entry(full_url("Device", model.digest), _device(model, words), criterion)
 
 
 def model_card_entry(model: ModelIdentity, card: bytes) -> Resource:
@@ -235,19 +248,29 @@ def transaction(entries: Sequence[Resource]) -> Resource:
     return _as_json(Bundle, {"resourceType": "Bundle", "type": "transaction", "entry": list(entries)})
 
 
-def _device(model: ModelIdentity) -> Resource:
+def _device(model: ModelIdentity, words: Words) -> Resource:
+    version = message("version of the model package")
+    digest = message("sha256 of the model package")
+    said = message(
+        "Model package {model} {version}, sha256 {digest}.",
+        model=model.name,
+        version=model.version,
+        digest=model.digest,
+    )
     return {
         "resourceType": "Device",
         "meta": meta("model-package", asserted=False),
         "identifier": [{"system": MODEL_SYSTEM, "value": model.digest}],
         "status": "active",
         "deviceName": [{"name": model.name, "type": "model-name"}],
-        "type": concept(SOFTWARE, text="Software: artificial intelligence that reads blood smears"),
+        "type": concept(
+            words, SOFTWARE, text=message("Software: artificial intelligence that reads blood smears")
+        ),
         "version": [
-            {"type": {"text": "version of the model package"}, "value": model.version},
-            {"type": {"text": "sha256 of the model package"}, "value": model.digest},
+            {"type": {"text": words.text(version)}, "value": model.version},
+            {"type": {"text": words.text(digest)}, "value": model.digest},
         ],
-        "text": narrative(paragraph(f"Model package {model.name} {model.version}, sha256 {model.digest}.")),
+        **narrative(words, paragraph(words.text(said))),
     }
 
 
@@ -256,6 +279,7 @@ def _report(
     shared: Resource,
     results: Sequence[str],
     gallery: Sequence[tuple[str, Resource]],
+    words: Words,
 ) -> Resource:
     """gallery: fullUrl and Media of each picture."""
     report: Resource = {
@@ -263,13 +287,13 @@ def _report(
         "meta": meta("smear-report"),
         "identifier": [own_identifier(assessment)],
         "status": "preliminary",
-        "category": [concept(HEMATOLOGY)],
-        "code": concept(MORPHOLOGY_NARRATIVE, text="Blood smear, automated image analysis"),
+        "category": [concept(words, HEMATOLOGY)],
+        "code": concept(words, MORPHOLOGY_NARRATIVE, text=message("Blood smear, automated image analysis")),
         **shared,
-        "imagingStudy": [study_reference(assessment)],
+        "imagingStudy": [study_reference(assessment, words)],
         "result": [{"reference": result} for result in results],
-        "conclusion": conclusion(assessment),
-        "text": narrative(*map(paragraph, sentences(assessment))),
+        "conclusion": conclusion(assessment, words),
+        **narrative(words, *map(paragraph, sentences(assessment, words))),
     }
     if gallery:
         report["media"] = [
@@ -278,27 +302,30 @@ def _report(
     return report
 
 
-def _provenance(assessment: Assessment, targets: Sequence[str], device: str, card: str | None) -> Resource:
+def _provenance(
+    assessment: Assessment, targets: Sequence[str], device: str, card: str | None, words: Words
+) -> Resource:
     """Who made the results (the model package) from what (the study and each instance that was read)."""
     model = assessment.model
     instances = [{"identifier": dicom_identifier(uid)} for uid in assessment.instance_uids]
-    sources = [study_reference(assessment), *instances]
+    said = message(
+        "Made by the software {model} {version} from {instances} DICOM instances, without review by a human.",
+        model=model.name,
+        version=model.version,
+        instances=len(instances),
+    )
+    sources = [study_reference(assessment, words), *instances]
     if card is not None:
-        sources.append({"reference": card, "display": "Model card"})
+        sources.append({"reference": card, "display": words.text(name_of(MODEL_CARD))})
     return {
         "resourceType": "Provenance",
         "meta": meta("result-provenance", tag=assessment.key),
         "target": [{"reference": target} for target in targets],
         "recorded": instant(assessment.read_at),
-        "activity": concept(CREATE),
-        "agent": [software_agent(device)],
+        "activity": concept(words, CREATE),
+        "agent": [software_agent(device, words)],
         "entity": [{"role": "source", "what": source} for source in sources],
-        "text": narrative(
-            paragraph(
-                f"Made by the software {model.name} {model.version} from {len(instances)} DICOM instances, "
-                "without review by a human."
-            )
-        ),
+        **narrative(words, paragraph(words.text(said))),
     }
 
 

@@ -4,9 +4,10 @@ import base64
 import hashlib
 from dataclasses import dataclass
 
+from cds.language import ENGLISH, Words, message
 from cds.ports import Resource
 from cds.report_parts import concept, dicom_identifier, instant, meta, narrative, own_identifier, paragraph
-from cds.report_text import NOT_A_DIAGNOSIS, cell_name, percent
+from cds.report_text import NOT_A_DIAGNOSIS, cell_name
 from cds.values import Assessment, Cell, ModelIdentity
 from fhir_profiles.codes import CELL_TYPES, IMAGE, MODEL_CARD, MODEL_SYSTEM, profile
 
@@ -38,18 +39,28 @@ class Attachments:
 NO_ATTACHMENTS = Attachments()
 
 
-def cell_media(assessment: Assessment, picture: CellPicture, number: int, device: str) -> Resource:
+def cell_media(
+    assessment: Assessment, picture: CellPicture, number: int, device: str, words: Words
+) -> Resource:
     """The Media of one picture. number: its place in the gallery, from 1. device: reference of the Device."""
     cell = picture.cell
-    title = f"{cell_name(cell.cell_type)} (probability {percent(cell.probability)})"
-    shown = "beside it where the network looked" if picture.activation_map else "without activation map"
+    title = message(
+        "{cell_type} (probability {probability:percent})",
+        cell_type=cell_name(cell.cell_type),
+        probability=cell.probability,
+    )
+    shown = (
+        message("{title}, beside it where the network looked.", title=title)
+        if picture.activation_map
+        else message("{title}, without activation map.", title=title)
+    )
     media: Resource = {
         "resourceType": "Media",
         "meta": meta("cell-image"),
         "identifier": [own_identifier(assessment, f"cell.{number}")],
-        "extension": [_cell_extension(picture)],
+        "extension": [_cell_extension(picture, words)],
         "status": "completed",
-        "type": concept(IMAGE),
+        "type": concept(words, IMAGE),
         "subject": {"reference": assessment.study.patient},
         "createdDateTime": instant(assessment.read_at),
         "issued": instant(assessment.read_at),
@@ -57,9 +68,9 @@ def cell_media(assessment: Assessment, picture: CellPicture, number: int, device
         "content": {
             "contentType": "image/jpeg",
             "data": base64.b64encode(picture.jpeg).decode(),
-            "title": title,
+            "title": words.text(title),
         },
-        "text": narrative(paragraph(f"{title}, {shown}."), paragraph(NOT_A_DIAGNOSIS)),
+        **narrative(words, paragraph(words.text(shown)), paragraph(words.text(NOT_A_DIAGNOSIS))),
     }
     if assessment.study.encounter is not None:
         media["encounter"] = {"reference": assessment.study.encounter}
@@ -67,7 +78,7 @@ def cell_media(assessment: Assessment, picture: CellPicture, number: int, device
 
 
 def model_card_document(model: ModelIdentity, card: bytes, device: str) -> Resource:
-    """The DocumentReference of a model card, about the package's Device."""
+    """The DocumentReference of a model card, about the package's Device: in English, as the card is."""
     title = f"Model card of {model.name} {model.version}"
     attachment = {
         "contentType": "application/json",
@@ -83,19 +94,19 @@ def model_card_document(model: ModelIdentity, card: bytes, device: str) -> Resou
         "meta": meta("model-card", asserted=False),
         "identifier": [{"system": MODEL_SYSTEM, "value": model.digest}],
         "status": "current",
-        "type": concept(MODEL_CARD),
+        "type": concept(ENGLISH, MODEL_CARD),
         "subject": {"reference": device},
         "description": title,
         "content": [{"attachment": attachment}],
-        "text": narrative(paragraph(f"{title}: what it is for, what it was tested on, how well it did.")),
+        **narrative(ENGLISH, paragraph(f"{title}: what it is for, what it was tested on, how well it did.")),
     }
 
 
-def _cell_extension(picture: CellPicture) -> Resource:
+def _cell_extension(picture: CellPicture, words: Words) -> Resource:
     cell = picture.cell
     uid, _, frame = cell.source.partition("#")
     code = CELL_TYPES.get(cell.cell_type)
-    named = concept(*([code] if code else []), text=cell_name(cell.cell_type))
+    named = concept(words, *([code] if code else []), text=cell_name(cell.cell_type))
     parts: list[Resource] = [
         {"url": "type", "valueCodeableConcept": named},
         {"url": "probability", "valueDecimal": round(cell.probability, 4)},

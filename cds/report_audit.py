@@ -6,6 +6,7 @@ They are the software's account of itself; servers and archives keep their own l
 from datetime import datetime
 from typing import Literal
 
+from cds.language import Message, Words, message
 from cds.ports import Resource
 from cds.report_parts import concept, instant, meta, narrative, paragraph, study_reference
 from cds.values import Assessment
@@ -27,27 +28,42 @@ from fhir_profiles.codes import (
 _URI = "5"
 
 
-def images_read(assessment: Assessment, device: str) -> Resource:
+def images_read(assessment: Assessment, device: str, words: Words) -> Resource:
     """That the study's images were read (BALP, Patient Read). device: reference of the model package's Device."""
-    study = study_reference(assessment)
+    study = study_reference(assessment, words)
     entity = _data(study) | {
-        "detail": [{"type": "DICOM instances", "valueString": str(len(assessment.instance_uids))}]
+        "detail": [
+            {
+                "type": words.text(message("DICOM instances")),
+                "valueString": str(len(assessment.instance_uids)),
+            }
+        ]
     }
     return _event(
         assessment,
         "read-audit",
         f"{assessment.key}.images-read",
         (REST_READ, "R"),
-        client=_client(device, DATA_DESTINATION),
-        server=_server("Image archive (DICOMweb)", assessment.study.archive_url, DATA_SOURCE),
+        client=_client(device, DATA_DESTINATION, words),
+        server=_server(message("Image archive (DICOMweb)"), assessment.study.archive_url, DATA_SOURCE, words),
         recorded=assessment.read_at,
         data=entity,
-        text=f"{len(assessment.instance_uids)} DICOM instances of a blood-smear study were read.",
+        text=message(
+            "{instances} DICOM instances of a blood-smear study were read.",
+            instances=len(assessment.instance_uids),
+        ),
+        words=words,
     )
 
 
 def report_written(
-    assessment: Assessment, report: str, device: str, *, server: str | None, written_at: datetime
+    assessment: Assessment,
+    report: str,
+    device: str,
+    *,
+    server: str | None,
+    written_at: datetime,
+    words: Words,
 ) -> Resource:
     """That the report was created (BALP, Patient Create). report, device: references. server: base address."""
     return _event(
@@ -55,16 +71,24 @@ def report_written(
         "write-audit",
         f"{assessment.key}.report-written",
         (REST_CREATE, "C"),
-        client=_client(device, DATA_SOURCE),
-        server=_server("FHIR server", server, DATA_DESTINATION),
+        client=_client(device, DATA_SOURCE, words),
+        server=_server(message("FHIR server"), server, DATA_DESTINATION, words),
         recorded=written_at,
         data=_data({"reference": report}),
-        text="The preliminary report of a blood smear was created, with all that belongs to it.",
+        text=message("The preliminary report of a blood smear was created, with all that belongs to it."),
+        words=words,
     )
 
 
 def report_superseded(
-    assessment: Assessment, report: str, tag: str, device: str, *, server: str, at: datetime
+    assessment: Assessment,
+    report: str,
+    tag: str,
+    device: str,
+    *,
+    server: str,
+    at: datetime,
+    words: Words,
 ) -> Resource:
     """That an older report was cancelled for a newer one (BALP, Patient Update). report: the older one's reference."""
     return _event(
@@ -72,11 +96,14 @@ def report_superseded(
         "write-audit",
         tag,
         (REST_UPDATE, "U"),
-        client=_client(device, DATA_SOURCE),
-        server=_server("FHIR server", server, DATA_DESTINATION),
+        client=_client(device, DATA_SOURCE, words),
+        server=_server(message("FHIR server"), server, DATA_DESTINATION, words),
         recorded=at,
         data=_data({"reference": report}),
-        text="An older preliminary report of a blood smear was cancelled: a newer one takes its place.",
+        text=message(
+            "An older preliminary report of a blood smear was cancelled: a newer one takes its place."
+        ),
+        words=words,
     )
 
 
@@ -90,7 +117,8 @@ def _event(
     server: Resource,
     recorded: datetime,
     data: Resource,
-    text: str,
+    text: Message,
+    words: Words,
 ) -> Resource:
     subtype, action = interaction
     return {
@@ -111,16 +139,20 @@ def _event(
                 "role": PATIENT_ROLE.coding(),
             },
         ],
-        "text": narrative(paragraph(text)),
+        **narrative(words, paragraph(words.text(text))),
     }
 
 
-def _client(device: str, role: Code) -> Resource:
-    return {"type": concept(role), "who": {"reference": device}, "requestor": True}
+def _client(device: str, role: Code, words: Words) -> Resource:
+    return {"type": concept(words, role), "who": {"reference": device}, "requestor": True}
 
 
-def _server(display: str, address: str | None, role: Code) -> Resource:
-    agent: Resource = {"type": concept(role), "who": {"display": display}, "requestor": False}
+def _server(display: Message, address: str | None, role: Code, words: Words) -> Resource:
+    agent: Resource = {
+        "type": concept(words, role),
+        "who": {"display": words.text(display)},
+        "requestor": False,
+    }
     return agent | ({"network": {"address": address, "type": _URI}} if address else {})
 
 

@@ -7,7 +7,9 @@ from html import escape
 from typing import Any
 
 from cds.identifiers import NAMESPACE
+from cds.language import Text, Words, message
 from cds.ports import Resource
+from cds.report_text import name_of
 from cds.values import Assessment
 from fhir_profiles.codes import (
     AI_ASSERTED,
@@ -19,6 +21,8 @@ from fhir_profiles.codes import (
     Code,
     profile,
 )
+
+SMEAR_IMAGES = message("Blood smear images")
 
 
 def meta(of: str, *, asserted: bool = True, tag: str | None = None) -> Resource:
@@ -39,14 +43,19 @@ def instant(moment: datetime) -> str:
     return moment.isoformat(timespec="milliseconds")
 
 
-def software_agent(device: str) -> Resource:
+def software_agent(device: str, words: Words) -> Resource:
     """Provenance.agent of what the model package did. device: reference of its Device."""
-    return {"type": concept(ASSEMBLER), "role": [concept(AI_ROLE)], "who": {"reference": device}}
+    return {
+        "type": concept(words, ASSEMBLER),
+        "role": [concept(words, AI_ROLE)],
+        "who": {"reference": device},
+    }
 
 
-def concept(*codes: Code, text: str | None = None) -> Resource:
-    """A CodeableConcept; `text` is what a person reads instead of the first display."""
-    shown = text or codes[0].display
+def concept(words: Words, *codes: Code, text: Text | None = None) -> Resource:
+    """A CodeableConcept; `text` is what a person reads instead of the first display. Displays stay as the code systems
+    have them."""
+    shown = words.text(name_of(codes[0]) if text is None else text)
     return {"coding": [code.coding() for code in codes], "text": shown} if codes else {"text": shown}
 
 
@@ -63,10 +72,10 @@ def own_identifier(assessment: Assessment, part: str = "") -> Resource:
     return {"system": ASSESSMENT_SYSTEM, "value": assessment.key + (f".{part}" if part else "")}
 
 
-def study_reference(assessment: Assessment) -> Resource:
+def study_reference(assessment: Assessment, words: Words) -> Resource:
     """The ImagingStudy, by its study UID too: it is still found when the resource moves to another server."""
     uid = assessment.study.study_uid
-    reference: Resource = {"identifier": dicom_identifier(uid), "display": "Blood smear images"}
+    reference: Resource = {"identifier": dicom_identifier(uid), "display": words.text(SMEAR_IMAGES)}
     if assessment.study.imaging_study is not None:
         reference["reference"] = assessment.study.imaging_study
     else:
@@ -78,12 +87,11 @@ def dicom_identifier(uid: str) -> Resource:
     return {"system": DICOM_UID_SYSTEM, "value": f"urn:oid:{uid}"}
 
 
-def narrative(*blocks: str) -> Resource:
-    """`text` of a resource from blocks of XHTML."""
-    return {
-        "status": "generated",
-        "div": f'<div xmlns="http://www.w3.org/1999/xhtml">{"".join(blocks)}</div>',
-    }
+def narrative(words: Words, *blocks: str) -> Resource:
+    """`language` and `text` of a resource from blocks of XHTML, which says its language too (FHIR R4, Narrative)."""
+    language = words.language
+    div = f'<div xmlns="http://www.w3.org/1999/xhtml" lang="{language}" xml:lang="{language}">{"".join(blocks)}</div>'
+    return {"language": language, "text": {"status": "generated", "div": div}}
 
 
 def paragraph(text: str) -> str:

@@ -1,52 +1,67 @@
-"""What a person reads in a report: the conclusion, in plain sentences."""
+"""What a person reads in a report: the conclusion, in plain sentences; and the names of what is counted and found."""
 
 from collections.abc import Iterator
 
-from cds.values import Assessment, Differential, Finding, NotAnalysed, Pattern
-from fhir_profiles.codes import CELL_TYPES, NOT_ANALYSED_REASONS, PATTERNS
+from cds.language import Message, Text, Words, counted, message
+from cds.values import Assessment, Differential, Finding, NotAnalysed, NotAnalysedReason, Pattern
+from fhir_profiles.codes import CELL_TYPES, PATTERNS, Code
 
-NOT_A_DIAGNOSIS = (
+NOT_A_DIAGNOSIS = message(
     "Preliminary result of automated image analysis, not reviewed by a human, for research use only. "
     "It is not a diagnosis."
 )
-CML_CAVEAT = "The CML pattern was never validated on real CML patients."
-APL_WARNING = "Possible acute promyelocytic leukemia: it must be ruled out at once."
+CML_CAVEAT = message("The CML pattern was never validated on real CML patients.")
+APL_WARNING = message("Possible acute promyelocytic leukemia: it must be ruled out at once.")
 
 
-def conclusion(assessment: Assessment) -> str:
-    return " ".join(sentences(assessment))
+def name_of(code: Code) -> Message:
+    """A code's display, in the reader's language where the catalogue of fhir_profiles has it."""
+    return Message(code.display, context="code")
 
 
-def sentences(assessment: Assessment) -> Iterator[str]:
+def cell_name(cell_type: str) -> Text:
+    """Name of a cell type; one that is not in the table, of another reader, by its own label."""
+    known = CELL_TYPES.get(cell_type)
+    return name_of(known) if known else cell_type.replace("_", " ").strip().capitalize()
+
+
+def conclusion(assessment: Assessment, words: Words) -> str:
+    return " ".join(sentences(assessment, words))
+
+
+def sentences(assessment: Assessment, words: Words) -> Iterator[str]:
     """The conclusion, most important first."""
     outcome = assessment.outcome
     if isinstance(outcome, NotAnalysed):
-        yield f"Blood smear not analysed: {_lower(NOT_ANALYSED_REASONS[outcome.reason].display)}."
-        yield _sentence(outcome.detail)
+        yield words.text(_not_analysed(outcome.reason))
+        yield sentence(words.text(outcome.detail))
     else:
-        yield from _finding_sentences(outcome)
-        yield _extent(assessment, outcome.differential)
-    yield f"Read by {assessment.model.name} {assessment.model.version}."
-    yield NOT_A_DIAGNOSIS
+        yield from _finding_sentences(outcome, words)
+        yield words.text(_extent(assessment, outcome.differential))
+    model = assessment.model
+    yield words.text(message("Read by {model} {version}.", model=model.name, version=model.version))
+    yield words.text(NOT_A_DIAGNOSIS)
 
 
-def remarks(finding: Finding) -> list[str]:
+def remarks(finding: Finding, words: Words) -> list[str]:
     """The evidence, less the reason of an indeterminate pattern (it stands in the verdict), and what must be added."""
-    evidence = [_sentence(text) for text in finding.evidence]
-    said = [text for text in evidence if text != _sentence(f"Indeterminate: {finding.reason}")]
-    if finding.pattern is Pattern.CML and not any("never validated" in text for text in said):
+    reason = f"Indeterminate: {finding.reason}"
+    # Compared in English, as readings older than messages have it.
+    said = [t for t in finding.evidence if sentence(str(t)) != sentence(reason)]
+    if finding.pattern is Pattern.CML and not any("never validated" in str(text) for text in said):
         said.append(CML_CAVEAT)
-    return said
+    return [sentence(words.text(text)) for text in said]
 
 
-def verdict(finding: Finding) -> str:
+def verdict(finding: Finding) -> Message:
     """The pattern without its probability; when indeterminate, why."""
-    name = PATTERNS[finding.pattern].display
-    return f"{name}: {finding.reason}" if finding.reason else name
+    name = name_of(PATTERNS[finding.pattern])
+    return message("{name}: {reason}", name=name, reason=finding.reason) if finding.reason else name
 
 
 def percent(fraction: float) -> str:
-    """A fraction in [0, 1] as whole percent; what is neither none nor all never reads 0 % or 100 %."""
+    """A fraction in [0, 1] as whole percent, which every language of ours writes so; what is neither none nor all
+    never reads 0 % or 100 %."""
     if 0 < fraction <= 0.005:
         return "< 1 %"
     if 0.995 <= fraction < 1:
@@ -54,39 +69,53 @@ def percent(fraction: float) -> str:
     return f"{100 * fraction:.0f} %"
 
 
-def interval(differential: Differential, *cell_types: str) -> str:
+def interval(differential: Differential, *cell_types: str) -> Message:
     low, high = differential.interval(*cell_types)
-    return f"{100 * low:.0f} to {100 * high:.0f} %"
+    return message("{low:points} to {high:points} %", low=low, high=high)
 
 
-def cell_name(cell_type: str) -> str:
-    """Name of a cell type; one that is not in the table, of another reader, by its own label."""
-    known = CELL_TYPES.get(cell_type)
-    return known.display if known else cell_type.replace("_", " ").strip().capitalize()
-
-
-def _finding_sentences(finding: Finding) -> Iterator[str]:
-    if finding.possible_apl:
-        yield APL_WARNING
-    if finding.pattern is Pattern.INDETERMINATE:
-        yield _sentence(verdict(finding))
-    else:
-        probability = percent(finding.probabilities[finding.pattern])
-        yield f"{verdict(finding)} (probability {probability})."
-    yield from remarks(finding)
-
-
-def _extent(assessment: Assessment, differential: Differential) -> str:
-    used = sum(image.refused is None for image in assessment.images)
-    left_out = len(assessment.images) - used
-    text = f"{differential.total} white cells in {used} {'image' if used == 1 else 'images'}"
-    return f"{text}; {left_out} could not be used." if left_out else f"{text}."
-
-
-def _sentence(text: str) -> str:
+def sentence(text: str) -> str:
     text = text.strip()
     return text if text.endswith((".", "!", "?")) else f"{text}."
 
 
-def _lower(text: str) -> str:
-    return text[:1].lower() + text[1:]
+def _not_analysed(reason: NotAnalysedReason) -> Message:
+    match reason:
+        case NotAnalysedReason.NO_IMAGES:
+            return message("Blood smear not analysed: no images.")
+        case NotAnalysedReason.UNREADABLE:
+            return message("Blood smear not analysed: images not readable.")
+        case NotAnalysedReason.POOR_QUALITY:
+            return message("Blood smear not analysed: image quality too poor.")
+        case NotAnalysedReason.OUT_OF_DISTRIBUTION:
+            return message("Blood smear not analysed: images unlike blood smears.")
+        case NotAnalysedReason.TOO_FEW_CELLS:
+            return message("Blood smear not analysed: too few cells.")
+
+
+def _finding_sentences(finding: Finding, words: Words) -> Iterator[str]:
+    if finding.possible_apl:
+        yield words.text(APL_WARNING)
+    if finding.pattern is Pattern.INDETERMINATE:
+        yield sentence(words.text(verdict(finding)))
+    else:
+        probability = finding.probabilities[finding.pattern]
+        yield words.text(
+            message(
+                "{pattern} (probability {probability:percent}).",
+                pattern=verdict(finding),
+                probability=probability,
+            )
+        )
+    yield from remarks(finding, words)
+
+
+def _extent(assessment: Assessment, differential: Differential) -> Message:
+    used = sum(image.refused is None for image in assessment.images)
+    read = counted(
+        "{cells} white cells in {count} image", "{cells} white cells in {count} images", used,
+        cells=differential.total,
+    )  # fmt: skip
+    if left_out := len(assessment.images) - used:
+        return message("{read}; {left_out} could not be used.", read=read, left_out=left_out)
+    return message("{read}.", read=read)

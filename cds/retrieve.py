@@ -8,9 +8,10 @@ from dataclasses import dataclass, field
 
 from cds.deadline import Deadline
 from cds.errors import DeadlineExceeded, UpstreamError
+from cds.language import message
 from cds.pixels import PixelLimits, decode_dicom
 from cds.ports import FrameArchive, ImageArchive
-from cds.slide_retrieval import open_slides
+from cds.slide_retrieval import not_delivered, open_slides
 from cds.slides import is_slide
 from cds.values import ImageRef, RefusedImage, SmearImage
 
@@ -231,7 +232,9 @@ class _Run:
         if not holds_picture(ref):
             with self._changed:
                 self._wait_for_permit(index)
-                slot.images.append(RefusedImage(source=ref.sop_instance_uid, reason="it holds no picture"))
+                slot.images.append(
+                    RefusedImage(source=ref.sop_instance_uid, reason=message("it holds no picture"))
+                )
                 slot.done = True
                 self._changed.notify_all()
             return
@@ -307,7 +310,7 @@ class _BrokeOff(Exception):
 
 
 def _refusal(ref: ImageRef, failure: UpstreamError) -> RefusedImage:
-    return RefusedImage(source=ref.sop_instance_uid, reason=f"the archive did not deliver it: {failure}")
+    return RefusedImage(source=ref.sop_instance_uid, reason=not_delivered(failure))
 
 
 def _left(deadline: Deadline) -> float:

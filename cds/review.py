@@ -11,6 +11,7 @@ from enum import StrEnum
 from types import MappingProxyType
 
 from cds.identifiers import is_reference
+from cds.language import Text
 from cds.values import Cell, Differential, Pattern
 
 #: Longest remark or comment, characters; most cells of one change.
@@ -187,7 +188,7 @@ class Signature:
     conclusion: Pattern | None
     remark: str = ""
     differential: Differential | None = None
-    evidence: tuple[str, ...] = ()
+    evidence: tuple[Text, ...] = ()
     possible_apl: bool = False
     #: Cells whose type a human changed, and took out.
     retyped: int = 0
@@ -206,7 +207,7 @@ class SignedState:
 
     signature: Signature
     state: SignatureState
-    problem: str | None = None
+    problem: Text | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -18,10 +18,11 @@ from fhir.resources.R4B.observation import Observation
 from fhir.resources.R4B.provenance import Provenance
 
 from cds.errors import UpstreamInvalid
+from cds.language import ENGLISH, Message, Text, Words, message
 from cds.ports import Resource
 from cds.report_observations import differential_components, differential_table
 from cds.report_parts import bullets, concept, full_url, narrative, paragraph, study_reference
-from cds.report_text import APL_WARNING
+from cds.report_text import APL_WARNING, name_of, sentence
 from cds.review import Signature, Verdict
 from cds.values import Assessment, Pattern
 from fhir_profiles.codes import (
@@ -41,15 +42,10 @@ from fhir_profiles.codes import (
 )
 
 _PROFILES = {"differential": "corrected-differential", "impression": "signed-impression"}
-NOT_A_DIAGNOSIS = "A pattern in a blood smear is no diagnosis. For research use only."
+NOT_A_DIAGNOSIS = message("A pattern in a blood smear is no diagnosis. For research use only.")
 
 #: Before the first signature (FHIR R4, DiagnosticReportStatus); what was final becomes amended.
 _UNSIGNED = ("registered", "partial", "preliminary")
-_VERDICTS: Mapping[Verdict, str] = {
-    Verdict.AGREE: "The automated reading was reviewed and confirmed",
-    Verdict.AMEND: "The automated reading was reviewed and amended",
-    Verdict.REJECT: "The automated reading was reviewed and rejected",
-}
 _MODELS: Mapping[str, Any] = {
     "DiagnosticReport": DiagnosticReport,
     "Observation": Observation,
@@ -58,12 +54,17 @@ _MODELS: Mapping[str, Any] = {
 
 
 def signed_bundle(
-    assessment: Assessment, signature: Signature, report: Resource, machine: Mapping[str, str]
+    assessment: Assessment,
+    signature: Signature,
+    report: Resource,
+    machine: Mapping[str, str],
+    words: Words = ENGLISH,
 ) -> Resource:
     """The transaction, as JSON.
 
-    report: the DiagnosticReport as the server holds it now. machine: "differential" and "impression" to the references
-    of the machine's Observations. Raises UpstreamInvalid when `report` is not this assessment's, or has no version.
+    words: of the language that people read it in; the clinician's remark stays as written. report: the
+    DiagnosticReport as the server holds it now. machine: "differential" and "impression" to the references of the
+    machine's Observations. Raises UpstreamInvalid when `report` is not this assessment's, or has no version.
     """
     version = report.get("meta", {}).get("versionId")
     if not _is_of(report, assessment) or not version or not report.get("id"):
@@ -73,14 +74,14 @@ def signed_bundle(
     own: dict[str, Resource] = {}
     if signature.verdict is not Verdict.REJECT:
         if signature.differential is not None:
-            own["differential"] = _differential(assessment, signature, shared, machine)
+            own["differential"] = _differential(assessment, signature, shared, machine, words)
         if signature.conclusion is not None:
-            own["impression"] = _impression(assessment, signature, shared, machine)
+            own["impression"] = _impression(assessment, signature, shared, machine, words)
     urls = {part: full_url(f"{part}.{signature.number}", assessment.key) for part in own}
     if "impression" in own and "differential" in own:
         own["impression"]["derivedFrom"].insert(1, {"reference": urls["differential"]})
     reference = f"DiagnosticReport/{report['id']}"
-    signed = _report(assessment, signature, report, urls.values())
+    signed = _report(assessment, signature, report, urls.values(), words)
     entries = [
         {
             "fullUrl": urls[part],
@@ -103,7 +104,9 @@ def signed_bundle(
     entries.append(
         {
             "fullUrl": full_url(f"Provenance.{signature.number}", assessment.key),
-            "resource": _as_json(_provenance(signature, reference, version, urls.values(), machine.values())),
+            "resource": _as_json(
+                _provenance(signature, reference, version, urls.values(), machine.values(), words)
+            ),
             "request": {
                 "method": "POST",
                 "url": "Provenance",
@@ -126,31 +129,57 @@ def holds_signature(report: Resource, signature: Signature) -> bool:
     return False
 
 
-def conclusion(signature: Signature) -> list[str]:
+def conclusion(signature: Signature, words: Words) -> list[str]:
     """The report's conclusion, sentence by sentence."""
-    said = [f"{_VERDICTS[signature.verdict]} by {signature.name}."]
+    said: list[Text] = [_reviewed(signature)]
     if signature.verdict is Verdict.REJECT:
-        said.append("It must not be used.")
+        said.append(message("It must not be used."))
     else:
         if signature.possible_apl and signature.conclusion is not Pattern.HEALTHY:
             said.append(APL_WARNING)
         if signature.conclusion is not None:
-            said.append(f"{PATTERNS[signature.conclusion].display}.")
+            said.append(name_of(PATTERNS[signature.conclusion]))
     if signature.remark:
-        said.append(
-            signature.remark if signature.remark.endswith((".", "!", "?")) else f"{signature.remark}."
-        )
+        said.append(signature.remark)
     if signature.verdict is not Verdict.REJECT:
         said += signature.evidence
     if signature.retyped or signature.excluded:
         said.append(
-            f"Cells typed anew by the reviewer: {signature.retyped}; taken out: {signature.excluded}."
+            message(
+                "Cells typed anew by the reviewer: {retyped}; taken out: {excluded}.",
+                retyped=signature.retyped,
+                excluded=signature.excluded,
+            )
         )
-    return [*said, NOT_A_DIAGNOSIS]
+    return [sentence(words.text(text)) for text in (*said, NOT_A_DIAGNOSIS)]
+
+
+def _reviewed(signature: Signature) -> Message:
+    name = signature.name
+    match signature.verdict:
+        case Verdict.AGREE:
+            return message("The automated reading was reviewed and confirmed by {name}.", name=name)
+        case Verdict.AMEND:
+            return message("The automated reading was reviewed and amended by {name}.", name=name)
+        case Verdict.REJECT:
+            return message("The automated reading was reviewed and rejected by {name}.", name=name)
+
+
+def _signed(signature: Signature) -> Message:
+    name = signature.name
+    match signature.verdict:
+        case Verdict.AGREE:
+            return message(
+                "The automated reading was reviewed and confirmed and signed by {name}.", name=name
+            )
+        case Verdict.AMEND:
+            return message("The automated reading was reviewed and amended and signed by {name}.", name=name)
+        case Verdict.REJECT:
+            return message("The automated reading was reviewed and rejected and signed by {name}.", name=name)
 
 
 def _report(
-    assessment: Assessment, signature: Signature, report: Resource, results: Iterable[str]
+    assessment: Assessment, signature: Signature, report: Resource, results: Iterable[str], words: Words
 ) -> Resource:
     """The report as it was, with what the signature changes."""
     signed = deepcopy(report)
@@ -170,55 +199,65 @@ def _report(
     signed["identifier"] = [*others, {"system": SIGNATURE_SYSTEM, "value": _identifier(signature)}]
     signed["resultsInterpreter"] = [_clinician(signature)]
     signed["issued"] = _at(signature)
-    signed["conclusion"] = " ".join(conclusion(signature))
-    signed["text"] = narrative(*map(paragraph, conclusion(signature)))
+    said = conclusion(signature, words)
+    signed["conclusion"] = " ".join(said)
+    signed |= narrative(words, *map(paragraph, said))
     if mine := [{"reference": url} for url in results]:
         signed["result"] = mine
     signed.pop("conclusionCode", None)
     if signature.conclusion not in (None, Pattern.INDETERMINATE):
-        signed["conclusionCode"] = [concept(PATTERNS[signature.conclusion])]
+        signed["conclusionCode"] = [concept(words, PATTERNS[signature.conclusion])]
     return signed
 
 
 def _differential(
-    assessment: Assessment, signature: Signature, shared: Resource, machine: Mapping[str, str]
+    assessment: Assessment, signature: Signature, shared: Resource, machine: Mapping[str, str], words: Words
 ) -> Resource:
     assert signature.differential is not None
-    changed = f"{signature.retyped} cells typed anew, {signature.excluded} taken out"
+    said = message(
+        "Differential of {cells} white cells, typed by automated image analysis and reviewed by {name}: "
+        "{retyped} cells typed anew, {excluded} taken out.",
+        cells=signature.differential.total,
+        name=signature.name,
+        retyped=signature.retyped,
+        excluded=signature.excluded,
+    )
     return {
-        **_observation(signature, "differential", shared),
-        "code": concept(DIFFERENTIAL, text="Differential of a blood smear, reviewed"),
-        "component": list(differential_components(signature.differential)),
-        "derivedFrom": _derived_from(assessment, machine, "differential"),
-        "text": narrative(
-            paragraph(
-                f"Differential of {signature.differential.total} white cells, typed by automated image analysis and "
-                f"reviewed by {signature.name}: {changed}."
-            ),
-            differential_table(signature.differential),
-            paragraph(NOT_A_DIAGNOSIS),
+        **_observation(signature, "differential", shared, words),
+        "code": concept(words, DIFFERENTIAL, text=message("Differential of a blood smear, reviewed")),
+        "component": list(differential_components(signature.differential, words)),
+        "derivedFrom": _derived_from(assessment, machine, "differential", words),
+        **narrative(
+            words,
+            paragraph(words.text(said)),
+            differential_table(signature.differential, words),
+            paragraph(words.text(NOT_A_DIAGNOSIS)),
         ),
     }
 
 
 def _impression(
-    assessment: Assessment, signature: Signature, shared: Resource, machine: Mapping[str, str]
+    assessment: Assessment, signature: Signature, shared: Resource, machine: Mapping[str, str], words: Words
 ) -> Resource:
     assert signature.conclusion is not None
     pattern = PATTERNS[signature.conclusion]
     resource = {
-        **_observation(signature, "impression", shared),
-        "code": concept(SMEAR_FINDING, text="Blood smear finding, reviewed"),
-        "valueCodeableConcept": concept(pattern),
-        "derivedFrom": _derived_from(assessment, machine, "impression"),
-        "text": narrative(paragraph(f"{pattern.display}."), bullets(conclusion(signature)[:-1])),
+        **_observation(signature, "impression", shared, words),
+        "code": concept(words, SMEAR_FINDING, text=message("Blood smear finding, reviewed")),
+        "valueCodeableConcept": concept(words, pattern),
+        "derivedFrom": _derived_from(assessment, machine, "impression", words),
+        **narrative(
+            words,
+            paragraph(sentence(words.text(name_of(pattern)))),
+            bullets(conclusion(signature, words)[:-1]),
+        ),
     }
     if signature.remark:
         resource["note"] = [{"text": signature.remark}]
     return resource
 
 
-def _observation(signature: Signature, part: str, shared: Resource) -> Resource:
+def _observation(signature: Signature, part: str, shared: Resource, words: Words) -> Resource:
     return {
         "resourceType": "Observation",
         "meta": {
@@ -227,19 +266,26 @@ def _observation(signature: Signature, part: str, shared: Resource) -> Resource:
         },
         "identifier": [{"system": ASSESSMENT_SYSTEM, "value": _signed_identifier(signature, part)}],
         "status": "final",
-        "category": [concept(LABORATORY)],
-        "method": concept(HUMAN_REVIEW),
+        "category": [concept(words, LABORATORY)],
+        "method": concept(words, HUMAN_REVIEW),
         **shared,
     }
 
 
-def _derived_from(assessment: Assessment, machine: Mapping[str, str], part: str) -> list[Resource]:
+def _derived_from(
+    assessment: Assessment, machine: Mapping[str, str], part: str, words: Words
+) -> list[Resource]:
     found = [{"reference": machine[part]}] if part in machine else []
-    return [study_reference(assessment), *found]
+    return [study_reference(assessment, words), *found]
 
 
 def _provenance(
-    signature: Signature, report: str, version: str, own: Iterable[str], machine: Iterable[str]
+    signature: Signature,
+    report: str,
+    version: str,
+    own: Iterable[str],
+    machine: Iterable[str],
+    words: Words,
 ) -> Resource:
     """Who signed what, from what: the report's version before it, and the machine's Observations."""
     # Whoever signs has verified it; who amends what stands there has written it, too.
@@ -254,13 +300,13 @@ def _provenance(
         },
         "target": [{"reference": reference} for reference in (report, *own)],
         "recorded": _at(signature),
-        "activity": concept(UPDATE),
-        "agent": [{"type": concept(kind), "who": _clinician(signature)} for kind in kinds],
+        "activity": concept(words, UPDATE),
+        "agent": [{"type": concept(words, kind), "who": _clinician(signature)} for kind in kinds],
         "entity": [
             {"role": "revision", "what": revised},
             *({"role": "source", "what": {"reference": reference}} for reference in machine),
         ],
-        "text": narrative(paragraph(f"{_VERDICTS[signature.verdict]} and signed by {signature.name}.")),
+        **narrative(words, paragraph(words.text(_signed(signature)))),
     }
 
 

@@ -2,6 +2,7 @@
 
 from cds.contention import meeting_others
 from cds.deadline import Deadline
+from cds.language import ENGLISH, Words
 from cds.ports import FhirServer
 from cds.review import Signature
 from cds.signed_report import holds_signature, signed_bundle
@@ -15,6 +16,7 @@ def write_signature(
     report_reference: str,
     fhir: FhirServer,
     deadline: Deadline | None = None,
+    words: Words = ENGLISH,
 ) -> bool:
     """Make the report the clinician's; False when it was already (a repeated attempt).
 
@@ -23,7 +25,7 @@ def write_signature(
     """
     for attempt in meeting_others():
         with attempt:
-            return _write(assessment, signature, report_reference, fhir, deadline)
+            return _write(assessment, signature, report_reference, fhir, deadline, words)
     raise AssertionError("the last attempt raises")
 
 
@@ -33,6 +35,7 @@ def _write(
     report_reference: str,
     fhir: FhirServer,
     deadline: Deadline | None,
+    words: Words,
 ) -> bool:
     report = fhir.read(report_reference, deadline)
     if holds_signature(report, signature):
@@ -44,5 +47,5 @@ def _write(
         )
         if found:
             machine[part] = f"Observation/{found[0]['id']}"
-    fhir.transaction(signed_bundle(assessment, signature, report, machine), deadline)
+    fhir.transaction(signed_bundle(assessment, signature, report, machine, words), deadline)
     return True

@@ -16,6 +16,8 @@ from cds.deadline import Deadline
 from cds.errors import UnreadableImage, UpstreamError
 from cds.frames import decode_frame, frame_header
 from cds.image_files import PixelLimits, check_colour
+from cds.language import Message, message, said_by
+from cds.pixels import NOT_CELLS
 from cds.ports import FrameArchive
 from cds.slide_sampling import Field, NucleusMap, choose_fields
 from cds.slides import (
@@ -56,7 +58,7 @@ def open_slides(
         try:
             levels.append(read_level(ref, archive.metadata(ref, deadline)))
         except UnreadableImage as reason:
-            refused.append(RefusedImage(source=ref.sop_instance_uid, reason=str(reason)))
+            refused.append(RefusedImage(source=ref.sop_instance_uid, reason=said_by(reason)))
     return _images(archive, joined(levels), refused, limits, deadline)
 
 
@@ -69,9 +71,9 @@ def _images(
 ) -> Iterator[Image]:
     yield from refused
     for level in levels:
-        if level.flavour in ("LABEL", "OVERVIEW") and level.tiles:
+        if level.flavour in NOT_CELLS and level.tiles:
             uid = next(iter(level.tiles.values())).ref.sop_instance_uid
-            yield RefusedImage(source=uid, reason=f"it shows the slide's {level.flavour.lower()}, not cells")
+            yield RefusedImage(source=uid, reason=NOT_CELLS[level.flavour])
     for pyramid in slides(levels):
         read = level_to_read(pyramid)
         if read is not None:
@@ -141,11 +143,16 @@ def _fetch(
         except UpstreamError as failure:
             if failure.retryable:
                 raise
-            reason = f"the archive did not deliver it: {failure}"
+            reason = not_delivered(failure)
             fetched |= {a: RefusedImage(source=ref.sop_instance_uid, reason=reason) for a in addresses}
         else:
             fetched |= dict(zip(addresses, frames, strict=True))
     return fetched
+
+
+def not_delivered(failure: UpstreamError) -> Message:
+    """Why an image is left out that the archive will not deliver."""
+    return message("the archive did not deliver it: {failure}", failure=said_by(failure))
 
 
 def _field_image(
@@ -171,7 +178,7 @@ def _field_image(
             pixels[top : top + level.tile_rows, left : left + level.tile_columns] = decoded
         check_colour(pixels)
     except UnreadableImage as refusal:
-        return RefusedImage(source=source, reason=str(refusal))
+        return RefusedImage(source=source, reason=said_by(refusal))
     return SmearImage(
         source=source,
         pixels=pixels,
@@ -194,10 +201,10 @@ def _decoded(level: Level, frame: StoredFrame, limits: PixelLimits) -> tuple[npt
         dataset.PixelData = encapsulate([frame.data]) if syntax.is_encapsulated else frame.data
         if not syntax.is_encapsulated and str(dataset.PhotometricInterpretation).startswith("YBR_"):
             # An archive that decompressed it has undone what only compressed data have, and nobody says what else.
-            raise UnreadableImage("the archive decompressed it and does not say into which colours")
+            raise UnreadableImage(message("the archive decompressed it and does not say into which colours"))
         return decode_frame(dataset, frame_header(dataset, limits), 0)
     except UnreadableImage:
         raise
     except Exception as error:
         _log.info("image refused", extra={"error": type(error).__name__})
-        raise UnreadableImage("it is damaged and cannot be decoded") from error
+        raise UnreadableImage(message("it is damaged and cannot be decoded")) from error

@@ -13,6 +13,7 @@ from pydicom.tag import Tag
 from pydicom.uid import VLWholeSlideMicroscopyImageStorage
 
 from cds.errors import UnreadableImage
+from cds.language import message
 from cds.pixels import stated_scale
 from cds.values import ImageRef
 
@@ -95,7 +96,7 @@ def read_level(ref: ImageRef, metadata: Mapping[str, Any]) -> Level:
     except UnreadableImage:
         raise
     except Exception as error:  # whatever a malformed description leads to
-        raise UnreadableImage("the archive's description of it is malformed") from error
+        raise UnreadableImage(message("the archive's description of it is malformed")) from error
 
 
 def joined(levels: Sequence[Level]) -> list[Level]:
@@ -153,13 +154,13 @@ def level_to_seek_on(levels: Sequence[Level], read: Level) -> Level | None:
 def _read_level(ref: ImageRef, metadata: Mapping[str, Any]) -> Level:
     attributes = Dataset.from_json({tag: metadata[tag] for tag in _ATTRIBUTES if tag in metadata})
     if str(attributes.get("SOPInstanceUID", "")) != ref.sop_instance_uid:
-        raise UnreadableImage("the archive described another instance than the one asked for")
+        raise UnreadableImage(message("the archive described another instance than the one asked for"))
     tile_rows, tile_columns = _positive(attributes, "Rows"), _positive(attributes, "Columns")
     rows = _positive(attributes, "TotalPixelMatrixRows", tile_rows)
     columns = _positive(attributes, "TotalPixelMatrixColumns", tile_columns)
     frames = _positive(attributes, "NumberOfFrames", 1)
     if frames > _MAX_TILES:
-        raise UnreadableImage(f"it declares more tiles ({frames}) than any slide has")
+        raise UnreadableImage(message("it declares more tiles ({frames}) than any slide has", frames=frames))
     sparse = _PER_FRAME in metadata and attributes.get("DimensionOrganizationType") != "TILED_FULL"
     if sparse:
         tiles = _sparse_tiles(ref, metadata[_PER_FRAME].get("Value") or [], tile_rows, tile_columns)
@@ -186,7 +187,7 @@ def _positive(attributes: Dataset, name: str, default: int = 0) -> int:
     except (TypeError, ValueError):
         value = 0
     if value <= 0:
-        raise UnreadableImage(f"the archive describes it without a usable {name}")
+        raise UnreadableImage(message("the archive describes it without a usable {name}", name=name))
     return value
 
 
@@ -198,7 +199,14 @@ def _full_tiles(
     paths = _positive(attributes, "NumberOfOpticalPaths", 1)
     first = int(attributes.get("ConcatenationFrameOffsetNumber") or 0)
     if not attributes.get("ConcatenationUID") and frames != across * down * planes * paths:
-        raise UnreadableImage(f"its {frames} frames are not the {across} × {down} tiles that it declares")
+        raise UnreadableImage(
+            message(
+                "its {frames} frames are not the {across} × {down} tiles that it declares",
+                frames=frames,
+                across=across,
+                down=down,
+            )
+        )
     start = planes // 2 * across * down
     for index in range(max(start, first), min(start + across * down, first + frames)):
         row, column = divmod(index - start, across)
@@ -217,7 +225,7 @@ def _sparse_tiles(
         position = _item(group, _PLANE_POSITION)
         row, column = _number(position, _ROW), _number(position, _COLUMN)
         if row is None or column is None or row < 1 or column < 1:
-            raise UnreadableImage("the archive describes frames of it without their places")
+            raise UnreadableImage(message("the archive describes frames of it without their places"))
         if (row - 1) % tile_rows or (column - 1) % tile_columns:
             continue
         path = str((_item(group, _OPTICAL_PATHS).get(_OPTICAL_PATH, {}).get("Value") or [""])[0])

@@ -12,10 +12,11 @@ from sqlalchemy import bindparam, insert, literal_column, select, update
 
 from cds.errors import UnknownService
 from cds.kept import Kept
+from cds.language import Text, message
 from cds.store_actions import ActionRows
 from cds.store_agreement import AgreementRows
 from cds.store_audit import AuditRows
-from cds.store_codec import cells_of, decode_assessment, encode_assessment
+from cds.store_codec import cells_of, decode_assessment, encode_assessment, encode_text
 from cds.store_engine import insert_or_ignore, migrating, open_engine, reading, writing
 from cds.store_feedback import FeedbackRows
 from cds.store_jobs import JobRows
@@ -191,7 +192,9 @@ class SqlAssessmentStore(
         pending = assessments.c.report_state == ReportState.PENDING.value
         with writing(self._engine) as connection:
             connection.execute(
-                update(jobs).where(running).values(reason="the worker was stopped", owner=None)
+                update(jobs)
+                .where(running)
+                .values(reason=encode_text(message("the worker was stopped")), owner=None)
             )
             connection.execute(
                 update(jobs)
@@ -234,7 +237,7 @@ class SqlAssessmentStore(
             )
             return taken.rowcount == 1
 
-    def report_failed(self, key: str, problem: str, pause: Callable[[int], float]) -> None:
+    def report_failed(self, key: str, problem: Text, pause: Callable[[int], float]) -> None:
         """Note why the report could not be written and when it is tried again.
 
         pause: number of failures so far (from 1) to seconds.
@@ -247,7 +250,7 @@ class SqlAssessmentStore(
                 .where(assessments.c.key == key, assessments.c.report_state == ReportState.PENDING.value)
                 .values(
                     report_attempts=attempts,
-                    report_problem=problem,
+                    report_problem=encode_text(problem),
                     report_due_at=self._clock() + timedelta(seconds=pause(attempts)),
                 )
             )

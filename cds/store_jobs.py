@@ -7,7 +7,8 @@ from typing import Any
 from sqlalchemy import Engine, Row, and_, func, or_, select, update
 
 from cds.errors import ClaimLost
-from cds.store_codec import decode_study, encode_study
+from cds.language import Text
+from cds.store_codec import decode_study, decode_text, encode_study, encode_text
 from cds.store_engine import insert_or_ignore, reading, writing
 from cds.store_schema import assessments, jobs
 from cds.values import Job, JobState, StudyRef, job_key
@@ -88,16 +89,16 @@ class JobRows:
     def finish(self, key: str, owner: str, assessment_key: str) -> None:
         self._end(key, owner, state=JobState.DONE, assessment_key=assessment_key, reason=None)
 
-    def fail(self, key: str, owner: str, reason: str) -> None:
-        self._end(key, owner, state=JobState.FAILED, reason=reason)
+    def fail(self, key: str, owner: str, reason: Text) -> None:
+        self._end(key, owner, state=JobState.FAILED, reason=encode_text(reason))
 
     def release(
-        self, key: str, owner: str, reason: str, pause_s: float = 0.0, counts_as_attempt: bool = True
+        self, key: str, owner: str, reason: Text, pause_s: float = 0.0, counts_as_attempt: bool = True
     ) -> None:
         """Back to queued, to be sent again `pause_s` seconds from now and not to be claimed before."""
         until = self._clock() + timedelta(seconds=pause_s)
         self._end(
-            key, owner, state=JobState.QUEUED, reason=reason,
+            key, owner, state=JobState.QUEUED, reason=encode_text(reason),
             attempts=jobs.c.attempts - (0 if counts_as_attempt else 1),
             send_at=until, lease_until=until,
         )  # fmt: skip
@@ -194,6 +195,6 @@ def job_of(row: Row[Any]) -> Job:
         created_at=row.created_at,
         updated_at=row.updated_at,
         attempts=row.attempts,
-        reason=row.reason,
+        reason=None if row.reason is None else decode_text(row.reason),
         assessment_key=row.assessment_key,
     )

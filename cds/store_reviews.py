@@ -8,6 +8,7 @@ from typing import Any
 from sqlalchemy import Connection, Engine, Row, func, insert, select, update
 
 from cds.errors import ReviewChanged, StoreError, UnknownService
+from cds.language import Text
 from cds.review import (
     Change,
     ChangeKind,
@@ -18,7 +19,7 @@ from cds.review import (
     SignedState,
     Verdict,
 )
-from cds.store_codec import decode_assessment
+from cds.store_codec import decode_assessment, decode_text, encode_text, text_from_json, text_to_json
 from cds.store_engine import insert_or_ignore, reading, writing
 from cds.store_schema import assessments, review_changes, signatures, thumbnails
 from cds.values import Differential, Finding, Pattern
@@ -107,7 +108,7 @@ class ReviewRows:
             )
             return taken.rowcount == 1
 
-    def signature_failed(self, key: str, number: int, problem: str, pause: Callable[[int], float]) -> None:
+    def signature_failed(self, key: str, number: int, problem: Text, pause: Callable[[int], float]) -> None:
         """Note why a signature could not be written; tried again after `pause(failures so far)` seconds."""
         mine = (signatures.c.assessment_key == key, signatures.c.number == number)
         with writing(self._engine) as connection:
@@ -117,7 +118,7 @@ class ReviewRows:
                 .where(*mine, signatures.c.state == _PENDING)
                 .values(
                     attempts=attempts,
-                    problem=problem,
+                    problem=encode_text(problem),
                     due_at=self._clock() + timedelta(seconds=pause(attempts)),
                 )
             )
@@ -230,7 +231,7 @@ def _encode(signature: Signature) -> str:
             "remark": signature.remark,
             "counts": dict(differential.counts) if differential else None,
             "other": dict(differential.other) if differential else None,
-            "evidence": list(signature.evidence),
+            "evidence": list(map(text_to_json, signature.evidence)),
             "possible_apl": signature.possible_apl,
             "retyped": signature.retyped,
             "excluded": signature.excluded,
@@ -251,11 +252,12 @@ def _signed(row: Row[Any]) -> SignedState:
             conclusion=Pattern(d["conclusion"]) if d["conclusion"] else None,
             remark=d["remark"],
             differential=None if d["counts"] is None else Differential(d["counts"], d["other"]),
-            evidence=tuple(d["evidence"]),
+            evidence=tuple(map(text_from_json, d["evidence"])),
             possible_apl=d["possible_apl"],
             retyped=d["retyped"],
             excluded=d["excluded"],
         )
-        return SignedState(signature=signature, state=SignatureState(row.state), problem=row.problem)
+        problem = None if row.problem is None else decode_text(row.problem)
+        return SignedState(signature=signature, state=SignatureState(row.state), problem=problem)
     except (KeyError, TypeError, ValueError) as error:
         raise StoreError("a stored signature cannot be understood") from error

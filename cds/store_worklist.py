@@ -20,7 +20,7 @@ from sqlalchemy import (
 )
 
 from cds.agreement import Fate
-from cds.store_codec import decode_assessment
+from cds.store_codec import decode_assessment, decode_text
 from cds.store_engine import reading, writing
 from cds.store_jobs import job_of
 from cds.store_schema import assessments, jobs, signatures, signed_reports
@@ -183,5 +183,5 @@ def _row(row: Row[Any]) -> WorklistRow:
         state=WorkState(row.work_state),
         since=row.created_at,
         report_state=None if row.report_state is None else ReportState(row.report_state),
-        report_problem=row.report_problem,
+        report_problem=None if row.report_problem is None else decode_text(row.report_problem),
     )

@@ -25,6 +25,7 @@ from pydicom import Dataset
 from pydicom.sr.codedict import codes
 
 from cds.cell_types import GROUPS
+from cds.language import ENGLISH, Words, message
 from cds.microscopy import IMPLEMENTATION_CLASS_UID, derived_uid
 from cds.values import CLASSES, Assessment, Finding, ImageRef
 from fhir_profiles.codes import (
@@ -53,7 +54,12 @@ _SERIES_NUMBER = 9901
 
 
 def structured_report(
-    assessment: Assessment, images: Sequence[ImageRef], described: Dataset, *, series_uid: str
+    assessment: Assessment,
+    images: Sequence[ImageRef],
+    described: Dataset,
+    *,
+    series_uid: str,
+    words: Words = ENGLISH,
 ) -> bytes:
     """The report as a Part 10 file, of an assessment whose outcome is a Finding.
 
@@ -63,7 +69,7 @@ def structured_report(
     assert isinstance(finding, Finding)
     report = Comprehensive3DSR(
         evidence=[_evidence(ref, described) for ref in images],
-        content=_content(assessment, finding, images),
+        content=_content(assessment, finding, images, words),
         series_instance_uid=series_uid,
         series_number=_SERIES_NUMBER,
         sop_instance_uid=derived_uid("structured report", assessment.key),
@@ -73,7 +79,7 @@ def structured_report(
         is_final=False,  # preliminary, and unverified: no human has seen it
     )
     report.SpecificCharacterSet = "ISO_IR 192"
-    report.SeriesDescription = "Blood smear, automated image analysis, preliminary"
+    report.SeriesDescription = words.text(message("Blood smear, automated image analysis, preliminary"))
     report.ManufacturerModelName = assessment.model.name
     report.SoftwareVersions = assessment.model.version
     # When the smear was read, not when this is written: writing it again must give the same.
@@ -101,7 +107,9 @@ def _evidence(ref: ImageRef, described: Dataset) -> Dataset:
     return image
 
 
-def _content(assessment: Assessment, finding: Finding, images: Sequence[ImageRef]) -> MeasurementReport:
+def _content(
+    assessment: Assessment, finding: Finding, images: Sequence[ImageRef], words: Words
+) -> MeasurementReport:
     model = assessment.model
     device = DeviceObserverIdentifyingAttributes(
         uid=derived_uid("device", model.digest),
@@ -123,7 +131,8 @@ def _content(assessment: Assessment, finding: Finding, images: Sequence[ImageRef
         imaging_measurements=[
             MeasurementsAndQualitativeEvaluations(
                 tracking_identifier=TrackingIdentifier(
-                    uid=derived_uid("tracking", assessment.key), identifier="Differential of the blood smear"
+                    uid=derived_uid("tracking", assessment.key),
+                    identifier=words.text(message("Differential of the blood smear")),
                 ),
                 algorithm_id=AlgorithmIdentification(name=model.name, version=model.version),
                 measurements=list(_measurements(finding)),

@@ -12,6 +12,8 @@ from typing import Any
 from cds.contention import meeting_others
 from cds.deadline import Deadline
 from cds.errors import UpstreamError, UpstreamNotFound
+from cds.language import ENGLISH, LANGUAGES, Words, message
+from cds.language import words as words_of
 from cds.ports import FhirServer, Resource
 from cds.report import device_entry, tagged_entry, transaction
 from cds.report_audit import report_superseded
@@ -25,11 +27,11 @@ from fhir_profiles.codes import (
     profile,
 )
 
-SUPERSEDED = "Superseded by a newer reading of the same study."
+SUPERSEDED = message("Superseded by a newer reading of the same study.")
 
 
 def supersede_older(
-    assessment: Assessment, fhir: FhirServer, deadline: Deadline | None = None
+    assessment: Assessment, fhir: FhirServer, deadline: Deadline | None = None, words: Words = ENGLISH
 ) -> tuple[str, ...]:
     """Cancel every preliminary report of the assessment's study but the newest; repeating it changes nothing.
 
@@ -46,11 +48,11 @@ def supersede_older(
                 break
             newest = unsigned[-1]
             for report in unsigned[:-1]:
-                fhir.transaction(_cancelling(assessment, report, newest, fhir, deadline), deadline)
+                fhir.transaction(_cancelling(assessment, report, newest, fhir, deadline, words), deadline)
                 cancelled.append(_reference(report))
             for report in found:
                 if _half_cancelled(report, newest, fhir, deadline):
-                    fhir.transaction(_cancelling(assessment, report, newest, fhir, deadline), deadline)
+                    fhir.transaction(_cancelling(assessment, report, newest, fhir, deadline, words), deadline)
     return tuple(cancelled)
 
 
@@ -90,7 +92,12 @@ def _unsigned(assessment: Assessment, fhir: FhirServer, deadline: Deadline | Non
 
 
 def _cancelling(
-    assessment: Assessment, old: Resource, new: Resource, fhir: FhirServer, deadline: Deadline | None
+    assessment: Assessment,
+    old: Resource,
+    new: Resource,
+    fhir: FhirServer,
+    deadline: Deadline | None,
+    words: Words,
 ) -> Resource:
     """The transaction that cancels the report `old` and those of its results that nobody signed.
 
@@ -103,18 +110,18 @@ def _cancelling(
         first = _cancelled(old)
         by = {"url": profile("superseded-by"), "valueReference": {"reference": _reference(new)}}
         first["extension"] = [*old.get("extension", []), by]
-        first["conclusion"] = f"{SUPERSEDED} {old.get('conclusion', '')}".strip()
+        first["conclusion"] = f"{_note(old)} {old.get('conclusion', '')}".strip()
         changed.insert(0, first)
     tag = _tag(old, new)
     device, now = full_url("Device", assessment.model.digest), utc_now()
     audit = report_superseded(
-        assessment, _reference(old), f"{tag}.written", device, server=fhir.base_url, at=now
+        assessment, _reference(old), f"{tag}.written", device, server=fhir.base_url, at=now, words=words
     )
-    provenance = _provenance(old, new, tag, device, now)
+    provenance = _provenance(old, new, tag, device, now, words)
     return transaction(
         [
             *(_update(resource) for resource in changed),
-            device_entry(assessment.model),
+            device_entry(assessment.model, words),
             tagged_entry(provenance),
             tagged_entry(audit),
         ]
@@ -128,18 +135,17 @@ def _read_if_there(reference: str, fhir: FhirServer, deadline: Deadline | None) 
         return {}  # deleted since: nothing is left to cancel
 
 
-def _provenance(old: Resource, new: Resource, tag: str, device: str, now: datetime) -> Resource:
+def _provenance(old: Resource, new: Resource, tag: str, device: str, now: datetime, words: Words) -> Resource:
+    said = message("This preliminary report takes the place of an older one that nobody had signed.")
     return {
         "resourceType": "Provenance",
         "meta": meta("supersession-provenance", tag=tag),
         "target": [{"reference": _reference(new)}],
         "recorded": instant(now),
-        "activity": concept(UPDATE),
-        "agent": [software_agent(device)],
+        "activity": concept(words, UPDATE),
+        "agent": [software_agent(device, words)],
         "entity": [{"role": "revision", "what": {"reference": _reference(old)}}],
-        "text": narrative(
-            paragraph("This preliminary report takes the place of an older one that nobody had signed.")
-        ),
+        **narrative(words, paragraph(words.text(said))),
     }
 
 
@@ -154,8 +160,14 @@ def _cancelled(resource: Resource) -> Resource:
     text: dict[str, Any] = resource.get("text", {})
     head, end, rest = str(text.get("div", "")).partition(">")
     if end:
-        changed["text"] = {**text, "div": f"{head}>{paragraph(SUPERSEDED)}{rest}"}
+        changed["text"] = {**text, "div": f"{head}>{paragraph(_note(resource))}{rest}"}
     return changed
+
+
+def _note(resource: Resource) -> str:
+    """That it was superseded, in the language that it was written in."""
+    language = resource.get("language")
+    return (words_of(language) if language in LANGUAGES else ENGLISH).text(SUPERSEDED)
 
 
 def _update(resource: Resource) -> Resource:

@@ -5,7 +5,7 @@ The clients of both kinds of server go through `send`, so that an outage never l
 
 import base64
 import json
-from collections.abc import Callable, Container, Iterator
+from collections.abc import Callable, Container, Iterator, Mapping
 from contextlib import contextmanager
 from http.cookiejar import DefaultCookiePolicy
 from typing import Any, Protocol
@@ -25,6 +25,7 @@ from cds.errors import (
     UpstreamTimeout,
     UpstreamUnavailable,
 )
+from cds.language import Message, Text, message, said_by
 from cds.settings import PREFIX
 from cds.tls import Tls
 from cds.transport import BoundedAdapter, bounded
@@ -67,6 +68,13 @@ class FixedCredentials:
 
     def renewed(self, refused: str, deadline: Deadline | None) -> str | None:
         return None
+
+
+_SERVERS: Mapping[str, Message] = {
+    "FHIR server": message("FHIR server"),
+    "image archive": message("image archive"),
+    "token endpoint": message("token endpoint"),
+}
 
 
 class Session(requests.Session):
@@ -188,7 +196,7 @@ def _exchange(
     **kwargs: Any,
 ) -> requests.Response:
     connect_timeout_s, read_timeout_s = timeouts_s
-    where = f"{server} {_host(url)}"
+    where = {"server": named(server), "host": _host(url)}
     total = Deadline(TOTAL_TIMEOUT_S if deadline is None else deadline.remaining(at_most=TOTAL_TIMEOUT_S))
     # The causes are left out of the traceback: they quote the whole address.
     try:
@@ -206,43 +214,62 @@ def _exchange(
                 response._content = _read_body(response, where, max_bytes)
                 response._content_consumed = True  # type: ignore[attr-defined]
     except (requests.Timeout, urllib3.exceptions.TimeoutError, DeadlineExceeded, TimeoutError):
-        raise UpstreamTimeout(f"the {where} did not answer in time") from None
+        raise UpstreamTimeout(message("the {server} {host} did not answer in time", **where)) from None
     except urllib3.exceptions.DecodeError:
-        raise UpstreamInvalid(f"the answer of the {where} is damaged (content encoding)") from None
+        raise UpstreamInvalid(
+            message("the answer of the {server} {host} is damaged (content encoding)", **where)
+        ) from None
     except ValueError:  # InvalidURL, InvalidHeader and their like
         raise UpstreamInvalid(
-            f"the {where} cannot be asked: its address or our credentials are malformed"
+            message(
+                "the {server} {host} cannot be asked: its address or our credentials are malformed", **where
+            )
         ) from None
     except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
-        raise UpstreamUnavailable(f"the {where} cannot be reached: {_cause(error)}") from None
+        raise UpstreamUnavailable(
+            message("the {server} {host} cannot be reached: {cause}", cause=_cause(error), **where)
+        ) from None
     return response
 
 
 def status_error(response: requests.Response, *, server: str, detail: str = "") -> UpstreamError:
     """The error that an answer's status stands for (RFC 9110 section 15). `detail` ends the message."""
     status = response.status_code
-    kind, meaning = _meaning(status)
-    message = f"the {server} {_host(response.url)} {meaning} (HTTP {status})"
-    return kind(f"{message}: {detail}" if detail else message)
+    error = _meaning(status, {"server": named(server), "host": _host(response.url), "status": status})
+    if detail:
+        return type(error)(message("{said}: {detail}", said=said_by(error), detail=detail))
+    return error
 
 
 def json_object(response: requests.Response, *, server: str) -> dict[str, Any]:
     """The JSON object in the body. Raises UpstreamInvalid saying what came instead."""
-    where = f"{server} {_host(response.url)}"
+    where = {"server": named(server), "host": _host(response.url)}
     try:
         value = json.loads(response.content)
     except (ValueError, RecursionError) as error:
         start = response.content[:200].lstrip().lower()
         if start.startswith((b"<!doctype html", b"<html")):
-            instead = "an HTML page instead of JSON; is the address right, or a login page in between?"
+            instead = message(
+                "the {server} {host} sent an HTML page instead of JSON; is the address right, or a login page in "
+                "between?",
+                **where,
+            )
         elif not start:
-            instead = "an empty body instead of JSON"
+            instead = message("the {server} {host} sent an empty body instead of JSON", **where)
         else:
             kind = response.headers.get("Content-Type", "no content type").partition(";")[0][:60]
-            instead = f"something that is not JSON ({kind})"
-        raise UpstreamInvalid(f"the {where} sent {instead}") from error
+            instead = message(
+                "the {server} {host} sent something that is not JSON ({kind})", kind=kind, **where
+            )
+        raise UpstreamInvalid(instead) from error
     if not isinstance(value, dict):
-        raise UpstreamInvalid(f"the {where} sent a JSON {type(value).__name__} where an object belongs")
+        raise UpstreamInvalid(
+            message(
+                "the {server} {host} sent a JSON {kind} where an object belongs",
+                kind=type(value).__name__,
+                **where,
+            )
+        )
     return value
 
 
@@ -258,9 +285,15 @@ class _Authorization(AuthBase):
         return request
 
 
-def _read_body(response: requests.Response, where: str, max_bytes: int | None) -> bytes:
+def _read_body(response: requests.Response, where: Mapping[str, Text], max_bytes: int | None) -> bytes:
     """Read whatever has arrived, piece by piece, so that a body that is too large ends early."""
-    too_large = UpstreamInvalid(f"the answer of the {where} is larger than the {max_bytes} bytes allowed")
+    too_large = UpstreamInvalid(
+        message(
+            "the answer of the {server} {host} is larger than the {most} bytes allowed",
+            most=max_bytes,
+            **where,
+        )
+    )
     announced = response.headers.get("Content-Length", "")
     if max_bytes is not None and announced.isdecimal() and int(announced) > max_bytes:
         raise too_large
@@ -276,15 +309,15 @@ def _read_body(response: requests.Response, where: str, max_bytes: int | None) -
         pieces.append(piece)
 
 
-def _cause(error: Exception) -> str:
+def _cause(error: Exception) -> Text:
     reason = getattr(error.args[0], "reason", None) if error.args else None
     if isinstance(error, requests.exceptions.SSLError):
         return _tls_cause(str(error))
     if isinstance(reason, urllib3.exceptions.NameResolutionError):
-        return "its name cannot be resolved"
+        return message("its name cannot be resolved")
     if isinstance(reason, urllib3.exceptions.NewConnectionError):
-        return "it does not accept connections"
-    return "the connection broke off"
+        return message("it does not accept connections")
+    return message("the connection broke off")
 
 
 _CA_BUNDLE = f"{PREFIX}CA_BUNDLE, or in ca_bundle of its [[archive]]"
@@ -315,22 +348,45 @@ def _tls_cause(said: str) -> str:
     return "its TLS certificate is not trusted, or it does not speak TLS"
 
 
-def _meaning(status: int) -> tuple[type[UpstreamError], str]:
+def _meaning(status: int, where: Mapping[str, Any]) -> UpstreamError:
+    """where: server, host and status."""
     if status in (401, 403):
-        return UpstreamRefused, "refused our credentials"
+        return UpstreamRefused(
+            message("the {server} {host} refused our credentials (HTTP {status})", **where)
+        )
     if status in (404, 410):
-        return UpstreamNotFound, "does not know what was asked for"
+        return UpstreamNotFound(
+            message("the {server} {host} does not know what was asked for (HTTP {status})", **where)
+        )
     if status == 408:
-        return UpstreamTimeout, "waited too long for our request"
+        return UpstreamTimeout(
+            message("the {server} {host} waited too long for our request (HTTP {status})", **where)
+        )
     if status == 429:
-        return UpstreamUnavailable, "asks for fewer requests"
+        return UpstreamUnavailable(
+            message("the {server} {host} asks for fewer requests (HTTP {status})", **where)
+        )
     if 300 <= status < 400:
-        return UpstreamInvalid, "redirects to another address, which is not followed"
+        return UpstreamInvalid(
+            message(
+                "the {server} {host} redirects to another address, which is not followed (HTTP {status})",
+                **where,
+            )
+        )
     if status == 501:
-        return UpstreamRefused, "does not support what was asked for"
+        return UpstreamRefused(
+            message("the {server} {host} does not support what was asked for (HTTP {status})", **where)
+        )
     if status >= 500:
-        return UpstreamUnavailable, "has an error of its own"
-    return UpstreamRefused, "refused the request"
+        return UpstreamUnavailable(
+            message("the {server} {host} has an error of its own (HTTP {status})", **where)
+        )
+    return UpstreamRefused(message("the {server} {host} refused the request (HTTP {status})", **where))
+
+
+def named(server: str) -> Text:
+    """The role of a server in messages."""
+    return _SERVERS.get(server, server)
 
 
 def _host(url: str) -> str:

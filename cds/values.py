@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cds.identifiers import are_uids, derived_uuid, is_reference, is_uid
+from cds.language import Text
 
 
 class Pattern(StrEnum):
@@ -159,7 +160,7 @@ class RefusedImage:
     """An image that could not be used, and why, in a sentence for the reader of the report."""
 
     source: str
-    reason: str
+    reason: Text
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -186,7 +187,7 @@ class ImageReading:
     um_per_px: float | None = None
     #: "stated" by DICOM or the caller, "estimated" from red cells, or None.
     scale_origin: str | None = None
-    refused: str | None = None
+    refused: Text | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -246,9 +247,9 @@ class Finding:
     probabilities: Mapping[Pattern, float]
     differential: Differential
     #: Plain sentences, most important first.
-    evidence: tuple[str, ...]
+    evidence: tuple[Text, ...]
     #: Why the pattern is indeterminate; None otherwise.
-    reason: str | None = None
+    reason: Text | None = None
     #: The cells read; the ones that carry the finding first.
     cells: tuple[Cell, ...] = ()
     #: True when promyelocytes are so many that APL must be ruled out at once.
@@ -270,7 +271,7 @@ class NotAnalysed:
 
     reason: NotAnalysedReason
     #: One sentence for the clinician.
-    detail: str
+    detail: Text
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -380,7 +381,7 @@ class Job:
     updated_at: datetime
     attempts: int = 0
     #: Why it failed, or why it is tried again; a sentence.
-    reason: str | None = None
+    reason: Text | None = None
     #: The assessment that came out, when done.
     assessment_key: str | None = None
 

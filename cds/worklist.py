@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
+from cds.language import Text
 from cds.values import Assessment, Job, ReportState
 
 
@@ -40,7 +41,7 @@ class WorklistRow:
     #: When the smear was first asked about.
     since: datetime
     report_state: ReportState | None
-    report_problem: str | None
+    report_problem: Text | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

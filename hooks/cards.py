@@ -3,26 +3,27 @@
 A card never holds null or anything empty. Its uuid is given: what makes it the same card again, `hooks.hygiene` says.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from cds.language import ENGLISH, Message, Text, Words, counted, message, message_in
 from cds.locate import StudyProblem
-from cds.report_text import cell_name, percent
-from cds.values import Assessment, Finding, Job, JobState, NotAnalysed, NotAnalysedReason, Pattern
+from cds.report_text import cell_name, name_of, percent, sentence
+from cds.values import CLASSES, Assessment, Finding, Job, JobState, NotAnalysed, NotAnalysedReason, Pattern
 from fhir_profiles.codes import OVERRIDE_REASONS
 from hooks.suggestions import Chosen, suggestions
 from hooks.wording import (
     NOT_A_DIAGNOSIS,
     NOT_ANALYSED,
-    PATTERN_NAMES,
     caveats,
     confirm_by,
+    date_of,
     headline,
     markdown,
-    of_date,
     rows,
     shorten,
+    smear_of,
 )
 
 Card = dict[str, Any]
@@ -41,14 +42,43 @@ _INDICATORS = {
     Pattern.INDETERMINATE: "warning",
 }
 WHAT_TO_DO = {
-    NotAnalysedReason.NO_IMAGES: "Ask the laboratory whether the images of this smear have reached the archive.",
-    NotAnalysedReason.UNREADABLE: "Ask the laboratory to send the images again, or to make a new smear.",
-    NotAnalysedReason.POOR_QUALITY: "Ask the laboratory for sharper images or a new smear, or for a manual review.",
-    NotAnalysedReason.OUT_OF_DISTRIBUTION: (
+    NotAnalysedReason.NO_IMAGES: message(
+        "Ask the laboratory whether the images of this smear have reached the archive."
+    ),
+    NotAnalysedReason.UNREADABLE: message(
+        "Ask the laboratory to send the images again, or to make a new smear."
+    ),
+    NotAnalysedReason.POOR_QUALITY: message(
+        "Ask the laboratory for sharper images or a new smear, or for a manual review."
+    ),
+    NotAnalysedReason.OUT_OF_DISTRIBUTION: message(
         "Check that the images show a stained blood smear; if they do, ask for a manual review."
     ),
-    NotAnalysedReason.TOO_FEW_CELLS: "Ask the laboratory for more fields of this smear, or for a manual review.",
+    NotAnalysedReason.TOO_FEW_CELLS: message(
+        "Ask the laboratory for more fields of this smear, or for a manual review."
+    ),
 }
+#: Beside the probabilities.
+_RANKED: Mapping[Pattern, Text] = {
+    pattern: message("No leukemia") if pattern is Pattern.HEALTHY else pattern.value for pattern in CLASSES
+}
+_TOPICS: Mapping[str, Message] = {
+    "result": message("Blood smear reading"),
+    "not-analysed": message("Blood smear not analysed"),
+}
+_OTHER_TOPIC = message("Blood smear analysis status")
+#: DiagnosticReport.status of reports that count (FHIR R4, diagnostic-report-status).
+_STATUSES: Mapping[str, Message] = {
+    "registered": message_in("report", "registered"),
+    "partial": message_in("report", "partial"),
+    "preliminary": message_in("report", "preliminary"),
+    "final": message_in("report", "final"),
+    "amended": message_in("report", "amended"),
+    "corrected": message_in("report", "corrected"),
+    "appended": message_in("report", "appended"),
+}
+#: Of a smear without a reading.
+_SAYS_NOTHING = message("This says nothing about the patient: nobody has looked at the smear.")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,164 +106,221 @@ def assessment_card(
     report: str | None = None,
     earlier: Sequence[Earlier] = (),
     grown: bool = False,
+    words: Words = ENGLISH,
 ) -> Card:
     """The result, or why the smear could not be analysed.
 
-    report: reference of the DiagnosticReport once written. grown: images came since.
+    report: reference of the DiagnosticReport once written. grown: images came since. words: of the card's language.
     """
     outcome = assessment.outcome
     if isinstance(outcome, NotAnalysed):
-        return _not_analysed_card(card_uuid, assessment, outcome, base_url)
-    summary = shorten(headline(outcome, assessment.study.started), MAX_SUMMARY)
-    parts = _result_parts(assessment, outcome)
+        return _not_analysed_card(card_uuid, assessment, outcome, base_url, words)
+    summary = shorten(words.text(headline(outcome, assessment.study.started)), MAX_SUMMARY)
+    parts = _result_parts(assessment, outcome, words)
     if grown:
-        parts.insert(1, "**More images of this study have arrived since; they are not in this result.**")
+        arrived = message("More images of this study have arrived since; they are not in this result.")
+        parts.insert(1, f"**{words.text(arrived)}**")
     if report:
-        parts.append(f"Preliminary report on the FHIR server: {markdown(report)}.")
+        written = message("Preliminary report on the FHIR server: {report}.", report=markdown(report))
+        parts.append(words.text(written))
     if earlier:
-        parts.append(
-            "Earlier automated readings of this patient:\n\n" + _bullets(_earlier_line(e) for e in earlier)
-        )
-    card = _card(card_uuid, "result", summary, indicator(outcome), parts, base_url)
-    card["links"] = [_study_link(assessment, base_url)]
-    if proposed := suggestions(card_uuid, assessment, outcome, summary, chosen):
+        readings = words.text(message("Earlier automated readings of this patient:"))
+        parts.append(f"{readings}\n\n" + _bullets(_earlier_line(e, words) for e in earlier))
+    card = _card(card_uuid, "result", summary, indicator(outcome), parts, base_url, words)
+    card["links"] = [_study_link(assessment, base_url, words)]
+    if proposed := suggestions(card_uuid, assessment, outcome, summary, chosen, words):
         card["suggestions"] = proposed
         card["selectionBehavior"] = "any"
-    return _with_override_reasons(card)
+    return _with_override_reasons(card, words)
 
 
-def job_card(card_uuid: str, job: Job, base_url: str) -> Card:
+def job_card(card_uuid: str, job: Job, base_url: str, words: Words = ENGLISH) -> Card:
     """A study without a result yet: waiting, being read, or given up. Raises ValueError for a job that is done."""
-    when = (
-        f" of {job.study.started[:10]}" if job.study.started else ""
-    )  # locate lets only FHIR dateTimes through
+    smear, first = smear_of(job.study.started), smear_of(job.study.started, first=True)
     if job.state is JobState.QUEUED:
-        parts = [f"The blood smear{when} waits for its analysis. The result comes with the next hook."]
+        waits = message(
+            "The {smear} waits for its analysis. The result comes with the next hook.", smear=smear
+        )
+        parts = [words.text(waits)]
         if job.attempts and job.reason:
-            parts.append(
-                f"The last attempt did not succeed: {markdown(job.reason)} It is tried again by itself."
+            again = message(
+                "The last attempt did not succeed: {reason} It is tried again by itself.",
+                reason=markdown(sentence(words.text(job.reason))),
             )
-        return _card(card_uuid, "queued", f"Blood smear{when}: analysis queued", "info", parts, base_url)
+            parts.append(words.text(again))
+        queued = message("{smear}: analysis queued", smear=first)
+        return _card(card_uuid, "queued", words.text(queued), "info", parts, base_url, words)
     if job.state is JobState.RUNNING:
-        parts = [f"The blood smear{when} is being read now. The result comes with the next hook."]
-        return _card(card_uuid, "running", f"Blood smear{when} is being read", "info", parts, base_url)
+        read = message("The {smear} is being read now. The result comes with the next hook.", smear=smear)
+        running = message("{smear} is being read", smear=first)
+        return _card(card_uuid, "running", words.text(running), "info", [words.text(read)], base_url, words)
     if job.state is JobState.FAILED:
-        reason = (job.reason or "no reason was recorded").rstrip(".")
-        parts = [
-            f"**The blood smear{when} could not be read, because {markdown(reason)}.**",
-            "This says nothing about the patient: nobody has looked at the smear. Ask the laboratory for a manual "
-            "review, and tell those who run this service. It is tried again on a later visit.",
-        ]
-        summary = f"Blood smear{when} could not be read, because {reason}"
-        return _with_override_reasons(_card(card_uuid, "failed", summary, "warning", parts, base_url))
+        reason = words.text(job.reason or message("no reason was recorded")).rstrip(".")
+        failed = message(
+            "The {smear} could not be read, because {reason}.", smear=smear, reason=markdown(reason)
+        )
+        to_do = message(
+            "Ask the laboratory for a manual review, and tell those who run this service. "
+            "It is tried again on a later visit."
+        )
+        parts = [f"**{words.text(failed)}**", f"{words.text(_SAYS_NOTHING)} {words.text(to_do)}"]
+        summary = message("{smear} could not be read, because {reason}", smear=first, reason=reason)
+        card = _card(card_uuid, "failed", words.text(summary), "warning", parts, base_url, words)
+        return _with_override_reasons(card, words)
     raise ValueError("a finished job has an assessment, not a card of its own")
 
 
-def problem_card(card_uuid: str, problem: StudyProblem, base_url: str) -> Card:
+def problem_card(card_uuid: str, problem: StudyProblem, base_url: str, words: Words = ENGLISH) -> Card:
     """A study that cannot be queued: its ImagingStudy lacks something, or points where we do not go."""
-    name = problem.imaging_study or problem.study_uid or "an ImagingStudy without identifier"
-    reason = problem.reason.rstrip(".")
-    parts = [
-        f"**{markdown(name)} was not analysed: {markdown(reason)}.**",
-        "This says nothing about the patient: nobody has looked at the smear. "
+    unnamed = message("an ImagingStudy without identifier")
+    name = words.text(problem.imaging_study or problem.study_uid or unnamed)
+    reason = words.text(problem.reason).rstrip(".")
+    was_not = message("{study} was not analysed: {reason}.", study=markdown(name), reason=markdown(reason))
+    to_do = message(
         "It is tried again with the next hook. Unless a server was out, the ImagingStudy, its Endpoint or this "
-        "service's settings have to be corrected.",
-    ]
-    return _card(
-        card_uuid, "problem", f"A blood smear cannot be analysed: {reason}", "warning", parts, base_url
+        "service's settings have to be corrected."
     )
+    parts = [f"**{words.text(was_not)}**", f"{words.text(_SAYS_NOTHING)} {words.text(to_do)}"]
+    summary = words.text(message("A blood smear cannot be analysed: {reason}", reason=reason))
+    return _card(card_uuid, "problem", summary, "warning", parts, base_url, words)
 
 
-def more_card(card_uuid: str, left_out: int, shown: int, base_url: str) -> Card:
+def more_card(card_uuid: str, left_out: int, shown: int, base_url: str, words: Words = ENGLISH) -> Card:
     """Mentions older smears beyond those that got a card."""
-    noun = "study has" if left_out == 1 else "studies have"
-    summary = f"{left_out} older blood-smear {noun} no card here; only the {shown} newest are analysed"
-    parts = ["Older studies are not analysed from this hook. Their reports, if any, are in the chart."]
-    return _card(card_uuid, "more", summary, "info", parts, base_url)
-
-
-def _not_analysed_card(card_uuid: str, assessment: Assessment, outcome: NotAnalysed, base_url: str) -> Card:
-    parts = [
-        f"**Not analysed:** {markdown(outcome.detail)}",
-        f"{WHAT_TO_DO[outcome.reason]} This says nothing about the patient.",
-        *_image_parts(assessment),
-        _provenance(assessment),
-    ]
-    card = _card(
-        card_uuid,
-        "not-analysed",
-        f"Blood smear{of_date(assessment.study.started)} could not be analysed: {NOT_ANALYSED[outcome.reason]}",
-        "warning",
-        parts,
-        base_url,
+    summary = counted(
+        "{count} older blood-smear study has no card here; only the {shown} newest are analysed",
+        "{count} older blood-smear studies have no card here; only the {shown} newest are analysed",
+        left_out,
+        shown=shown,
     )
-    card["links"] = [_study_link(assessment, base_url)]
-    return _with_override_reasons(card)
+    older = message("Older studies are not analysed from this hook. Their reports, if any, are in the chart.")
+    return _card(card_uuid, "more", words.text(summary), "info", [words.text(older)], base_url, words)
 
 
-def _result_parts(assessment: Assessment, finding: Finding) -> list[str]:
-    parts = [f"**{NOT_A_DIAGNOSIS}**"]
+def _not_analysed_card(
+    card_uuid: str, assessment: Assessment, outcome: NotAnalysed, base_url: str, words: Words
+) -> Card:
+    said = words.text(message("Not analysed:"))
+    nothing = words.text(message("This says nothing about the patient."))
+    parts = [
+        f"**{said}** {markdown(words.text(outcome.detail))}",
+        f"{words.text(WHAT_TO_DO[outcome.reason])} {nothing}",
+        *_image_parts(assessment, words),
+        _provenance(assessment, words),
+    ]
+    summary = message(
+        "{smear} could not be analysed: {reason}",
+        smear=smear_of(assessment.study.started, first=True),
+        reason=NOT_ANALYSED[outcome.reason],
+    )
+    card = _card(card_uuid, "not-analysed", words.text(summary), "warning", parts, base_url, words)
+    card["links"] = [_study_link(assessment, base_url, words)]
+    return _with_override_reasons(card, words)
+
+
+def _result_parts(assessment: Assessment, finding: Finding, words: Words) -> list[str]:
+    parts = [f"**{words.text(NOT_A_DIAGNOSIS)}**"]
     if sentences := [*caveats(finding), *finding.evidence]:
-        parts.append(_bullets(markdown(sentence) for sentence in sentences))
-    parts.append(confirm_by(finding))
+        parts.append(_bullets(markdown(words.text(s)) for s in sentences))
+    parts.append(words.text(confirm_by(finding)))
     if finding.differential.total:
-        lines = ["| Cell type | Cells | % | 95 % interval |", "| --- | ---: | ---: | ---: |"]
-        lines += [f"| {markdown(name)} | {n} | {p} | {ci} |" for name, n, p, ci in rows(finding.differential)]
-        lines.append(f"| **White cells** | **{finding.differential.total}** | | |")
-        parts.append("\n".join(lines))
+        parts.append(_table(finding, words))
     if finding.differential.other:
         others = ", ".join(
-            f"{cell_name(cell_type).lower()} {count}"
+            f"{words.text(cell_name(cell_type))} {count}"
             for cell_type, count in sorted(finding.differential.other.items())
         )
-        parts.append(f"Not counted in the differential: {markdown(others)}.")
+        parts.append(
+            words.text(message("Not counted in the differential: {others}.", others=markdown(others)))
+        )
     ranked = sorted(finding.probabilities.items(), key=lambda item: -item[1])
-    shown = ", ".join(f"{PATTERN_NAMES[p].removesuffix(' pattern')} {percent(v)}" for p, v in ranked)
-    parts.append(f"Model's probabilities: {shown}.")
-    parts += _image_parts(assessment)
-    parts.append(_provenance(assessment))
+    shown = ", ".join(f"{words.text(_RANKED[p])} {percent(v)}" for p, v in ranked)
+    parts.append(words.text(message("Model's probabilities: {shown}.", shown=shown)))
+    parts += _image_parts(assessment, words)
+    parts.append(_provenance(assessment, words))
     return parts
 
 
-def _image_parts(assessment: Assessment) -> list[str]:
+def _table(finding: Finding, words: Words) -> str:
+    head = (message("Cell type"), message("Cells"), message("95 % interval"))
+    cell_type, cells, interval = map(words.text, head)
+    lines = [f"| {cell_type} | {cells} | % | {interval} |", "| --- | ---: | ---: | ---: |"]
+    for name, n, share, ci in rows(finding.differential):
+        lines.append(f"| {markdown(words.text(name))} | {n} | {share} | {ci} |")
+    lines.append(f"| **{words.text(message('White cells'))}** | **{finding.differential.total}** | | |")
+    return "\n".join(lines)
+
+
+def _image_parts(assessment: Assessment, words: Words) -> list[str]:
     refused = [image for image in assessment.images if image.refused]
     read = len(assessment.images) - len(refused)
-    cells = sum(image.cells for image in assessment.images)
-    verb = "Rests on" if isinstance(assessment.outcome, Finding) else "Found:"
-    parts = [f"{verb} {_count(cells, 'cell')} in {_count(read, 'image')}."]
+    extent = {
+        "cells": counted("{count} cell", "{count} cells", sum(image.cells for image in assessment.images)),
+        "images": counted("{count} image", "{count} images", read),
+    }
+    if isinstance(assessment.outcome, Finding):
+        parts = [words.text(message("Rests on {cells} in {images}.", **extent))]
+    else:
+        parts = [words.text(message("Found: {cells} in {images}.", **extent))]
     if refused:
-        lines = [f"{markdown(i.source)}: {markdown(i.refused or '')}" for i in refused[:_MAX_REFUSED_SHOWN]]
-        if len(refused) > _MAX_REFUSED_SHOWN:
-            lines.append(f"and {len(refused) - _MAX_REFUSED_SHOWN} more")
-        parts.append(f"{_count(len(refused), 'image')} could not be used:\n\n{_bullets(lines)}")
+        lines = [
+            f"{markdown(i.source)}: {markdown(words.text(i.refused or ''))}"
+            for i in refused[:_MAX_REFUSED_SHOWN]
+        ]
+        if more := len(refused[_MAX_REFUSED_SHOWN:]):
+            lines.append(words.text(message("and {more} more", more=more)))
+        unused = counted(
+            "{count} image could not be used:", "{count} images could not be used:", len(refused)
+        )
+        parts.append(f"{words.text(unused)}\n\n{_bullets(lines)}")
     return parts
 
 
-def _provenance(assessment: Assessment) -> str:
-    model = assessment.model
-    taken = f"Smear of {markdown(assessment.study.started)}. " if assessment.study.started else ""
+def _provenance(assessment: Assessment, words: Words) -> str:
+    model, started = assessment.model, assessment.study.started
+    read = message(
+        "Read {date} {time} UTC by {model} {version} (sha256 {digest}).",
+        date=date_of(f"{assessment.read_at:%Y-%m-%d}"),
+        time=f"{assessment.read_at:%H:%M}",
+        model=markdown(model.name),
+        version=markdown(model.version),
+        digest=model.digest[:12],
+    )
+    if not started:
+        return words.text(read)
+    taken = message("Smear of {started}.", started=markdown(started))
+    return f"{words.text(taken)} {words.text(read)}"
+
+
+def _earlier_line(earlier: Earlier, words: Words) -> str:
+    when = words.text(date_of(earlier.when))
     return (
-        f"{taken}Read {assessment.read_at:%Y-%m-%d %H:%M} UTC by {markdown(model.name)} {markdown(model.version)} "
-        f"(sha256 {model.digest[:12]})."
+        f"{markdown(when)}: {markdown(earlier.conclusion)} ({markdown(words.text(_status(earlier.status)))})"
     )
 
 
-def _earlier_line(earlier: Earlier) -> str:
-    return f"{markdown(earlier.when)}: {markdown(earlier.conclusion)} ({markdown(earlier.status)})"
+def _status(code: str) -> Text:
+    """DiagnosticReport.status in words, where it is one that a report which counts may have."""
+    return _STATUSES.get(code, code)
 
 
-def _study_link(assessment: Assessment, base_url: str) -> dict[str, str]:
+def _study_link(assessment: Assessment, base_url: str, words: Words) -> dict[str, str]:
     return {
-        "label": "Cells, differential and images",
+        "label": words.text(message("Cells, differential and images")),
         "url": f"{base_url}/studies/{assessment.key}",
         "type": "absolute",
     }
 
 
 def _card(
-    card_uuid: str, state: str, summary: str, indicator: str, parts: Sequence[str], base_url: str
+    card_uuid: str,
+    state: str,
+    summary: str,
+    indicator: str,
+    parts: Sequence[str],
+    base_url: str,
+    words: Words,
 ) -> Card:
-    topics = {"result": "Blood smear reading", "not-analysed": "Blood smear not analysed"}
     return {
         "uuid": card_uuid,
         "summary": shorten(summary, MAX_SUMMARY),
@@ -245,22 +332,21 @@ def _card(
             "topic": {
                 "system": TOPIC_SYSTEM,
                 "code": f"smear-{state}",
-                "display": topics.get(state, "Blood smear analysis status"),
+                "display": words.text(_TOPICS.get(state, _OTHER_TOPIC)),
             },
         },
     }
 
 
-def _with_override_reasons(card: Card) -> Card:
+def _with_override_reasons(card: Card, words: Words) -> Card:
     if card["indicator"] != "info":
-        # CDS Hooks 2.0, "Reasons for rejecting a card": each with its display.
-        card["overrideReasons"] = [reason.coding() for reason in OVERRIDE_REASONS.values()]
+        # CDS Hooks 2.0, "Reasons for rejecting a card": each with its display, which is what the user reads.
+        card["overrideReasons"] = [
+            {**reason.coding(), "display": words.text(name_of(reason))}
+            for reason in OVERRIDE_REASONS.values()
+        ]
     return card
 
 
-def _bullets(lines: Any) -> str:
+def _bullets(lines: Iterable[str]) -> str:
     return "\n".join(f"- {line}" for line in lines)
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 import structlog
 
 from cds.errors import StoreError
+from cds.language import Words, message
 from cds.ports import Resource
 from cds.values import Assessment, ReportState
 from hooks.cds_requests import HookRequest
@@ -20,8 +21,8 @@ from hooks.context import Context
 
 _PORTS = {"http": 80, "https": 443}
 _DESCRIPTIONS = {
-    "Observation": "File an observation of the preliminary automated smear reading",
-    "DiagnosticReport": "File the preliminary report of the automated smear reading",
+    "Observation": message("File an observation of the preliminary automated smear reading"),
+    "DiagnosticReport": message("File the preliminary report of the automated smear reading"),
 }
 
 _log = structlog.get_logger(__name__)
@@ -52,7 +53,10 @@ def client_reports(
     except StoreError:
         _log.error("reports not handed over: the store does not say which were")
         return ()
-    return tuple(ClientReport(key, tuple(map(_action, resources))) for key, resources in found.items())
+    return tuple(
+        ClientReport(key, tuple(_action(resource, context.words) for resource in resources))
+        for key, resources in found.items()
+    )
 
 
 def hand_over(
@@ -73,8 +77,12 @@ def hand_over(
     return {**rest, "systemActions": actions} if actions else rest
 
 
-def _action(resource: Resource) -> dict[str, Any]:
-    return {"type": "create", "description": _DESCRIPTIONS[resource["resourceType"]], "resource": resource}
+def _action(resource: Resource, words: Words) -> dict[str, Any]:
+    return {
+        "type": "create",
+        "description": words.text(_DESCRIPTIONS[resource["resourceType"]]),
+        "resource": resource,
+    }
 
 
 def _is_lacking(

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from cds.allowlist import AllowList
+from cds.language import Words, words
 from cds.ports import FhirServer, HookStore
 from cds.settings import Settings
 from cds.signing_key import SigningKey
@@ -93,3 +94,8 @@ class Context:
     signing_keys: tuple[SigningKey, ...] = ()
     #: Remembers the cards that are sent.
     late_cards: LateCards = field(default_factory=LateCards)
+
+    @property
+    def words(self) -> Words:
+        """Of the language of cards."""
+        return words(self.settings.language)

@@ -9,7 +9,7 @@ from cds.agreement import AgreementLine
 from cds.errors import BadRequest
 from cds.feedback import FeedbackLine, FeedbackSummary
 from cds.language import Message, Text, message
-from cds.report_text import percent
+from cds.report_text import name_of, percent
 from cds.values import Pattern
 from fhir_profiles.codes import OVERRIDE_REASONS
 from hooks.wording import PATTERN_NAMES, between
@@ -173,4 +173,4 @@ def _name(line: FeedbackLine) -> Text:
 
 def _reason(code: str) -> Text:
     known = OVERRIDE_REASONS.get(code)
-    return known.display if known else _OTHER_REASONS.get(code, code)
+    return name_of(known) if known else _OTHER_REASONS.get(code, code)

@@ -11,6 +11,7 @@ import structlog
 
 from cds.deadline import Deadline
 from cds.errors import ClaimLost, LeukoError, StoreError
+from cds.language import message
 from cds.ports import AssessmentStore
 
 _log = structlog.get_logger(__name__)
@@ -86,7 +87,7 @@ class Lease:
             if self._stopping.is_set():
                 stop_at = now + STOP_GRACE_S if stop_at is None else stop_at
                 if now >= stop_at:
-                    self._interruption = WorkerStopping("the worker was stopped")
+                    self._interruption = WorkerStopping(message("the worker was stopped"))
                     return
             if now - began > self._deadline_s + self._lease_s:
                 self._interruption = ClaimLost("the study outlasted its deadline")

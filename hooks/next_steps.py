@@ -6,11 +6,12 @@ step and what is wrong with it.
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from cds.errors import ConfigurationError
+from cds.language import LANGUAGES
 from cds.settings import PREFIX
 from cds.toml_files import read_toml
 from cds.values import Finding, Pattern
@@ -20,23 +21,24 @@ from fhir_profiles.codes import ORDER
 ORDER_SYSTEM = ORDER
 #: Not a pattern but the emergency that overrides it: its steps take the place of the pattern's.
 POSSIBLE_APL = "possible-apl"
-#: FHIR R4 request-priority, with the words that a suggestion's label begins with.
-PRIORITIES: Mapping[str, str] = {
-    "routine": "Order",
-    "urgent": "Order urgently",
-    "asap": "Order as soon as possible",
-    "stat": "Order at once",
-}
+#: FHIR R4 request-priority.
+PRIORITIES = ("routine", "urgent", "asap", "stat")
 CATEGORIES = ("laboratory", "referral")
 
 _PATTERNS = (*(pattern.value for pattern in Pattern), POSSIBLE_APL)
 _REQUIRED = ("code", "display", "why")
 _FIELDS = {"patterns", *_REQUIRED, "system", "priority", "category", "recommended"}
+#: What may be said in another language, in a table named by it.
+_SAID = ("display", "why")
+_OTHER_LANGUAGES = LANGUAGES[1:]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Order:
-    """One thing to order: its code and what a draft ServiceRequest needs besides."""
+    """One thing to order: its code and what a draft ServiceRequest needs besides.
+
+    said: language to the fields of the file in it, where the file has it.
+    """
 
     code: str
     display: str
@@ -45,6 +47,13 @@ class Order:
     priority: str = "routine"
     category: str = "laboratory"
     recommended: bool = True
+    said: Mapping[str, Mapping[str, str]] = field(default_factory=dict, hash=False)
+
+    def display_in(self, language: str) -> str:
+        return self.said.get(language, {}).get("display", self.display)
+
+    def why_in(self, language: str) -> str:
+        return self.said.get(language, {}).get("why", self.why)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,15 +96,14 @@ def load_next_steps(path: Path) -> NextSteps:
 
 
 def _order(step: dict[str, Any]) -> Order:
-    if unknown := sorted(set(step) - _FIELDS):
-        raise ValueError(f"{unknown[0]!r} is no field of a step; they are {', '.join(sorted(_FIELDS))}")
+    fields = {*_FIELDS, *_OTHER_LANGUAGES}
+    if unknown := sorted(set(step) - fields):
+        raise ValueError(f"{unknown[0]!r} is no field of a step; they are {', '.join(sorted(fields))}")
     for name in _REQUIRED:
         if name not in step:
             raise ValueError(f"{name} is missing")
     for name in (*_REQUIRED, "system"):
-        text = step.get(name, ORDER_SYSTEM)
-        if not isinstance(text, str) or not text.strip() or not text.isprintable():
-            raise ValueError(f"{name} must be one line of text that is not empty")
+        _check_line(name, step.get(name, ORDER_SYSTEM))
     # FHIR R4, code and uri.
     if re.search(r"^\s|\s\s|\s$", step["code"]):
         raise ValueError("code must not begin or end with a space, nor hold two in a row")
@@ -103,12 +111,26 @@ def _order(step: dict[str, Any]) -> Order:
         raise ValueError(
             "system must be an absolute address, such as https://lab.example/orders or urn:oid:1.2.3"
         )
-    for name, allowed in (("priority", tuple(PRIORITIES)), ("category", CATEGORIES)):
+    for name, allowed in (("priority", PRIORITIES), ("category", CATEGORIES)):
         if name in step and step[name] not in allowed:
             raise ValueError(f"{name} must be one of {', '.join(allowed)}")
     if not isinstance(step.get("recommended", True), bool):
         raise ValueError("recommended must be true or false")
-    return Order(**{name: value for name, value in step.items() if name != "patterns"})
+    said = {language: _said(language, step[language]) for language in _OTHER_LANGUAGES if language in step}
+    return Order(**{name: step[name] for name in _FIELDS - {"patterns"} if name in step}, said=said)
+
+
+def _said(language: str, texts: Any) -> Mapping[str, str]:
+    if not isinstance(texts, dict) or set(texts) != set(_SAID):
+        raise ValueError(f"{language} must be a table of {' and '.join(_SAID)}")
+    for name, text in texts.items():
+        _check_line(f"{language}.{name}", text)
+    return texts
+
+
+def _check_line(name: str, text: Any) -> None:
+    if not isinstance(text, str) or not text.strip() or not text.isprintable():
+        raise ValueError(f"{name} must be one line of text that is not empty")
 
 
 def _patterns(step: dict[str, Any]) -> list[str]:

@@ -23,6 +23,7 @@ from cds.errors import (
     UpstreamError,
     UpstreamNotFound,
 )
+from cds.language import message
 from cds.locate import StudyProblem
 from cds.ports import FhirServer, Resource
 from hooks.cds_requests import IMAGING_STUDY_AVAILABLE, HookRequest, Prefetched, PrefetchState
@@ -220,7 +221,7 @@ def _named_studies(
             try:
                 found.append(_result(future, what, deadline))
             except _NotThere:
-                reason = "The FHIR server does not know this ImagingStudy."
+                reason = message("The FHIR server does not know this ImagingStudy.")
                 problems.append(StudyProblem(imaging_study=reference, study_uid=None, reason=reason))
     return tuple(found), tuple(problems)
 

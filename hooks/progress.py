@@ -4,6 +4,7 @@ import structlog
 
 from cds.deadline import Deadline
 from cds.errors import LeukoError
+from cds.language import ENGLISH, Text, Words
 from cds.pipeline import confirm_patient
 from cds.ports import FhirServer
 from cds.reading_task import Progress, Stage, show_stage
@@ -13,18 +14,21 @@ _log = structlog.get_logger(__name__)
 
 
 class JobProgress:
-    """Tells the FHIR server how far jobs are. fhir: None: nobody is told. patience_s: time for one telling."""
+    """Tells the FHIR server how far jobs are. fhir: None: nobody is told. patience_s: time for one telling.
 
-    def __init__(self, fhir: FhirServer | None, patience_s: float) -> None:
-        self._fhir, self._patience_s = fhir, patience_s
+    words: of the language that people read it in.
+    """
+
+    def __init__(self, fhir: FhirServer | None, patience_s: float, words: Words = ENGLISH) -> None:
+        self._fhir, self._patience_s, self._words = fhir, patience_s, words
 
     def running(self, job: Job) -> None:
         self._show(job, Stage(progress=Progress.RUNNING))
 
-    def waiting(self, job: Job, reason: str) -> None:
+    def waiting(self, job: Job, reason: Text) -> None:
         self._show(job, Stage(progress=Progress.WAITING, reason=reason))
 
-    def failed(self, job: Job, reason: str) -> None:
+    def failed(self, job: Job, reason: Text) -> None:
         self._show(job, Stage(progress=Progress.FAILED, reason=reason))
 
     def done(self, job: Job, report: str | None) -> None:
@@ -42,6 +46,7 @@ class JobProgress:
                 fhir,
                 confirm=lambda: confirm_patient(job.study, fhir, deadline),
                 deadline=deadline,
+                words=self._words,
             )
         except LeukoError as error:
             _log.warning(

@@ -13,6 +13,7 @@ import structlog
 from cds.deadline import Deadline
 from cds.errors import StoreError
 from cds.identifiers import derived_uuid
+from cds.language import Message, message, verbatim, words
 from cds.locate import Located, StudyProblem, locate
 from cds.ports import Resource
 from cds.settings import Settings
@@ -37,6 +38,11 @@ _MAX_EARLIER = 3
 _OWN_IDENTIFIERS = "urn:leukocds:"
 _WITHDRAWN = ("entered-in-error", "cancelled")
 
+_TITLE = message("Leukemia patterns in blood smears")
+_DESCRIPTION = message(
+    "Reads the patient's blood-smear images and shows the differential and whether it has a pattern of ALL, AML, CLL "
+    "or CML. Preliminary, for research use; not a diagnosis."
+)
 #: Stands for every Endpoint while the studies are only being named: out of service, so nothing is asked of it.
 _NO_ENDPOINT: Resource = {"resourceType": "Endpoint", "status": "off"}
 
@@ -56,27 +62,33 @@ class Answer:
 
 def discovery(settings: Settings, profile: Profile = STANDARD) -> dict[str, Any]:
     """CDS Hooks 2.0, "Discovery": one entry for each hook that is offered to this client, all under the same id."""
+    said = words(settings.language)
+    needs = message(
+        "Needs the patient's ImagingStudy resources of modality {modalities}, in the prefetch or from fhirServer, and "
+        "images that this service can retrieve by DICOMweb.",
+        modalities=_either(settings.modalities),
+    )
     prefetch = templates(settings.modalities, profile.prefetch)
     return {
         "services": [
             {
                 "hook": hook,
                 "id": SERVICE_ID,
-                "title": "Leukemia patterns in blood smears",
-                "description": (
-                    "Reads the patient's blood-smear images and shows the differential and whether it has a pattern "
-                    "of ALL, AML, CLL or CML. Preliminary, for research use; not a diagnosis."
-                ),
+                "title": said.text(_TITLE),
+                "description": said.text(_DESCRIPTION),
                 **({"prefetch": prefetch} if prefetch else {}),
-                "usageRequirements": (
-                    "Needs the patient's ImagingStudy resources of modality "
-                    f"{' or '.join(settings.modalities)}, in the prefetch or from fhirServer, and images that this "
-                    "service can retrieve by DICOMweb."
-                ),
+                "usageRequirements": said.text(needs),
             }
             for hook in profile.hooks
         ]
     }
+
+
+def _either(modalities: Sequence[str]) -> Message:
+    either: Message = verbatim(modalities[0])
+    for modality in modalities[1:]:
+        either = message("{one} or {other}", one=either, other=modality)
+    return either
 
 
 def answer(
@@ -104,13 +116,16 @@ def answer(
     if len(newest) > MAX_STUDIES:
         left_out = len(newest) - MAX_STUDIES
         more = _identity(request, f"{left_out} older ones beyond {MAX_STUDIES}", "more")
-        offers.append(Offer(identity=more, card=more_card(more.uuid, left_out, MAX_STUDIES, base_url)))
+        offers.append(
+            Offer(identity=more, card=more_card(more.uuid, left_out, MAX_STUDIES, base_url, context.words))
+        )
     problems = list(dict.fromkeys(problems))  # what is said twice is one card: a uuid belongs to one
     for problem in problems[:MAX_PROBLEMS]:
         # The reason may name a server or a resource: what is remembered is only whether it is the same one.
-        said = f"problem {derived_uuid('reason', problem.reason)}"
+        # It is the same one in every language.
+        said = f"problem {derived_uuid('reason', str(problem.reason))}"
         named = _identity(request, said, "problem", problem.imaging_study or "", problem.study_uid or "")
-        offers.append(Offer(identity=named, card=problem_card(named.uuid, problem, base_url)))
+        offers.append(Offer(identity=named, card=problem_card(named.uuid, problem, base_url, context.words)))
     if problems:
         _log.warning("studies that cannot be read", count=len(problems))
     kept = sift(offers, context)
@@ -137,9 +152,9 @@ def _of_patient(studies: Sequence[StudyRef], patient: str) -> tuple[list[StudyRe
             own.append(study)
             continue
         reason = (
-            "The ImagingStudy names no patient."
+            message("The ImagingStudy names no patient.")
             if study.patient is None
-            else "The ImagingStudy belongs to another patient than the one in context."
+            else message("The ImagingStudy belongs to another patient than the one in context.")
         )
         problems.append(
             StudyProblem(imaging_study=study.imaging_study, study_uid=study.study_uid, reason=reason)
@@ -168,7 +183,7 @@ def _study_offers(study: StudyRef, request: HookRequest, chart: Chart, context: 
     identity = _identity(request, job.state.value, study.study_uid)
     waits = Offer(
         identity=identity,
-        card=job_card(identity.uuid, job, context.settings.base_url),
+        card=job_card(identity.uuid, job, context.settings.base_url, context.words),
         subject_key=job.key,
     )
     # What was found before more images came is still true, and may be urgent.
@@ -178,7 +193,7 @@ def _study_offers(study: StudyRef, request: HookRequest, chart: Chart, context: 
 def _same_patient(stored: StudyRef, study: StudyRef) -> None:
     """A study UID that two patients claim: whose smear it is has to be settled before anyone acts on it."""
     if stored.patient not in (None, study.patient):
-        raise _NotReadable([_problem(study, "A study of this UID was read for another patient.")])
+        raise _NotReadable([_problem(study, message("A study of this UID was read for another patient."))])
 
 
 def _with_archive(study: StudyRef, request: HookRequest, chart: Chart, context: Context) -> StudyRef:
@@ -218,7 +233,7 @@ class _NotReadable(Exception):
         self.problems = problems
 
 
-def _problem(study: StudyRef, reason: str) -> StudyProblem:
+def _problem(study: StudyRef, reason: Message) -> StudyProblem:
     return StudyProblem(imaging_study=study.imaging_study, study_uid=study.study_uid, reason=reason)
 
 
@@ -258,6 +273,7 @@ def _result(
         report=stored.report if stored.report_state is ReportState.WRITTEN else None,
         earlier=_earlier(reports, assessment),
         grown=grown,
+        words=context.words,
     )
     return Offer(identity=identity, card=card, assessment=assessment, subject_key=assessment.key)
 

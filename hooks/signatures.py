@@ -4,6 +4,7 @@ import structlog
 
 from cds.deadline import Deadline
 from cds.errors import LeukoError, StoreError
+from cds.language import Text, message, said_by
 from cds.review import Signature, SignatureState
 from cds.signing import write_signature
 from cds.values import ReportState
@@ -27,10 +28,10 @@ def write_signed(parts: WorkerParts, assessment_key: str) -> None:
             raise
         except LeukoError as error:
             _log.warning("signature not written", error=type(error).__name__, reason=str(error))
-            problem = str(error)
+            problem = said_by(error)
         except Exception as error:  # noqa: BLE001 - noted, logged, and the signature stays pending
             _log.exception("signature not written: bug")
-            problem = f"internal error ({type(error).__name__})"
+            problem = message("internal error ({kind})", kind=type(error).__name__)
         if problem is None:
             store.signature_written(assessment_key, signature.number)
             _log.info("signature written", number=signature.number)
@@ -40,10 +41,10 @@ def write_signed(parts: WorkerParts, assessment_key: str) -> None:
             )
 
 
-def _write(parts: WorkerParts, signature: Signature) -> str | None:
+def _write(parts: WorkerParts, signature: Signature) -> Text | None:
     """None once it is on the server, else why it is not."""
     if parts.fhir is None:
-        return "no FHIR server is configured"
+        return message("no FHIR server is configured")
     key = signature.assessment_key
     state, reference = parts.store.report_state(key)
     if state is ReportState.PENDING:
@@ -51,8 +52,8 @@ def _write(parts: WorkerParts, signature: Signature) -> str | None:
         state, reference = parts.store.report_state(key)
     assessment = parts.store.get(key)
     if assessment is None or state is not ReportState.WRITTEN or reference is None:
-        return "the report that it belongs to is not on the FHIR server yet"
+        return message("the report that it belongs to is not on the FHIR server yet")
     deadline = Deadline(3 * parts.settings.read_timeout_s)
-    if not write_signature(assessment, signature, reference, parts.fhir, deadline):
+    if not write_signature(assessment, signature, reference, parts.fhir, deadline, parts.words):
         _log.info("the report carried the signature already")
     return None

@@ -15,6 +15,7 @@ import structlog
 from cds.deadline import Deadline
 from cds.dicom_results import store_results
 from cds.errors import ClaimLost, LeukoError, PackageError, StoreError, UpstreamError
+from cds.language import Message, Words, message, said_by, words
 from cds.model_cards import ModelCards
 from cds.pipeline import assess_study, write_back
 from cds.pixels import PixelLimits
@@ -57,7 +58,12 @@ class WorkerParts:
     def progress(self) -> JobProgress:
         settings = self.settings
         shown = settings.write_tasks and self.reports_are_due
-        return JobProgress(self.fhir if shown else None, settings.read_timeout_s)
+        return JobProgress(self.fhir if shown else None, settings.read_timeout_s, self.words)
+
+    @property
+    def words(self) -> Words:
+        """Of the language of reports."""
+        return words(self.settings.language)
 
     @property
     def reports_are_due(self) -> bool:
@@ -85,8 +91,12 @@ def read_study(parts: WorkerParts, key: str) -> None:
             return
         if job.attempts > settings.job_max_attempts:
             # Its workers died over it again and again: that is no reason to kill one more.
-            why = f"given up after {settings.job_max_attempts} attempts; the last: {job.reason or 'its worker died'}"
-            _log.error("job failed", reason=why)
+            why = message(
+                "given up after {attempts} attempts; the last: {reason}",
+                attempts=settings.job_max_attempts,
+                reason=job.reason or message("its worker died"),
+            )
+            _log.error("job failed", reason=str(why))
             store.fail(key, owner, why)
             parts.progress.failed(job, why)
             return
@@ -119,17 +129,18 @@ def write_report(parts: WorkerParts, assessment_key: str) -> None:
                 parts.attachments(assessment),
                 older_stand=_older_stand,
                 cards=parts.cards,
+                words=parts.words,
             )
             if settings.dicom_results:
-                store_results(assessment, parts.archive(assessment.study), deadline)
+                store_results(assessment, parts.archive(assessment.study), deadline, parts.words)
         except StoreError:
             raise
         except LeukoError as error:
             _log.warning("report not written", error=type(error).__name__, reason=str(error))
-            problem = str(error)
+            problem = said_by(error)
         except Exception as error:  # noqa: BLE001 - noted, logged, and the report stays pending
             _log.exception("report not written: bug")
-            problem = f"internal error ({type(error).__name__})"
+            problem = _internal(error)
         else:
             # Before it is noted as written: who dies here does all of it again, which changes nothing.
             job = store.job(job_key(assessment.study, assessment.model.digest))
@@ -145,6 +156,10 @@ def _older_stand(error: UpstreamError) -> None:
     _log.warning(
         "older preliminary reports stand beside the new one", error=type(error).__name__, reason=str(error)
     )
+
+
+def _internal(error: Exception) -> Message:
+    return message("internal error ({kind})", kind=type(error).__name__)
 
 
 def backoff(settings: Settings, failures: int) -> float:
@@ -170,8 +185,8 @@ def _read(parts: WorkerParts, job: Job, owner: str) -> None:
         except (ClaimLost, StoreError):
             raise
         except WorkerStopping as stopping:
-            store.release(job.key, owner, str(stopping), counts_as_attempt=False)
-            parts.progress.waiting(job, str(stopping))
+            store.release(job.key, owner, said_by(stopping), counts_as_attempt=False)
+            parts.progress.waiting(job, said_by(stopping))
             _log.info("job released: the worker is stopping")
             return
         except LeukoError as error:
@@ -179,13 +194,13 @@ def _read(parts: WorkerParts, job: Job, owner: str) -> None:
             return
         except Exception as error:  # noqa: BLE001 - a bug or no memory; who waits for the study must learn of it
             _log.exception("job failed: bug")
-            why = f"internal error ({type(error).__name__})"
+            why = _internal(error)
             store.fail(job.key, owner, why)
             parts.progress.failed(job, why)
             return
         pending = parts.reports_are_due and assessment.study.patient is not None
         if assessment.study.patient is not None:
-            _keep_resources(store, assessment)
+            _keep_resources(parts, assessment)
         saved = store.save(assessment, ReportState.PENDING if pending else ReportState.NOT_CONFIGURED)
         store.finish(job.key, owner, assessment.key)
     _log.info("study read", assessment=assessment.key, seconds=round(assessment.seconds, 2), new=saved)
@@ -200,7 +215,7 @@ def _assess(parts: WorkerParts, job: Job, deadline: Deadline) -> Assessment:
     settings, reader = parts.settings, parts.reader()
     if reader.identity.digest != job.model_digest:
         raise _OtherPackage(
-            "this worker has another model package than the one that the study is to be read with"
+            message("this worker has another model package than the one that the study is to be read with")
         )
     return assess_study(
         job.study,
@@ -225,11 +240,11 @@ def _give_back(parts: WorkerParts, job: Job, owner: str, error: LeukoError) -> N
     if not passing:
         level = _log.error if isinstance(error, PackageError) else _log.warning
         level("job failed", error=type(error).__name__, reason=str(error))
-        store.fail(job.key, owner, str(error))
-        parts.progress.failed(job, str(error))
+        store.fail(job.key, owner, said_by(error))
+        parts.progress.failed(job, said_by(error))
     elif job.attempts >= settings.job_max_attempts:
         _log.warning("job failed after its last attempt", attempts=job.attempts, reason=str(error))
-        why = f"{error} (after {job.attempts} attempts)"
+        why = message("{reason} (after {attempts} attempts)", reason=said_by(error), attempts=job.attempts)
         store.fail(job.key, owner, why)
         parts.progress.failed(job, why)
     else:
@@ -237,19 +252,19 @@ def _give_back(parts: WorkerParts, job: Job, owner: str, error: LeukoError) -> N
         _log.warning(
             "job will be tried again", attempt=job.attempts, pause_s=round(pause, 1), reason=str(error)
         )
-        store.release(job.key, owner, str(error), pause_s=pause)
-        parts.progress.waiting(job, str(error))
+        store.release(job.key, owner, said_by(error), pause_s=pause)
+        parts.progress.waiting(job, said_by(error))
 
 
-def _keep_resources(store: WorkerStore, assessment: Assessment) -> None:
+def _keep_resources(parts: WorkerParts, assessment: Assessment) -> None:
     """For clients that create the report themselves; built here, where fhir.resources is loaded. Before the reading is
     saved: whoever finds it finds these too. Raises StoreError."""
     try:
-        resources = client_resources(assessment)
+        resources = client_resources(assessment, parts.words)
     except Exception:  # noqa: BLE001 - logged; the reading itself must not be lost for it
         _log.exception("report cannot be made for clients: bug", assessment=assessment.key)
         return
-    store.keep_resources(assessment.key, resources)
+    parts.store.keep_resources(assessment.key, resources)
 
 
 def _submit_report(parts: WorkerParts, assessment_key: str) -> None:

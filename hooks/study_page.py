@@ -50,6 +50,7 @@ from hooks.wording import (
     caveats,
     confirm_by,
     headline,
+    smear_of,
 )
 
 #: Earlier and later studies of the patient that are shown.
@@ -126,6 +127,7 @@ def parts(assessment: Assessment, review: Review, visitor: Visitor, context: Con
         "a": assessment,
         "now": now,
         "verdict": _verdict(now),
+        "smear": smear_of(assessment.study.started, first=True),
         "machine_title": _verdict(unreviewed)["title"],
         "other_package": now.recomputed and assessment.model.digest != context.model.digest,
         "rows": rows(machine, now.differential, context.pages.ranges) if finding else [],
@@ -167,7 +169,7 @@ def _verdict(now: Reviewed) -> dict[str, Any]:
     ranked = sorted(outcome.probabilities.items(), key=lambda item: -item[1])
     return {
         "indicator": indicator(outcome),
-        "title": headline(outcome).removesuffix(", preliminary"),
+        "title": headline(outcome, preliminary=False),
         "sentences": [*caveats(outcome), *outcome.evidence],
         "advice": confirm_by(outcome),
         "probabilities": [

@@ -9,15 +9,17 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from cds.identifiers import derived_uuid
+from cds.language import Message, Words, message
 from cds.ports import Resource
 from cds.values import Assessment, Finding
-from hooks.next_steps import PRIORITIES, NextSteps, Order
+from hooks.next_steps import NextSteps, Order
 
 _SNOMED = "http://snomed.info/sct"
 _CATEGORIES = {
     "laboratory": {"system": _SNOMED, "code": "108252007", "display": "Laboratory procedure"},
     "referral": {"system": _SNOMED, "code": "3457005", "display": "Patient referral"},
 }
+_NOT_A_DIAGNOSIS = message("Proposed from a preliminary automated smear reading; not a diagnosis.")
 #: FHIR R4 request-status of an order that is still to be carried out.
 _OPEN = ("draft", "active", "on-hold")
 
@@ -33,14 +35,14 @@ class Chosen:
 
 
 def suggestions(
-    card_uuid: str, assessment: Assessment, finding: Finding, reason: str, chosen: Chosen
+    card_uuid: str, assessment: Assessment, finding: Finding, reason: str, chosen: Chosen, words: Words
 ) -> list[dict[str, Any]]:
     """Suggestions of a card, less what is ordered or drafted already; their uuids derive from the card's.
 
     reason: one sentence of plain text that each draft gives as its reason.
     """
     return [
-        _suggestion(card_uuid, order, assessment, reason, chosen)
+        _suggestion(card_uuid, order, assessment, reason, chosen, words)
         for order in chosen.steps.of(finding)
         if (order.system, order.code) not in chosen.ordered
     ]
@@ -72,8 +74,9 @@ def suggested_codes(card: dict[str, Any]) -> dict[str, str]:
 
 
 def _suggestion(
-    card_uuid: str, order: Order, assessment: Assessment, reason: str, chosen: Chosen
+    card_uuid: str, order: Order, assessment: Assessment, reason: str, chosen: Chosen, words: Words
 ) -> dict[str, Any]:
+    display = order.display_in(words.language)
     request: Resource = {
         "resourceType": "ServiceRequest",
         "status": "draft",
@@ -82,7 +85,7 @@ def _suggestion(
         "priority": order.priority,
         "code": {
             "coding": [{"system": order.system, "code": order.code, "display": order.display}],
-            "text": order.display,
+            "text": display,
         },
         "subject": {"reference": chosen.patient},
     }
@@ -91,12 +94,28 @@ def _suggestion(
     request["reasonCode"] = [{"text": reason}]
     if assessment.study.imaging_study:
         request["supportingInfo"] = [{"reference": assessment.study.imaging_study}]
-    request["note"] = [
-        {"text": f"{order.why} Proposed from a preliminary automated smear reading; not a diagnosis."}
-    ]
+    request["note"] = [{"text": f"{order.why_in(words.language)} {words.text(_NOT_A_DIAGNOSIS)}"}]
     return {
-        "label": f"{PRIORITIES[order.priority]}: {order.display}",
+        "label": words.text(_labelled(order.priority, display)),
         "uuid": derived_uuid("suggestion", card_uuid, order.system, order.code),
         "isRecommended": order.recommended,
-        "actions": [{"type": "create", "description": f"Draft: {order.display}", "resource": request}],
+        "actions": [
+            {
+                "type": "create",
+                "description": words.text(message("Draft: {order}", order=display)),
+                "resource": request,
+            }
+        ],
     }
+
+
+def _labelled(priority: str, display: str) -> Message:
+    match priority:
+        case "stat":
+            return message("Order at once: {order}", order=display)
+        case "asap":
+            return message("Order as soon as possible: {order}", order=display)
+        case "urgent":
+            return message("Order urgently: {order}", order=display)
+        case _:
+            return message("Order: {order}", order=display)

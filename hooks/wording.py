@@ -5,108 +5,156 @@ from collections.abc import Mapping
 from functools import lru_cache
 
 from cds.cell_types import GROUPS
-from cds.evidence import CML_NEVER_VALIDATED
+from cds.evidence import CML_NEVER_VALIDATED, indeterminate_because
+from cds.language import Message, Text, message, message_in, verbatim
 from cds.report_text import cell_name, percent
 from cds.values import Differential, Finding, NotAnalysedReason, Pattern, wilson_interval
 
+_DATE = re.compile(r"\d{4}(-\d\d(-\d\d)?)?")
+
 #: Beside a reading that a clinician has signed.
-SIGNED_NOTICE = (
+SIGNED_NOTICE = message(
     "Signed by a clinician. A pattern in a blood smear is no diagnosis by itself. "
     "For research use only: not a medical device."
 )
-NOT_A_DIAGNOSIS = (
+NOT_A_DIAGNOSIS = message(
     "Preliminary and not a diagnosis. For research use only: not a medical device. "
     "A hematologist must review the smear itself."
 )
 
-PATTERN_NAMES: Mapping[Pattern, str] = {
-    Pattern.HEALTHY: "No leukemia pattern",
-    Pattern.ALL: "ALL pattern",
-    Pattern.AML: "AML pattern",
-    Pattern.CLL: "CLL pattern",
-    Pattern.CML: "CML pattern",
-    Pattern.INDETERMINATE: "Indeterminate",
+PATTERN_NAMES: Mapping[Pattern, Message] = {
+    Pattern.HEALTHY: message("No leukemia pattern"),
+    Pattern.ALL: message("ALL pattern"),
+    Pattern.AML: message("AML pattern"),
+    Pattern.CLL: message("CLL pattern"),
+    Pattern.CML: message("CML pattern"),
+    Pattern.INDETERMINATE: message("Indeterminate"),
 }
 
-NOT_ANALYSED: Mapping[NotAnalysedReason, str] = {
-    NotAnalysedReason.NO_IMAGES: "no images found",
-    NotAnalysedReason.UNREADABLE: "images unreadable",
-    NotAnalysedReason.POOR_QUALITY: "image quality too poor",
-    NotAnalysedReason.OUT_OF_DISTRIBUTION: "images do not look like a blood smear this model knows",
-    NotAnalysedReason.TOO_FEW_CELLS: "too few cells",
+NOT_ANALYSED: Mapping[NotAnalysedReason, Message] = {
+    NotAnalysedReason.NO_IMAGES: message("no images found"),
+    NotAnalysedReason.UNREADABLE: message("images unreadable"),
+    NotAnalysedReason.POOR_QUALITY: message("image quality too poor"),
+    NotAnalysedReason.OUT_OF_DISTRIBUTION: message("images do not look like a blood smear this model knows"),
+    NotAnalysedReason.TOO_FEW_CELLS: message("too few cells"),
 }
 
-_CONFIRM: Mapping[Pattern, str] = {
-    Pattern.HEALTHY: "A smear without a leukemia pattern does not rule out leukemia.",
-    Pattern.ALL: "To confirm: smear review, flow cytometry, bone-marrow examination.",
-    Pattern.AML: "To confirm: smear review, flow cytometry, bone-marrow examination.",
-    Pattern.CLL: "To confirm: smear review and flow cytometry for a clonal B-cell population.",
-    Pattern.CML: "To confirm: smear review and BCR::ABL1.",
-    Pattern.INDETERMINATE: "To clarify: review of the smear by a pathologist.",
+_CONFIRM: Mapping[Pattern, Message] = {
+    Pattern.HEALTHY: message("A smear without a leukemia pattern does not rule out leukemia."),
+    Pattern.ALL: message("To confirm: smear review, flow cytometry, bone-marrow examination."),
+    Pattern.AML: message("To confirm: smear review, flow cytometry, bone-marrow examination."),
+    Pattern.CLL: message("To confirm: smear review and flow cytometry for a clonal B-cell population."),
+    Pattern.CML: message("To confirm: smear review and BCR::ABL1."),
+    Pattern.INDETERMINATE: message("To clarify: review of the smear by a pathologist."),
+}
+_CONFIRM_APL = message(
+    "Suspected APL is an emergency: coagulation screen and PML::RARA at once, call hematology now."
+)
+#: What `share` calls the cells of a group.
+_SHARED: Mapping[str, Message] = {
+    "blasts": message("blasts"),
+    "promyelocytes": message("promyelocytes"),
+    "mature_lymphocytes": message("lymphocytes"),
+    "precursors": message("granulocyte precursors"),
 }
 
 
-def headline(finding: Finding, started: str | None = None) -> str:
+def headline(finding: Finding, started: str | None = None, *, preliminary: bool = True) -> Message:
     """The verdict with the share it rests on, as plain text of well under 140 characters.
 
-    started: FHIR dateTime of the study; its date tells one card from the next.
+    started: FHIR dateTime of the study; its date tells one card from the next. preliminary: whether to say that it is.
     """
-    smear = f"blood smear{of_date(started)}"
+    said = _verdict(finding, smear_of(started))
+    if preliminary and (finding.possible_apl or finding.pattern is not Pattern.INDETERMINATE):
+        return message("{verdict}, preliminary", verdict=said)
+    return said
+
+
+def _verdict(finding: Finding, smear: Message) -> Message:
     d = finding.differential
-    blasts = share(d, "blasts", "blasts")
-    name = PATTERN_NAMES[finding.pattern]
+    values = {"pattern": PATTERN_NAMES[finding.pattern], "smear": smear}
     if finding.possible_apl:
-        promyelocytes = share(d, "promyelocytes", "promyelocytes")
+        values["share"] = share(d, "promyelocytes")
         if finding.pattern in (Pattern.HEALTHY, Pattern.INDETERMINATE):
-            return f"Possible APL in {smear}: {promyelocytes}, preliminary"
-        return f"{name} in {smear}, possible APL: {promyelocytes}, preliminary"
+            return message("Possible APL in {smear}: {share}", **values)
+        return message("{pattern} in {smear}, possible APL: {share}", **values)
     match finding.pattern:
         case Pattern.HEALTHY | Pattern.ALL | Pattern.AML:
-            return f"{name} in {smear}: {blasts}, preliminary"
+            return message("{pattern} in {smear}: {share}", share=share(d, "blasts"), **values)
         case Pattern.CLL:
-            return f"{name} in {smear}: {share(d, 'lymphocytes', 'mature_lymphocytes')}, preliminary"
+            return message("{pattern} in {smear}: {share}", share=share(d, "mature_lymphocytes"), **values)
         case Pattern.CML:
-            precursors = share(d, "granulocyte precursors", "precursors")
-            return (
-                f"{name} in {smear}: {precursors}, {percent(d.fraction('basophil'))} basophils, preliminary"
+            return message(
+                "{pattern} in {smear}: {share}, {basophils:percent} basophils",
+                share=share(d, "precursors"),
+                basophils=d.fraction("basophil"),
+                **values,
             )
         case Pattern.INDETERMINATE:
-            return f"Indeterminate {smear}: {blasts}; pathologist review advised"
+            return message(
+                "Indeterminate {smear}: {share}; pathologist review advised",
+                share=share(d, "blasts"),
+                smear=smear,
+            )
 
 
-def of_date(started: str | None) -> str:
-    """The words `of 2026-03-04` after a space, or nothing."""
-    return f" of {started[:10]}" if started else ""
+def smear_of(started: str | None, *, first: bool = False) -> Message:
+    """The words `blood smear of 2026-03-04`, for within a sentence, or for its beginning. started: FHIR dateTime."""
+    if not started:
+        return message("Blood smear") if first else message("blood smear")
+    date = date_of(started)
+    if first:
+        return message("Blood smear of {date}", date=date)
+    return message("blood smear of {date}", date=date)
 
 
-def confirm_by(finding: Finding) -> str:
-    if finding.possible_apl:
-        return "Suspected APL is an emergency: coagulation screen and PML::RARA at once, call hematology now."
-    return _CONFIRM[finding.pattern]
+def date_of(started: str) -> Message:
+    """The date of a FHIR date or dateTime of any precision, as each language writes it."""
+    if not _DATE.fullmatch(started[:10]):
+        return verbatim(started)
+    year, month, day = (*started[:10].split("-"), "", "")[:3]
+    if day:
+        return message_in("date", "{year}-{month}-{day}", year=year, month=month, day=day)
+    return message_in("date", "{year}-{month}", year=year, month=month) if month else verbatim(year)
 
 
-def share(differential: Differential, name: str, group: str) -> str:
-    """As "31 % blasts (95 % CI 23–41 %)", for one of the GROUPS of cell types."""
+def confirm_by(finding: Finding) -> Message:
+    return _CONFIRM_APL if finding.possible_apl else _CONFIRM[finding.pattern]
+
+
+def share(differential: Differential, group: str) -> Message:
+    """As "31 % blasts (95 % CI 23–41 %)", for one of those GROUPS of cell types that headlines speak of."""
     low, high = differential.interval(*GROUPS[group])
-    return f"{percent(differential.fraction(*GROUPS[group]))} {name} (95 % CI {between(low, high)})"
+    return message(
+        "{share:percent} {cells} (95 % CI {low:points}–{high:points} %)",
+        share=differential.fraction(*GROUPS[group]),
+        cells=_SHARED[group],
+        low=low,
+        high=high,
+    )
 
 
 def between(low: float, high: float) -> str:
     return f"{100 * low:.0f}–{100 * high:.0f} %"
 
 
-def rows(differential: Differential) -> list[tuple[str, int, str, str]]:
+def rows(differential: Differential) -> list[tuple[Text, int, str, str]]:
     """Type, count, percent and 95 % interval of each cell type, the most frequent first."""
     counted = sorted(differential.counts.items(), key=lambda item: (-item[1], item[0]))
     total = differential.total
     return [(cell_name(t), n, percent(n / total), between(*wilson_interval(n, total))) for t, n in counted]
 
 
-def caveats(finding: Finding) -> list[str]:
+def caveats(finding: Finding) -> list[Message]:
     """What must be said with the verdict and is not among the evidence: why indeterminate, CML never validated."""
-    said = " ".join(finding.evidence)
-    found = [f"Indeterminate: {finding.reason}."] if finding.reason and finding.reason not in said else []
-    if finding.pattern is Pattern.CML and CML_NEVER_VALIDATED not in said:
+    if finding.reason is None and finding.pattern is not Pattern.CML:
+        return []
+    # Compared in English, as readings older than messages have it.
+    said = " ".join(map(str, finding.evidence))
+    found = []
+    if finding.reason is not None and str(finding.reason) not in said:
+        found.append(indeterminate_because(finding.reason))
+    if finding.pattern is Pattern.CML and str(CML_NEVER_VALIDATED) not in said:
         found.append(CML_NEVER_VALIDATED)
     return found
 

@@ -19,7 +19,7 @@ from hooks.context import Context
 from hooks.languages import page_words
 from hooks.script_texts import for_scripts
 from hooks.visitors import any_visitor, visitor_for
-from hooks.wording import NOT_A_DIAGNOSIS, NOT_ANALYSED, headline, shorten
+from hooks.wording import NOT_A_DIAGNOSIS, NOT_ANALYSED, headline, shorten, smear_of
 
 PAGE_ROWS = 25
 _MAX_SEARCH = 80
@@ -188,13 +188,9 @@ def _line(row: WorklistRow, now: datetime) -> Line:
     study, assessment = row.job.study, row.assessment
     outcome, detail = assessment.outcome if assessment else None, ""
     if outcome is None:
-        title = say(
-            message("Blood smear of {date}", date=study.started[:10])
-            if study.started
-            else message("Blood smear")
-        )
+        title = say(smear_of(study.started, first=True))
     elif isinstance(outcome, Finding):
-        title, _, detail = say(headline(outcome, study.started)).removesuffix(", preliminary").partition(": ")
+        title, _, detail = say(headline(outcome, study.started, preliminary=False)).partition(": ")
     else:
         title = say(message("Not analysed: {reason}", reason=NOT_ANALYSED[outcome.reason]))
     waits = row.state in (WorkState.QUEUED, WorkState.READING)

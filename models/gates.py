@@ -205,7 +205,7 @@ def _shuffled(files: Sequence[Path], rng: np.random.Generator) -> tuple[Path, ..
 def _outcome(reader: PackageReader, kind: str, images: Iterable[SmearImage]) -> Outcome:
     found = interpret(reader.read(images), reader.pattern_model)
     if isinstance(found, NotAnalysed):
-        return Outcome(kind=kind, refused=found.reason.value, detail=found.detail)
+        return Outcome(kind=kind, refused=found.reason.value, detail=str(found.detail))
     return Outcome(kind=kind, refused=None, detail=found.pattern.value)
 
 

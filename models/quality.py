@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from cds.language import Message, message
 from models.stain import Rgb, background_mask, nuclear_signal
 
 #: Kinds of refusal (what stands before the colon) that say something about the other images of a study too: one
@@ -70,37 +71,59 @@ class Quality:
     """score: 0 (useless) to 1 (sharp and full of contrast); refused: why the image is not read, or None."""
 
     score: float
-    refused: str | None = None
+    refused: Message | None = None
+
+
+_BLANK = message("blank: nothing in it stands out from the background")
 
 
 def check_quality(pixels: Rgb, um_per_px: float) -> Quality:
     """Judge ``(r, c, 3)`` RGB `pixels` of known or estimated scale."""
     if um_per_px > MAX_UM_PER_PX:
-        return Quality(
-            0.0, f"magnification too low: {um_per_px:.3g} µm per pixel, at most {MAX_UM_PER_PX} can be read"
+        return _refused(
+            message(
+                "magnification too low: {scale} µm per pixel, at most {most} can be read",
+                scale=f"{um_per_px:.3g}",
+                most=MAX_UM_PER_PX,
+            )
         )
     shortest = min(pixels.shape[:2])
     if shortest < MIN_SIDE_PX or shortest * um_per_px < MIN_SIDE_UM:
-        return Quality(0.0, f"smaller than a cell: {pixels.shape[1]} x {pixels.shape[0]} pixels")
+        return _refused(
+            message(
+                "smaller than a cell: {width} x {height} pixels",
+                width=pixels.shape[1],
+                height=pixels.shape[0],
+            )
+        )
     work = _at_gate_scale(pixels, um_per_px)
     grey = cv2.cvtColor(work, cv2.COLOR_RGB2GRAY).astype(np.float32)
     dark, bright = (float(v) for v in np.percentile(grey, (1, 99)))
     contrast = bright - dark
     if bright < _MIN_BACKGROUND:
-        return Quality(0.0, "under-exposed: even its brightest parts are dark")
+        return _refused(message("under-exposed: even its brightest parts are dark"))
     if float(np.mean(work.min(axis=2) >= 254)) > _MAX_BURNT:
-        return Quality(0.0, "over-exposed or blank: almost all of it is pure white")
+        return _refused(message("over-exposed or blank: almost all of it is pure white"))
     if contrast < _MIN_CONTRAST:
-        return Quality(0.0, "blank: nothing in it stands out from the background")
+        return _refused(_BLANK)
     if (grain := _grain(grey)) > _MAX_GRAIN:
-        return Quality(0.0, f"not a smear: it is mostly noise (grain {grain:.2f})")
+        return _refused(message("not a smear: it is mostly noise (grain {grain:decimal2})", grain=grain))
     if (reason := _not_stained(work)) is not None:
-        return Quality(0.0, reason)
+        return _refused(reason)
     kept = _kept_slopes(grey)
     if kept > _MAX_KEPT:
-        return Quality(0.0, f"blurred: edges are too soft to tell cell types (sharpness {1 - kept:.2f})")
+        return _refused(
+            message(
+                "blurred: edges are too soft to tell cell types (sharpness {sharpness:decimal2})",
+                sharpness=1 - kept,
+            )
+        )
     ramp = min(1.0, (_MAX_KEPT - kept) / (_MAX_KEPT - _SHARP_KEPT))
     return Quality(round((0.3 + 0.7 * ramp) * min(1.0, 0.4 + contrast / 100.0), 3))
+
+
+def _refused(why: Message) -> Quality:
+    return Quality(0.0, why)
 
 
 def _at_gate_scale(pixels: Rgb, um_per_px: float) -> Rgb:
@@ -145,27 +168,27 @@ def _kept_slopes(grey: npt.NDArray[np.float32]) -> float:
     return max(kept)
 
 
-def _not_stained(work: Rgb) -> str | None:
+def _not_stained(work: Rgb) -> Message | None:
     """Why the colours are not those of a Romanowsky stain, or None."""
     empty = background_mask(work)
     if empty.all() or not empty.any():
-        return "blank: nothing in it stands out from the background"
+        return _BLANK
     clear = np.median(work[empty], axis=0) + 6.0
     density = np.log10(clear / (work[~empty].astype(np.float32) + 6.0))
     if float((density[:, 2] - density[:, 1]).mean()) > _MAX_BLUE_EXCESS:
-        return "not a smear: its colours are not those of a stained blood film"
+        return message("not a smear: its colours are not those of a stained blood film")
     signal = nuclear_signal(work)
     if float(np.mean(signal < -0.12)) > _MAX_UNSTAINED_HUE:
-        return "not a smear: it has colours that no blood stain gives"
+        return message("not a smear: it has colours that no blood stain gives")
     if clear.min() < _MIN_GLASS_BALANCE * clear.max() or clear[1] > _MAX_GLASS_GREEN * np.sqrt(
         clear[0] * clear[2]
     ):
-        return "not a smear: the glass is tinted beyond any lamp"
+        return message("not a smear: the glass is tinted beyond any lamp")
     peak = float(np.quantile(signal, 0.995))
     chromatin = signal[~empty] > max(_CHROMATIN_SHARE * peak, _MIN_CHROMATIN_SIGNAL)
     if np.count_nonzero(chromatin) >= _FEWEST_CHROMATIN_PX:
         red, green, blue = np.maximum(density[chromatin].mean(axis=0), 1e-3)
         low, high = _RED_FOR_GREEN
         if not low * green < red < high * green or red < _MIN_RED_FOR_BLUE * blue:
-            return "not a smear: its nuclei have a colour that no blood stain gives"
+            return message("not a smear: its nuclei have a colour that no blood stain gives")
     return None

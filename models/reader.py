@@ -20,6 +20,7 @@ import numpy.typing as npt
 from cds.cell_types import NOT_A_CELL, informative
 from cds.deadline import Deadline
 from cds.errors import PackageError
+from cds.language import message
 from cds.values import (
     Cell,
     ImageReading,
@@ -37,6 +38,7 @@ from models.explanation import Explanation, activation_map
 from models.finding import find_cells
 from models.package import ModelCard, load_card, package_digest
 from models.quality import DISCREDITING, check_quality
+from models.refusals import kind_of, most_frequent
 from models.scale import ScaledImage, with_scale
 from models.stain_normalisation import ENOUGH, UNCHANGED, Correction, brought, correction
 
@@ -292,32 +294,48 @@ class _Study:
     def _not_analysed(self, distribution: ood.EmbeddingModel | None) -> NotAnalysed | None:
         total = len(self.readings)
         if total == 0:
-            return NotAnalysed(reason=NotAnalysedReason.NO_IMAGES, detail="The study holds no images.")
+            return NotAnalysed(
+                reason=NotAnalysedReason.NO_IMAGES, detail=message("The study holds no images.")
+            )
         refused = [r.refused for r in self.readings if r.refused is not None]
         if len(refused) == total:
             decoded = self.undecoded < total
             return NotAnalysed(
                 reason=NotAnalysedReason.POOR_QUALITY if decoded else NotAnalysedReason.UNREADABLE,
-                detail=f"None of the study's {total} images can be read: {_most_frequent(refused)}.",
+                detail=message(
+                    "None of the study's {total} images can be read: {reasons}.",
+                    total=total,
+                    reasons=most_frequent(refused),
+                ),
             )
-        discredited = sum(reason.split(":")[0] in DISCREDITING for reason in refused)
+        discredited = sum(kind_of(reason) in DISCREDITING for reason in refused)
         if discredited > total - len(refused):
             # What slipped through is no better than the rest of the study.
             return NotAnalysed(
                 reason=NotAnalysedReason.POOR_QUALITY,
-                detail=f"Most of the study's {total} images cannot be read: {_most_frequent(refused)}.",
+                detail=message(
+                    "Most of the study's {total} images cannot be read: {reasons}.",
+                    total=total,
+                    reasons=most_frequent(refused),
+                ),
             )
         candidates = len(self.cells) + self.not_cells.total()
         if candidates >= _ENOUGH_TO_JUDGE and len(self.cells) < _MIN_CELL_SHARE * candidates:
             return NotAnalysed(
                 reason=NotAnalysedReason.OUT_OF_DISTRIBUTION,
-                detail=f"Only {len(self.cells)} of {candidates} stained objects look like blood cells: "
-                "this does not seem to be a blood smear.",
+                detail=message(
+                    "Only {cells} of {objects} stained objects look like blood cells: "
+                    "this does not seem to be a blood smear.",
+                    cells=len(self.cells),
+                    objects=candidates,
+                ),
             )
         if not self.cells:
             return NotAnalysed(
                 reason=NotAnalysedReason.TOO_FEW_CELLS,
-                detail=f"No nucleated cell was found in {total - len(refused)} readable images.",
+                detail=message(
+                    "No nucleated cell was found in {images} readable images.", images=total - len(refused)
+                ),
             )
         share = (
             0.0 if distribution is None else float(np.mean(np.array(self.distances) > distribution.threshold))
@@ -325,13 +343,21 @@ class _Study:
         if share > _MAX_STRANGE_SHARE:
             return NotAnalysed(
                 reason=NotAnalysedReason.OUT_OF_DISTRIBUTION,
-                detail=f"{share:.0%} of {len(self.distances)} cells are unlike any that the model was trained on.",
+                detail=message(
+                    "{share:percent} of {cells} cells are unlike any that the model was trained on.",
+                    share=share,
+                    cells=len(self.distances),
+                ),
             )
         if distribution is not None and float(np.median(self.likenesses)) < 0:
             share = float(np.mean(np.array(self.likenesses) < 0))
             return NotAnalysed(
                 reason=NotAnalysedReason.OUT_OF_DISTRIBUTION,
-                detail=f"{share:.0%} of {len(self.likenesses)} cells look like those of tissue, or of no blood smear.",
+                detail=message(
+                    "{share:percent} of {cells} cells look like those of tissue, or of no blood smear.",
+                    share=share,
+                    cells=len(self.likenesses),
+                ),
             )
         return None
 
@@ -366,14 +392,3 @@ def _thumbnail(crop: npt.NDArray[np.uint8]) -> bytes:
     if not ok:
         raise RuntimeError("OpenCV cannot encode a JPEG")
     return encoded.tobytes()
-
-
-def _most_frequent(reasons: list[str]) -> str:
-    """The up to three kinds of reason met most often, with how often; the kind is what stands before the colon."""
-    examples: dict[str, str] = {}
-    counts: Counter[str] = Counter()
-    for reason in reasons:
-        kind = reason.split(":")[0]
-        examples.setdefault(kind, reason)
-        counts[kind] += 1
-    return "; ".join(f"{count} × {examples[kind].rstrip('.')}" for kind, count in counts.most_common(3))

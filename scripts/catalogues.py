@@ -1,6 +1,7 @@
 """Bring the catalogues of the languages up to date with the code: `python -m scripts.catalogues [--check]`.
 
-Looks through each package for texts (`message`, `message_in`, `counted` in Python; `_`, `_in`, `_n` in templates), adds
+Looks through each package for texts (`message`, `message_in`, `counted` in Python; `_`, `_in`, `_n` in templates; of
+fhir_profiles the names of codes), adds
 new ones to `PACKAGE/locale/LANGUAGE.po` with nothing said yet, drops those that nobody says any more, and names
 what a translator still has to do. With --check nothing is written, and anything to be done is a failure.
 """
@@ -17,6 +18,7 @@ from babel.messages.extract import extract_from_dir
 from babel.messages.pofile import read_po, write_po
 
 from cds.language import LANGUAGES, PACKAGES
+from fhir_profiles.codes import LOINC, TABLE
 
 ROOT = Path(__file__).resolve().parent.parent
 _METHODS = [("**.py", "python"), ("**/templates/**.html", "jinja2")]
@@ -65,15 +67,22 @@ def up_to_date(package: str, language: str) -> Catalog:
         with path.open("rb") as file:
             said = read_po(file, locale=language, abort_invalid=True)
     fresh = Catalog(locale=language, project="LeukoCDS", charset="utf-8")
-    for _, _, found, _, context in extract_from_dir(
-        ROOT / package, _METHODS, _OPTIONS, keywords=_KEYWORDS, strip_comment_tags=True
-    ):
-        text = found if isinstance(found, str) else tuple(found)
+    for text, context in _texts(package):
         key = text if isinstance(text, str) else text[0]
         old = said.get(key, context=context)
         fits = old is not None and old.pluralizable == isinstance(text, tuple)
         fresh.add(text, old.string if old is not None and fits else None, context=context)
     return fresh
+
+
+def _texts(package: str) -> Iterator[tuple[str | tuple[str, ...], str | None]]:
+    """What a package says (with its plural, where it has one), and in what context."""
+    for _, _, found, _, context in extract_from_dir(
+        ROOT / package, _METHODS, _OPTIONS, keywords=_KEYWORDS, strip_comment_tags=True
+    ):
+        yield found if isinstance(found, str) else tuple(found), context
+    if package == "fhir_profiles":
+        yield from ((code.display, "code") for code in TABLE if code.system != LOINC)
 
 
 def written(catalogue: Catalog) -> str:

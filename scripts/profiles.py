@@ -15,6 +15,7 @@ import subprocess
 import sys
 import tarfile
 import tempfile
+from collections.abc import Iterator
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
+from cds.language import LANGUAGES, Message, words  # noqa: E402
 from fhir_profiles.codes import CANONICAL, code_systems  # noqa: E402
 from fhir_profiles.definitions import FOLDER, PACKAGE, VERSION, sources_digest  # noqa: E402
 
@@ -74,7 +76,8 @@ def _told(definition: dict[str, Any]) -> dict[str, Any]:
     """With a narrative: title and description."""
     said = [definition.get("title", definition["name"]), definition.get("description", "")]
     div = "".join(f"<p>{escape(text)}</p>" for text in said if text)
-    text = {"status": "generated", "div": f'<div xmlns="http://www.w3.org/1999/xhtml">{div}</div>'}
+    lang = ' lang="en" xml:lang="en"' if definition.get("language") == "en" else ""
+    text = {"status": "generated", "div": f'<div xmlns="http://www.w3.org/1999/xhtml"{lang}>{div}</div>'}
     head = {name: definition.pop(name) for name in ("resourceType", "id")}
     return {**head, "text": text, **definition}
 
@@ -97,8 +100,10 @@ def seed_core_package(packages: Path) -> None:
 
 
 def code_systems_fsh() -> str:
-    """Our CodeSystems in FSH, from the code table."""
-    lines = ["// Written by scripts/profiles.py from fhir_profiles/codes.py; change it there."]
+    """Our CodeSystems in FSH, from the code table and the catalogues of fhir_profiles."""
+    lines = [
+        "// Written by scripts/profiles.py from fhir_profiles/codes.py and locale/*.po; change it there."
+    ]
     for system in code_systems():
         lines += [
             "",
@@ -109,9 +114,20 @@ def code_systems_fsh() -> str:
             f'* ^url = "{system["url"]}"',
             "* ^experimental = false",
             "* ^caseSensitive = true",
-            *(f'* #{concept["code"]} "{concept["display"]}"' for concept in system["concept"]),
+            "* ^language = #en",
+            *(line for concept in system["concept"] for line in _concept_fsh(concept)),
         ]
     return "\n".join(lines) + "\n"
+
+
+def _concept_fsh(concept: dict[str, str]) -> Iterator[str]:
+    """A concept with its name in each other language, from the catalogues."""
+    code, display = concept["code"], concept["display"]
+    yield f'* #{code} "{display}"'
+    for number, language in enumerate(LANGUAGES[1:]):
+        said = words(language).text(Message(display, context="code"))
+        yield f"* #{code} ^designation[{number}].language = #{language}"
+        yield f'* #{code} ^designation[{number}].value = "{said}"'
 
 
 def package() -> bytes:

@@ -82,7 +82,7 @@ def to_json(assessment: Assessment) -> dict[str, Any]:
                 "file": image.source,
                 "cells": image.cells,
                 "quality": None if image.quality is None else round(image.quality, 3),
-                "reason": image.refused,
+                "reason": None if image.refused is None else str(image.refused),
             }
             for image in assessment.images
         ],
@@ -96,14 +96,14 @@ def _outcome(assessment: Assessment) -> dict[str, Any]:
     if isinstance(outcome, NotAnalysed):
         return {
             "pattern": "not_analysed",
-            "reason": outcome.detail,
+            "reason": str(outcome.detail),
             "probabilities": None,
             "differential": {},
             "cells": sum(image.cells for image in assessment.images),
         }
     return {
         "pattern": outcome.pattern.value,
-        "reason": outcome.reason,
+        "reason": None if outcome.reason is None else str(outcome.reason),
         "probabilities": {pattern.value: round(p, 4) for pattern, p in outcome.probabilities.items()},
         "differential": dict(outcome.differential.counts),
         "cells": outcome.differential.total,

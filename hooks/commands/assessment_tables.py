@@ -17,7 +17,9 @@ def show(assessment: Assessment, console: Console | None = None) -> None:
     console = console or Console()
     outcome = assessment.outcome
     if isinstance(outcome, NotAnalysed):
-        console.print(Panel(Text(outcome.detail), title="not analysed", border_style="yellow", expand=False))
+        console.print(
+            Panel(Text(str(outcome.detail)), title="not analysed", border_style="yellow", expand=False)
+        )
     else:
         console.print(_finding(outcome))
         console.print(differential_table(outcome.differential))
@@ -25,7 +27,7 @@ def show(assessment: Assessment, console: Console | None = None) -> None:
     if refused:
         table = Table("image refused", "why", title_justify="left")
         for image in refused:
-            table.add_row(Text(image.source), Text(image.refused or ""))
+            table.add_row(Text(image.source), Text(str(image.refused or "")))
         console.print(table)
     model = assessment.model
     console.print(
@@ -43,19 +45,19 @@ def differential_table(differential: Differential) -> Table:
     for heading in ("count", "%", "95 % interval"):
         table.add_column(heading, justify="right")
     for name, count, share, interval in rows(differential):
-        table.add_row(name, str(count), share, interval)
+        table.add_row(str(name), str(count), share, interval)
     table.add_section()
     table.add_row("white cells", str(differential.total), "", "")
     for cell_type, count in sorted(differential.other.items(), key=lambda item: -item[1]):
-        table.add_row(Text(f"besides: {cell_name(cell_type).lower()}", style="dim"), str(count), "", "")
+        table.add_row(Text(f"besides: {str(cell_name(cell_type)).lower()}", style="dim"), str(count), "", "")
     return table
 
 
 def _finding(finding: Finding) -> RenderableType:
-    lines: list[RenderableType] = [Text(headline(finding), style="bold")]
-    lines += [Text(sentence) for sentence in caveats(finding)]
+    lines: list[RenderableType] = [Text(str(headline(finding)), style="bold")]
+    lines += [Text(str(sentence)) for sentence in caveats(finding)]
     lines += [Text(f"- {sentence}") for sentence in finding.evidence]
-    lines.append(Text(confirm_by(finding), style="bold red" if finding.possible_apl else ""))
+    lines.append(Text(str(confirm_by(finding)), style="bold red" if finding.possible_apl else ""))
     shares = "  ".join(f"{pattern} {percent(p)}" for pattern, p in finding.probabilities.items())
     lines.append(Text(f"probabilities: {shares}", style="dim"))
     colour = _COLOUR.get(finding.pattern, "red")

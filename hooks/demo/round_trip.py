@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
+from cds.language import LANGUAGES, words
 from cds.values import Pattern
 from fhir_profiles.codes import LOINC, PATTERN
 from hooks.demo.charts import reports_of, results_of
@@ -128,11 +129,15 @@ def _ask(ehr: Ehr, trip: RoundTrip) -> None:
 
 
 def _pattern_of(summary: str) -> str:
-    """Pattern that the summary of a result card names."""
-    named = [pattern.value for pattern, name in PATTERN_NAMES.items() if summary.startswith(name)]
-    if named:
-        return named[0]
-    return Pattern.INDETERMINATE.value if "indeterminate" in summary else summary
+    """Pattern that the summary of a result card names, in whatever language."""
+    for language in LANGUAGES:
+        names = {pattern: words(language).text(name) for pattern, name in PATTERN_NAMES.items()}
+        for pattern, name in names.items():
+            if summary.startswith(name):
+                return pattern.value
+        if names[Pattern.INDETERMINATE].lower() in summary.lower():
+            return Pattern.INDETERMINATE.value
+    return summary
 
 
 def _codes(concept: Resource | None, system: str) -> list[str]:

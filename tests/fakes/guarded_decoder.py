@@ -149,7 +149,7 @@ def _decode(data: bytes, limits: Any, decode_dicom: Any, instance_ref: Any) -> t
         return "NOTHING", "neither an image nor a refusal"
     if any(isinstance(image, SmearImage) for image in images):
         return "decoded", ""
-    return f"refused: {re.sub('[0-9]+', 'N', images[0].reason)}", ""
+    return f"refused: {re.sub('[0-9]+', 'N', str(images[0].reason))}", ""
 
 
 def _warm_up(limits: Any, decode_dicom: Any) -> None:

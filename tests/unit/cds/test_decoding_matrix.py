@@ -127,7 +127,7 @@ def test_decoded_as_encoded_or_refused(case: Case) -> None:
     )
     if case.refused:
         assert isinstance(image, RefusedImage)
-        assert case.refused in image.reason
+        assert case.refused in str(image.reason)
         return
     assert isinstance(image, SmearImage), image
     shown = PICTURE if case.photometric != "PALETTE COLOR" else np.array(PALETTED.convert("RGB"))
@@ -181,4 +181,4 @@ def test_other_transfer_syntaxes_are_refused(syntax: bytes) -> None:
     written = known.ljust(room, b"\0")
     (image,) = decode_dicom(data.replace(written, syntax.ljust(room, b"\0")), PixelLimits())
     assert isinstance(image, RefusedImage)
-    assert image.reason == "its transfer syntax is not supported"
+    assert str(image.reason) == "its transfer syntax is not supported"

@@ -29,7 +29,7 @@ def refusal(path: Path, data: bytes) -> str:
     (image,) = decode_file(path, LIMITS)
     assert isinstance(image, RefusedImage), "it was decoded"
     assert image.source == path.name
-    return image.reason
+    return str(image.reason)
 
 
 @pytest.mark.parametrize("kind", ["PNG", "TIFF"])
@@ -162,7 +162,7 @@ def test_size_is_checked_in_the_header(side: int, tmp_path: Path) -> None:
 def test_an_unreadable_file_is_refused(tmp_path: Path) -> None:
     (image,) = decode_file(tmp_path / "gone.jpg", LIMITS)
     assert isinstance(image, RefusedImage)
-    assert "cannot be read" in image.reason
+    assert "cannot be read" in str(image.reason)
 
 
 def png_16_bit(picture: np.ndarray) -> bytes:

@@ -69,7 +69,7 @@ def test_patient_data_beyond_references_is_not_invented():
     ("damage", "message"),
     [
         (lambda text: text[:-5], "not the JSON"),
-        (lambda text: text.replace('"version":1', '"version":99'), "version 99"),
+        (lambda text: text.replace('"version":2', '"version":99'), "version 99"),
         (lambda text: text.replace('"AML"', '"XYZ"'), "cannot be understood"),
         (lambda text: text.replace('"read_at"', '"reed_at"'), "cannot be understood"),
     ],

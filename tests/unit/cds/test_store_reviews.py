@@ -111,7 +111,7 @@ def test_one_that_failed_waits_and_is_named_again_until_it_is_written(store, mad
     store.signature_failed(made.key, 1, "the FHIR server is out", lambda failures: 100.0 * failures)
     held = store.signed(made.key)
     assert held is not None
-    assert (held.state, held.problem) == (SignatureState.PENDING, "the FHIR server is out")
+    assert (held.state, str(held.problem)) == (SignatureState.PENDING, "the FHIR server is out")
     clock.now += timedelta(seconds=99)
     assert store.unwritten_signatures(9) == []
     clock.now += timedelta(seconds=2)

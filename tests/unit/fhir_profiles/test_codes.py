@@ -1,5 +1,6 @@
 import re
 
+from cds.language import Message, words
 from cds.values import CLASSES, NotAnalysedReason, Pattern
 from fhir_profiles import codes
 from fhir_profiles.codes import LOINC, SNOMED_CT, TABLE, Code, code_systems
@@ -77,8 +78,20 @@ def test_value_sets_cover_the_tables_of_cell_types_patterns_reasons_and_orders()
         assert included[system] is None, "all codes of the system"
 
 
+def test_every_code_of_ours_has_its_german_name_from_the_catalogue():
+    german = words("de")
+    for system in (r for r in definitions() if r["resourceType"] == "CodeSystem"):
+        for concept in system["concept"]:
+            name = german.text(Message(concept["display"], context="code"))
+            assert concept["designation"] == [{"language": "de", "value": name}]
+
+
 def test_generated_code_systems_are_those_of_the_table():
-    generated = [r for r in definitions() if r["resourceType"] == "CodeSystem"]
+    generated = [
+        {**r, "concept": [{name: c[name] for name in ("code", "display")} for c in r["concept"]]}
+        for r in definitions()
+        if r["resourceType"] == "CodeSystem"
+    ]
     kept = ("id", "url", "name", "title", "content", "caseSensitive", "concept")
     assert [{name: r[name] for name in kept} for r in generated] == sorted(
         ({name: system[name] for name in kept} for system in code_systems()), key=lambda system: system["id"]

@@ -6,13 +6,13 @@ from hooks.wording import between, markdown, plain, rows, share, shorten
 
 def test_a_share_stands_with_its_interval():
     differential = Differential({"myeloblast": 31, "lymphocyte": 69})
-    assert share(differential, "blasts", "blasts") == "31 % blasts (95 % CI 23–41 %)"
-    assert share(Differential({}), "blasts", "blasts") == "0 % blasts (95 % CI 0–100 %)"
+    assert str(share(differential, "blasts")) == "31 % blasts (95 % CI 23–41 %)"
+    assert str(share(Differential({}), "blasts")) == "0 % blasts (95 % CI 0–100 %)"
 
 
 def test_rows_are_sorted_by_count():
     counted = rows(Differential({"basophil": 1, "cll_lymphocyte": 8, "novel_cell": 1}))
-    assert [name for name, *_ in counted] == ["CLL-like lymphocyte", "Basophil", "Novel cell"]
+    assert [str(name) for name, *_ in counted] == ["CLL-like lymphocyte", "Basophil", "Novel cell"]
     assert counted[0][1:3] == (8, "80 %")
 
 
