@@ -24,6 +24,8 @@ LANGUAGE_COOKIE = "leukocds-language"
 #: A choice is kept for a year.
 LANGUAGE_S = 365 * 24 * 3600
 _EXTENSION = "leukocds.language"
+#: As in `95-%-Intervall`, with hyphens that do not break.
+_PERCENT = "\N{NON-BREAKING HYPHEN}%\N{NON-BREAKING HYPHEN}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +49,7 @@ def page_languages(app: Flask, default: str, keep: Callable[[Response, str], Non
         return page_words().text(value) if isinstance(value, Message) else value
 
     app.jinja_env.finalize = said
+    app.jinja_env.filters["unbroken"] = unbroken
     app.jinja_env.globals.update(
         _=lambda english, **values: page_words().text(message(english, **values)),
         _in=lambda context, english, **values: page_words().text(message_in(context, english, **values)),
@@ -90,6 +93,11 @@ def language_links(*, same_page: bool = True) -> list[LanguageLink]:
         for code in LANGUAGES
         if code != page_words().language
     ]
+
+
+def unbroken(said: Text) -> str:
+    """Without a line's end before a percent sign or around it, for headings that are large on a phone."""
+    return page_words().text(said).replace(" %", "\N{NO-BREAK SPACE}%").replace("-%-", _PERCENT)
 
 
 def said_of(error: Exception) -> Text:

@@ -14,6 +14,8 @@ _SAID = ("alt", "aria-label", "data-label", "placeholder", "title")
 #: Elements without an end.
 _VOID = ("br", "img", "input", "link", "meta")
 _OPEN, _SHUT = "⟦", "⟧"
+#: Of a text that a page takes apart, a mark without its other.
+_PART = re.compile(f"^[^{_OPEN}]*{_SHUT}|{_OPEN}[^{_SHUT}]*$")
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _INNERMOST = re.compile(f"{_OPEN}[^{_OPEN}{_SHUT}]*{_SHUT}")
 
@@ -72,6 +74,7 @@ def unmarked(page: str, known: Iterable[str]) -> Iterator[str]:
         left = text
         while (fewer := _INNERMOST.sub(" ", left)) != left:
             left = fewer
+        left = _PART.sub(" ", left)
         left = _UUID.sub(" ", left)
         for name in sorted(known, key=len, reverse=True):
             left = left.replace(name, " ")

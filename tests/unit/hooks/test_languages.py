@@ -9,7 +9,7 @@ from cds.errors import BadRequest, UpstreamUnavailable
 from cds.language import message
 from cds.values import ReportState
 from hooks.app import create_app
-from hooks.languages import LANGUAGE_COOKIE, page_languages, said_of
+from hooks.languages import LANGUAGE_COOKIE, page_languages, said_of, unbroken
 from tests.fakes.assessments import assessment, finding
 from tests.fakes.signed_in import sign_in
 
@@ -158,3 +158,8 @@ def test_the_cds_service_answers_programs_in_english(browser):
     assert "takt" not in answer.text
     missing = browser.post("/cds-services/none", json={}, headers={"Accept-Language": "de"})
     assert "There is no CDS service of that id here" in missing.text
+
+
+def test_a_heading_does_not_break_at_a_percent_sign(context):
+    with create_app(context).test_request_context():
+        assert unbroken(message("{n} % (95-%-CI)", n=41)) == "41\u00a0% (95\u2011%\u2011CI)"
