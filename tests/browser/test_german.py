@@ -1,24 +1,32 @@
 """The pages in German, in a real browser: they fit, their scripts speak German, and axe has nothing against them."""
 
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 from playwright.sync_api import Page, expect
+from werkzeug.serving import make_server
 
+from hooks.demo.hospital import Hospital
+from hooks.gateway.app import create_app
 from tests.fakes.assessments import MODEL, study
+from tests.fakes.gateway import GatewayWorld
 
 AXE = Path(__file__).parent / "vendor" / "axe.min.js"
 SIZES = {"laptop": (1280, 800), "phone": (390, 844)}
-#: On a phone the worklist's header is for those who listen.
+#: On a phone the headers of lists are for those who listen; what is made to scroll may be wide.
 WIDE = (
     "[...document.querySelectorAll('body *')].filter(e => e.getBoundingClientRect().right > innerWidth + 1)"
-    ".filter(e => !e.closest('.worklist thead'))"
+    ".filter(e => !e.closest('thead, .scroll'))"
     ".map(e => e.outerHTML.slice(0, 120))"
 )
 #: Texts that are wider than the box that they stand in, and cut or hanging out.
 CUT = (
     "[...document.querySelectorAll('button, th, td, label, legend, h1, h2, h3, dt, a, summary')]"
-    ".filter(e => e.offsetParent && !e.closest('.worklist thead') && getComputedStyle(e).display !== 'inline')"
+    ".filter(e => e.offsetParent && getComputedStyle(e).display !== 'inline')"
+    ".filter(e => !e.closest('.worklist thead, .listed thead'))"
     ".filter(e => e.scrollWidth > e.clientWidth + 2)"
     ".map(e => [e.tagName, e.textContent.trim().slice(0, 60), e.scrollWidth, e.clientWidth])"
 )
@@ -147,3 +155,48 @@ def test_of_two_reviewers_the_second_is_told_in_german(site, visit):
     expect(ben.locator(".message.problem")).to_contain_text(
         "Nicht gespeichert: der Server ist nicht erreichbar"
     )
+
+
+@contextmanager
+def gateway_pages(folder: Path) -> Iterator[str]:
+    """Address of a gateway's pages, with a picture that waits, one in quarantine and one discarded."""
+    with Hospital() as hospital:
+        world = GatewayWorld(folder, hospital)
+        for name, data in (("allein.jpg", None), ("unbekannt.jpg", {"accession_number": "A-9"})):
+            world.leave(name, data=data)
+        world.work()
+        server = make_server("127.0.0.1", 0, create_app(world.gateway), threaded=True)
+        thread = threading.Thread(target=server.serve_forever, daemon=True)
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}"
+        finally:
+            server.shutdown()
+            thread.join(5)
+            server.server_close()
+            world.close()
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_the_gateways_pages_in_german(chromium, shoot, tmp_path, size):
+    with gateway_pages(tmp_path) as address:
+        context = chromium.new_context(**german(size))
+        page = context.new_page()
+        page.goto(address)
+        expect(page.locator("h1")).to_have_text("Bilder warten auf eine Entscheidung")
+        fits(page, SIZES[size][0])
+        shoot(page, f"german-gateway-{size}", full_page=True)
+        nothing_serious(page)
+        page.get_by_role("link", name="unbekannt.jpg").click()
+        expect(page.locator(".advice")).to_contain_text(
+            "hat weder ein Auftrag noch eine Probe diese Auftragsnummer"
+        )
+        fits(page, SIZES[size][0])
+        shoot(page, f"german-gateway-{size}-image", full_page=True)
+        nothing_serious(page)
+        page.get_by_label("Grund").fill("unscharf")
+        page.get_by_role("button", name="Aussondern").click()
+        expect(page.get_by_text("ausgesondert: unscharf")).to_be_visible()
+        page.get_by_role("link", name="English").click()
+        expect(page.get_by_text("discarded: unscharf")).to_be_visible()
+        context.close()

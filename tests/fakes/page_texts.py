@@ -48,7 +48,9 @@ class _Texts(HTMLParser):
 
     def handle_data(self, data: str) -> None:
         if not self._silent and data.strip():
-            self.found.append(data.strip())
+            # As it is in a catalogue, where a heading keeps words together.
+            plain = data.replace("\N{NO-BREAK SPACE}", " ").replace("\N{NON-BREAKING HYPHEN}", "-")
+            self.found.append(plain.strip())
 
 
 def texts_of(page: str) -> list[str]:
