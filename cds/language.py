@@ -133,7 +133,7 @@ class Words:
 
     def _template(self, said: Message) -> str:
         if said.plural is not None:
-            count = said.values["count"]
+            count = int(said.values["count"])
             if said.context is not None:
                 return self._translations.npgettext(said.context, said.english, said.plural, count)
             return self._translations.ngettext(said.english, said.plural, count)

@@ -46,7 +46,7 @@ def problem(said):
 
 #: Each state to its card, and to what its German summary must say.
 CARDS = {
-    "healthy": (lambda w: result(told("healthy"), w), "Kein Hinweis auf ein Leukämie-Muster im Blutausstrich vom 04.03."),
+    "healthy": (lambda w: result(told("healthy"), w), "Kein Hinweis auf ein Leukämie-Muster im Blutausstrich vom"),
     "ALL": (lambda w: result(told("ALL"), w), "ALL-Muster im Blutausstrich vom 04.03.2026: 65 % Blasten (95-%-KI"),
     "AML": (lambda w: result(told("AML"), w), "AML-Muster im Blutausstrich"),
     "APL": (lambda w: result(told("APL"), w), "vom 04.03.2026, Verdacht auf APL: 60 % Promyelozyten"),
