@@ -15,6 +15,7 @@ from functools import lru_cache
 from importlib import resources
 from typing import Any
 
+from babel.messages.catalog import Catalog
 from babel.messages.mofile import write_mo
 from babel.messages.pofile import PoFileError, read_po
 from babel.numbers import format_decimal, get_decimal_symbol
@@ -94,15 +95,27 @@ class Words:
         self.language = language
         self._translations = translations
         self._decimal_sign = get_decimal_symbol(language)
+        #: English and context to what is said for them, where it has places its parts: cards say some sixty texts each,
+        #: always the same.
+        self._said: dict[tuple[str, str | None], str | _Parts] = {}
 
     def text(self, said: Text) -> str:
         """In this language; English where the catalogue has nothing. Text from outside as it is."""
         if isinstance(said, str):
             return said
-        template = self._template(said)
+        if said.plural is not None:
+            parts: str | _Parts = _parts(self._plural(said))
+        else:
+            key = (said.english, said.context)
+            known = self._said.get(key)
+            if known is None:
+                known = self._said[key] = _whole(_parts(self._singular(said)))
+            parts = known
+        if isinstance(parts, str):
+            return parts
+        values = said.values
         return "".join(
-            part if place is None else self._value(said.values[place], spec)
-            for part, place, spec in _parts(template)
+            [part if place is None else self._value(values[place], spec) for part, place, spec in parts]
         )
 
     def percent(self, fraction: float) -> str:
@@ -131,12 +144,14 @@ class Words:
         pattern = "0." + "0" * digits if digits else "0"
         return format_decimal(round(number, digits), format=pattern, locale=self.language)
 
-    def _template(self, said: Message) -> str:
-        if said.plural is not None:
-            count = said.values["count"]
-            if said.context is not None:
-                return self._translations.npgettext(said.context, said.english, said.plural, count)
-            return self._translations.ngettext(said.english, said.plural, count)
+    def _plural(self, said: Message) -> str:
+        assert said.plural is not None
+        count = int(said.values["count"])
+        if said.context is not None:
+            return self._translations.npgettext(said.context, said.english, said.plural, count)
+        return self._translations.ngettext(said.english, said.plural, count)
+
+    def _singular(self, said: Message) -> str:
         if said.context is not None:
             return self._translations.pgettext(said.context, said.english)
         return self._translations.gettext(said.english) if said.english else ""
@@ -162,31 +177,42 @@ def words(language: str) -> Words:
     """
     if language not in LANGUAGES:
         raise ConfigurationError(f"{language!r} is no language of ours: one of {', '.join(LANGUAGES)}")
-    translations = gettext.NullTranslations()
-    if language != LANGUAGES[0]:
-        for package in PACKAGES:
-            translations.add_fallback(_catalogue(package, language))
-    return Words(language, translations)
+    return Words(language, gettext.NullTranslations() if language == LANGUAGES[0] else _catalogues(language))
 
 
 #: The language of the code, and of what operators and engineers read.
 ENGLISH = words("en")
 
 
-def _catalogue(package: str, language: str) -> gettext.NullTranslations:
-    place = resources.files(package) / "locale" / f"{language}.po"
+def _catalogues(language: str) -> gettext.NullTranslations:
+    """Those of all packages as one; what two say is said as the first has it."""
+    together = Catalog(locale=language)
+    for package in PACKAGES:
+        place = resources.files(package) / "locale" / f"{language}.po"
+        try:
+            with place.open("rb") as file:
+                own = read_po(file, locale=language, abort_invalid=True)
+        except (OSError, ValueError, PoFileError) as error:
+            raise ConfigurationError(f"catalogue {package}/locale/{language}.po: {error}") from error
+        for entry in own:
+            if entry.id and together.get(entry.id, context=entry.context) is None:
+                together.add(entry.id, entry.string, context=entry.context)
     compiled = io.BytesIO()
-    try:
-        with place.open("rb") as file:
-            write_mo(compiled, read_po(file, locale=language, abort_invalid=True))
-    except (OSError, ValueError, PoFileError) as error:
-        raise ConfigurationError(f"catalogue {package}/locale/{language}.po: {error}") from error
+    write_mo(compiled, together)
     compiled.seek(0)
     return gettext.GNUTranslations(compiled)
 
 
+_Parts = tuple[tuple[str, str | None, str], ...]
+
+
+def _whole(parts: _Parts) -> str | _Parts:
+    """A text without places as it is."""
+    return "".join(part for part, _, _ in parts) if all(place is None for _, place, _ in parts) else parts
+
+
 @lru_cache(maxsize=4096)
-def _parts(template: str) -> tuple[tuple[str, str | None, str], ...]:
+def _parts(template: str) -> _Parts:
     """Literal texts and places of a template: (text, None, "") or ("", name, what stands after the colon)."""
     found: list[tuple[str, str | None, str]] = []
     for literal, place, spec, _ in string.Formatter().parse(template):

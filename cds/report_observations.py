@@ -22,6 +22,7 @@ from cds.report_text import (
     cell_name,
     interval,
     name_of,
+    number_counted,
     percent,
     remarks,
     sentences,
@@ -136,8 +137,7 @@ def differential_components(differential: Differential, words: Words) -> Iterato
 def _cell_components(cell_type: str, count: int, share: Resource, words: Words) -> Iterator[Resource]:
     name = cell_name(cell_type)
     number = _known(CELL_COUNTS.get(cell_type))
-    counted = message("{cell_type}, number counted", cell_type=name)
-    yield {"code": concept(words, *number, text=counted), "valueInteger": count}
+    yield {"code": concept(words, *number, text=number_counted(name)), "valueInteger": count}
     codes = (*_known(PERCENT.get(cell_type)), *_known(CELL_TYPES.get(cell_type)))
     yield {"code": concept(words, *codes, text=name), "valueQuantity": share}
 

@@ -25,6 +25,11 @@ def cell_name(cell_type: str) -> Text:
     return name_of(known) if known else cell_type.replace("_", " ").strip().capitalize()
 
 
+def number_counted(cell_type: Text) -> Message:
+    """What the number of cells of a type is called, beside their share."""
+    return message("{cell_type}, number counted", cell_type=cell_type)
+
+
 def conclusion(assessment: Assessment, words: Words) -> str:
     return " ".join(sentences(assessment, words))
 

@@ -118,12 +118,10 @@ def text_from_json(data: Any) -> Text:
     """Raises KeyError, TypeError or ValueError for what is no text."""
     if isinstance(data, str):
         return data
-    values = {
-        name: text_from_json(value) if isinstance(value, dict) else value
-        for name, value in data.get("values", {}).items()
-    }
-    if not isinstance(data["english"], str):
-        raise TypeError("a message's English is text")
+    held = data.get("values", {})
+    if not isinstance(data["english"], str) or not isinstance(held, dict):
+        raise TypeError("no message")
+    values = {name: text_from_json(v) if isinstance(v, dict) else v for name, v in held.items()}
     return Message(data["english"], values, data.get("plural"), data.get("context"))
 
 

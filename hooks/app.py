@@ -32,7 +32,7 @@ from cds.errors import (
     UpstreamError,
     UpstreamUnavailable,
 )
-from cds.language import Text, message
+from cds.language import Text, message, said_by
 from cds.settings import PREFIX, Settings
 from hooks.authentication import Caller, require_client
 from hooks.cds_requests import HookRequest, parse_request
@@ -54,7 +54,7 @@ from hooks.headers import (
 )
 from hooks.health import health_routes
 from hooks.hygiene import remember
-from hooks.languages import page_languages, said_of
+from hooks.languages import page_languages
 from hooks.limits import HeaderTooLarge, Limits, caller_profile, client
 from hooks.metrics import count_cards, count_prefetch, metrics_routes
 from hooks.notifications import notification_routes
@@ -197,7 +197,7 @@ def _handle_errors(app: Flask, settings: Settings) -> None:
     def on_stranger(error: SignInNeeded) -> Response:
         if is_navigation():
             return Response(status=303, headers={"Location": sign_in_address()})
-        return _answer(401, "login", said_of(error))
+        return _answer(401, "login", said_by(error))
 
     @app.errorhandler(LeukoError)
     def on_error(error: LeukoError) -> Response:
@@ -208,7 +208,7 @@ def _handle_errors(app: Flask, settings: Settings) -> None:
         _log.warning("request not answered", status=status, error=type(error).__name__)
         if status == 401:
             return Response(status=401)
-        response = _answer(status, code, said_of(error))
+        response = _answer(status, code, said_by(error))
         if isinstance(error, TooManyRequests):
             response.headers["Retry-After"] = str(error.retry_after_s)
         return response

@@ -242,12 +242,12 @@ def _result_parts(assessment: Assessment, finding: Finding, words: Words) -> lis
 
 
 def _table(finding: Finding, words: Words) -> str:
-    head = (message("Cell type"), message("Cells"), message("95 % interval"))
-    cell_type, cells, interval = map(words.text, head)
+    head = (message("Cell type"), message("Cells"), message("95 % interval"), message("White cells"))
+    cell_type, cells, interval, white_cells = map(words.text, head)
     lines = [f"| {cell_type} | {cells} | % | {interval} |", "| --- | ---: | ---: | ---: |"]
     for name, n, share, ci in rows(finding.differential):
         lines.append(f"| {markdown(words.text(name))} | {n} | {share} | {ci} |")
-    lines.append(f"| **{words.text(message('White cells'))}** | **{finding.differential.total}** | | |")
+    lines.append(f"| **{white_cells}** | **{finding.differential.total}** | | |")
     return "\n".join(lines)
 
 

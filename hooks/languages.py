@@ -100,12 +100,6 @@ def unbroken(said: Text) -> str:
     return page_words().text(said).replace(" %", "\N{NO-BREAK SPACE}%").replace("-%-", _PERCENT)
 
 
-def said_of(error: Exception) -> Text:
-    """What an error says to people: a text of ours, or English."""
-    first = error.args[0] if error.args else None
-    return first if isinstance(first, Message) else str(error)
-
-
 def _language() -> str:
     chosen = request.cookies.get(LANGUAGE_COOKIE)
     if chosen in LANGUAGES:

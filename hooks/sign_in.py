@@ -11,7 +11,7 @@ from flask import Flask, Response, g, render_template, request
 
 from cds.access import AuditAction, AuditOutcome, PendingSignIn, Session
 from cds.errors import BadRequest, LeukoError, SignInFailed, StoreError, UnknownService
-from cds.language import message
+from cds.language import message, said_by
 from cds.tls import Tls
 from cds.values import utc_now
 from hooks.context import Context
@@ -26,7 +26,6 @@ from hooks.cookies import (
 )
 from hooks.development import PEOPLE, development_session
 from hooks.issuers import check_sign_in, load_issuers, public_key
-from hooks.languages import said_of
 from hooks.roles import session_of
 from hooks.smart import Identity, SmartClient
 from hooks.visitors import current_visitor, record
@@ -122,7 +121,7 @@ def sign_in_routes(app: Flask, context: Context) -> None:
             record(AuditAction.SIGN_IN, None, AuditOutcome.DENIED)
             if isinstance(error, SignInFailed):
                 raise SignInFailed(
-                    message("You could not be signed in: {reason}", reason=said_of(error))
+                    message("You could not be signed in: {reason}", reason=said_by(error))
                 ) from None
             raise
         response = opened(session, _study(identity.app_context) or pending.target)

@@ -6,12 +6,17 @@ from typing import Any
 
 from flask import Flask, Response, abort, render_template
 
-from fhir_profiles.codes import CELL_COUNT, CELL_TYPE, ORDERS
+from cds.language import LANGUAGES, words
+from cds.report_text import number_counted
+from fhir_profiles.codes import ORDERS
 from hooks.demo.desk import Desk, add_desk
 from hooks.demo.hospital import Hospital
 from hooks.demo.patients import Admitted
 
 Resource = dict[str, Any]
+
+#: How reports mark the number that goes with a percent, in each language.
+_NUMBERS = tuple(words(language).text(number_counted("")) for language in LANGUAGES)
 
 
 def add_pages(app: Flask, hospital: Hospital, desk: Desk, admitted: Mapping[str, Admitted]) -> None:
@@ -101,18 +106,13 @@ def value(holder: Resource) -> str:
 
 def rows(result: Resource) -> list[tuple[str, ...]]:
     """An Observation's components: what, and its values; a number and a percent of the same thing share a row."""
-    names: dict[str, str] = {}
     found: dict[str, list[str]] = {}
     for component in result.get("component", []):
-        code, name = component["code"], concept(component["code"])
-        of_type = {
-            c["system"]: c["code"] for c in code.get("coding", []) if c["system"] in (CELL_COUNT, CELL_TYPE)
-        }
-        what = next(iter(of_type.values()), name)
-        if CELL_COUNT not in of_type or what not in names:
-            names[what] = name  # the share's name is that of the type alone
-        found.setdefault(what, []).append(value(component))
-    return [(names[what], *values) for what, values in found.items()]
+        name = concept(component["code"])
+        for suffix in _NUMBERS:
+            name = name.removesuffix(suffix)
+        found.setdefault(name, []).append(value(component))
+    return [(name, *values) for name, values in found.items()]
 
 
 def moment(instant: str) -> str:

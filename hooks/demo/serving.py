@@ -17,7 +17,7 @@ from cds.settings import PREFIX
 
 STOP_TIMEOUT_S = 15.0
 #: Besides the level of the log the only setting that is taken over from the environment of `leukocds demo`.
-_INHERITED = ("MODEL_PACKAGE",)
+_INHERITED = ("MODEL_PACKAGE", "LANGUAGE")
 
 
 class ServeFailed(Exception):

@@ -44,6 +44,29 @@ def test_once_ends_well_and_shows_every_card_and_report() -> None:
     assert "All 6 cards and reports came back as expected." in summary
 
 
+def test_in_german_every_card_and_report_is_german() -> None:
+    done = subprocess.run(
+        [*DEMO, "--once"],
+        env={**ENVIRON, "LEUKOCDS_LANGUAGE": "de"},
+        capture_output=True,
+        text=True,
+        timeout=TIMEOUT_S,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert len(re.findall("wartet auf Auswertung", done.stdout)) >= 6
+    for said in (
+        "Kein Hinweis auf ein Leukämie-Muster",
+        "Muster einer akuten",
+        "Dringend anfordern",
+        "Blasten",
+    ):
+        assert said in done.stdout
+    for said in ("analysis queued", "Pattern of", "white cells are"):
+        assert said not in done.stdout
+    assert "All 6 cards and reports came back as expected." in done.stdout
+
+
 def test_a_demo_that_cannot_start_its_service_says_why_and_fails(tmp_path: Path) -> None:
     done = subprocess.run(
         [*DEMO, "--once"],

@@ -7,7 +7,7 @@ from html.parser import HTMLParser
 
 import pytest
 
-from cds.language import Message, Words
+from cds.language import Message, Text, Words
 
 #: Attributes that are read to people or shown.
 _SAID = ("alt", "aria-label", "data-label", "placeholder", "title")
@@ -61,12 +61,12 @@ def texts_of(page: str) -> list[str]:
 
 def mark_texts(patch: pytest.MonkeyPatch) -> None:
     """From now on every text of a catalogue is said between ⟦ and ⟧."""
-    plain = Words._template
+    plain = Words.text
 
-    def marked(self: Words, said: Message) -> str:
-        return f"{_OPEN}{plain(self, said)}{_SHUT}"
+    def marked(self: Words, said: Text) -> str:
+        return f"{_OPEN}{plain(self, said)}{_SHUT}" if isinstance(said, Message) else said
 
-    patch.setattr(Words, "_template", marked)
+    patch.setattr(Words, "text", marked)
 
 
 def unmarked(page: str, known: Iterable[str]) -> Iterator[str]:

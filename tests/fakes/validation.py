@@ -15,10 +15,15 @@ FOREIGN = ("http://loinc.org", "http://snomed.info/sct", "http://dicom.nema.org/
 
 @dataclass
 class Verdict:
-    """What the server says of one resource. unknown: warnings about codes of FOREIGN terminologies."""
+    """What the server says of one resource.
+
+    unknown: warnings about codes of FOREIGN terminologies. about_language: anything about displays or the language of
+    the narrative.
+    """
 
     errors: list[str] = field(default_factory=list)
     unknown: list[str] = field(default_factory=list)
+    about_language: list[str] = field(default_factory=list)
 
 
 def install_profiles(fhir: HttpFhirServer) -> None:
@@ -55,6 +60,8 @@ def validate(base_url: str, resource: dict[str, Any]) -> Verdict:
             verdict.errors.append(said)
         elif any(system in said for system in FOREIGN) and "unknown" in said:
             verdict.unknown.append(said)
+        elif "language" in said.lower() or "display" in said.lower():
+            verdict.about_language.append(said)
     return verdict
 
 

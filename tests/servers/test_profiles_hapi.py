@@ -10,14 +10,18 @@ import pytest
 from click.testing import CliRunner
 
 from cds.fhir_client import HttpFhirServer
+from cds.language import message, words
+from cds.reading_task import Progress, Stage, show_stage
 from cds.report import report_bundle, report_reference
 from cds.report_attachments import Attachments, CellPicture
-from cds.values import Cell, Pattern, StudyRef
+from cds.values import Cell, Job, JobState, NotAnalysed, NotAnalysedReason, Pattern, StudyRef
 from fhir_profiles.codes import CANONICAL
 from fhir_profiles.definitions import definitions, examples
 from hooks.cli import cli
+from tests.fakes.fhir_server import FakeFhirServer
+from tests.fakes.findings import told
 from tests.fakes.images import drawing, encoded
-from tests.fakes.results import AML, INSTANCES, POOR, finding, result
+from tests.fakes.results import AML, INSTANCES, MODEL, POOR, READ_AT, finding, result
 from tests.fakes.validation import install_profiles, validate
 
 CELL = Cell(source=f"{INSTANCES[0]}#3", row=10.25, column=20, cell_type="myeloblast", probability=0.912345)
@@ -94,6 +98,36 @@ def test_everything_of_a_report_conforms_to_the_profile_it_claims(fhir, outcome)
         unknown += len(verdict.unknown)
     # LOINC, SNOMED CT and DICOM are not there to ask: their codes are confirmed in the code table.
     assert unknown > 0
+
+
+@pytest.mark.parametrize("name", ["AML", "APL", "CLL", "CML", "healthy", "indeterminate"])
+def test_everything_of_a_german_report_conforms_too(fhir, name):
+    bundle = report_bundle(result(told(name)), ATTACHMENTS, server=fhir.base_url, words=words("de"))
+    for entry in bundle["entry"]:
+        verdict = validate(fhir.base_url, entry["resource"])
+        assert verdict.errors == [], entry["resource"]["resourceType"]
+        assert verdict.about_language == []
+
+
+def test_a_german_task_and_what_was_not_analysed_conform(fhir):
+    nothing = NotAnalysed(
+        reason=NotAnalysedReason.NO_IMAGES, detail=message("The image archive holds no images of this study.")
+    )
+    for entry in report_bundle(result(nothing), words=words("de"))["entry"]:
+        assert validate(fhir.base_url, entry["resource"]).errors == []
+    job = Job(
+        key="k", study=result().study, model_digest=MODEL.digest, state=JobState.FAILED, created_at=READ_AT,
+        updated_at=READ_AT,
+    )  # fmt: skip
+    stage = Stage(progress=Progress.FAILED, reason=message("the worker was stopped"))
+    with FakeFhirServer() as fake, HttpFhirServer(fake.url) as server:
+        show_stage(job, stage, server, confirm=lambda: None, words=words("de"))
+        (task,) = fake.of_type("Task")
+    assert task["statusReason"]["text"] == "der Worker wurde angehalten"
+    assert task["language"] == "de"
+    del task["meta"]["versionId"]
+    verdict = validate(fhir.base_url, task)
+    assert (verdict.errors, verdict.about_language) == ([], [])
 
 
 def _broken(kind, rid, change):

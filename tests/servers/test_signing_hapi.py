@@ -9,12 +9,14 @@ import requests
 
 from cds.errors import UpstreamConflict
 from cds.fhir_client import HttpFhirServer
+from cds.language import words
 from cds.pipeline import write_back
 from cds.review import Signature, Verdict
 from cds.signed_report import signed_bundle
 from cds.signing import write_signature
 from cds.values import Assessment, Differential, ModelIdentity, Pattern, StudyRef
 from fhir_profiles.codes import PATTERN
+from tests.fakes.findings import told
 from tests.fakes.results import AML, POOR, result
 from tests.fakes.validation import install_profiles, validate
 
@@ -103,6 +105,25 @@ def test_a_signature_makes_the_report_final_and_the_clinicians(fhir, chart):
     human = [p for p in provenances if p["agent"][0]["who"]["reference"] == clinician]
     assert len(human) == 1
     assert [a["type"]["coding"][0]["code"] for a in human[0]["agent"]] == ["verifier", "author"]
+
+
+def test_a_german_signature_makes_a_german_report_that_conforms(fhir, chart):
+    study, clinician = chart
+    made = assess(study)
+    german = words("de")
+    reference = write_back(made, fhir, words=german)
+    said = told("AML").evidence
+    assert write_signature(made, signature(made, clinician, evidence=said), reference, fhir, words=german)
+    report = fhir.read(reference)
+    assert report["language"] == "de"
+    assert report["conclusion"].startswith(
+        "Die automatische Auswertung wurde von Dr Hem geprüft und geändert."
+    )
+    assert "Auer rods in two cells <here>." in report["conclusion"]
+    for resource in (report, *observations(fhir, report)):
+        assert resource["language"] == "de"
+        verdict = validate(fhir.base_url, resource)
+        assert (verdict.errors, verdict.about_language) == ([], [])
 
 
 def test_signing_twice_is_signing_once_and_a_later_signature_amends(fhir, chart):

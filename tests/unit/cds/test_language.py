@@ -8,7 +8,7 @@ from babel.messages.catalog import Catalog
 from babel.messages.mofile import write_mo
 
 from cds.errors import ConfigurationError
-from cds.language import Words, counted, message, message_in, verbatim, words
+from cds.language import Words, counted, joined, message, message_in, said_by, verbatim, words
 
 
 def german() -> Words:
@@ -46,6 +46,45 @@ def test_a_context_tells_like_words_apart() -> None:
 def test_numbers_have_the_languages_decimal_sign() -> None:
     said = message("{size:decimal1} µm", size=12.34)
     assert (str(said), german().text(said)) == ("12.3 µm", "12,3 µm")
+
+
+@pytest.mark.parametrize(
+    ("fraction", "english", "said"),
+    [
+        (0, "0 %", "0 %"),
+        (0.0123, "1.2 %", "1,2 %"),
+        (0.05, "5 %", "5 %"),
+        (0.0996, "10 %", "10 %"),
+        (0.31, "31 %", "31 %"),
+    ],
+)
+def test_a_small_share_has_a_digit_after_the_point(fraction: float, english: str, said: str) -> None:
+    text = message("{share:percent1}", share=fraction)
+    assert (str(text), german().text(text)) == (english, said)
+    assert german().text(message("{share:points1}", share=fraction)) == said.removesuffix(" %")
+
+
+def test_whole_points_are_percent_without_the_sign() -> None:
+    assert str(message("{low:points}–{high:points} %", low=0.226, high=0.411)) == "23–41 %"
+
+
+def test_a_way_to_write_a_value_that_nobody_knows_is_a_mistake() -> None:
+    with pytest.raises(ValueError, match="'percnt' is no way to write a value"):
+        str(message("{share:percnt}", share=0.5))
+
+
+def test_joined_texts_are_each_said_in_the_language() -> None:
+    both = joined([counted("1 cell", "{count} cells", 2), "HTTP {503}"], "; ")
+    assert german().text(both) == "2 Zellen; HTTP {503}"
+    assert str(joined([], " ")) == ""
+
+
+def test_what_an_error_says_is_a_message_where_it_was_raised_with_one() -> None:
+    said = counted("1 cell", "{count} cells", 2)
+    assert said_by(ValueError(said)) is said
+    assert said_by(ValueError("plain")) == "plain"
+    assert said_by(ValueError()) == ""
+    assert str(ValueError(said)) == "2 cells"
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ import pytest
 
 from cds.errors import UpstreamInvalid
 from cds.fhir_client import HttpFhirServer
+from cds.language import message, words
 from cds.reading_task import Progress, Stage, show_stage
 from cds.values import Job, JobState
 from tests.fakes.fhir_server import FakeFhirServer
@@ -51,6 +52,19 @@ def test_each_stage_is_written_once(server, fhir):
     assert task["for"] == {"reference": STUDY.patient}
     assert task["focus"]["reference"] == STUDY.imaging_study
     assert task["encounter"] == {"reference": STUDY.encounter}
+
+
+def test_the_language_of_people_is_that_of_the_settings(server, fhir):
+    stage = Stage(progress=Progress.FAILED, reason=message("not finished within {seconds} s", seconds="90"))
+    for _ in range(2):
+        show_stage(JOB, stage, fhir, confirm=lambda: None, words=words("de"))
+    (task,) = server.of_type("Task")
+    assert (task["language"], task["meta"]["versionId"]) == ("de", "1")
+    assert task["statusReason"] == {"text": "nicht innerhalb von 90 s fertig"}
+    assert (
+        "Ein Blutausstrich konnte durch Software nicht ausgewertet werden. nicht innerhalb"
+        in task["text"]["div"]
+    )
 
 
 def test_nothing_is_created_where_the_patient_is_not_confirmed(server, fhir):

@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from cds.errors import ClaimLost, ConfigurationError, StoreError, UnknownService
+from cds.language import message
 from cds.store import SqlAssessmentStore
 from cds.values import JobState, ReportState
 from tests.fakes.assessments import MODEL, READ_AT, assessment, not_analysed, study
@@ -219,6 +220,14 @@ def test_a_failed_job_is_revived_with_the_study_as_it_is_now(store, clock):
     revived, made = store.enqueue(moved, DIGEST)
     assert (revived.state, revived.attempts, revived.reason, made) == (JobState.QUEUED, 0, None, True)
     assert store.job(job.key).study == moved
+
+
+def test_why_a_job_failed_is_kept_as_a_message(store):
+    job, _ = store.enqueue(study(), DIGEST)
+    store.claim(job.key, "a", 60)
+    why = message("{reason} (after {attempts} attempts)", reason=message("its worker died"), attempts=3)
+    store.fail(job.key, "a", why)
+    assert store.job(job.key).reason == why
 
 
 def test_a_released_job_waits_out_its_pause(store, clock):

@@ -5,9 +5,19 @@ import numpy as np
 import pytest
 
 from cds.errors import StoreError
-from cds.store_codec import cells_of, decode_assessment, decode_study, encode_assessment, encode_study
+from cds.language import counted, joined, message, message_in, verbatim, words
+from cds.store_codec import (
+    cells_of,
+    decode_assessment,
+    decode_study,
+    decode_text,
+    encode_assessment,
+    encode_study,
+    encode_text,
+)
 from cds.values import Finding, ImageReading, StudyRef
 from tests.fakes.assessments import assessment, finding, not_analysed, study
+from tests.fakes.findings import told
 
 
 def round_trip(value):
@@ -84,3 +94,49 @@ def test_a_finding_with_many_cells_shares_its_texts():
     decoded = round_trip(assessment(outcome=finding(cells=50)))
     assert isinstance(decoded.outcome, Finding)
     assert len({id(cell.cell_type) for cell in decoded.outcome.cells}) == 1
+
+
+SAID = (
+    message("no places"),
+    message(
+        "{share:percent1} of {cells}", share=np.float64(0.071), cells=counted("1 cell", "{count} cells", 14)
+    ),
+    message_in("pattern", "healthy"),
+    counted("{count} image", "{count} images", np.int64(1)),
+    joined((message("Only {n} images.", n=3), "HTTP 503 {as it came}"), " "),
+    verbatim('{braces} and "quotes"'),
+    '{"english": is how a text from outside may begin',
+)
+
+
+@pytest.mark.parametrize("text", SAID)
+def test_a_message_is_kept_as_a_message(text):
+    made = assessment(outcome=replace(finding(), evidence=(text, "plain")))
+    back = decode_assessment(*encode_assessment(made))
+    assert back.outcome.evidence == (text, "plain")
+    assert words("de").text(back.outcome.evidence[0]) == words("de").text(text)
+
+
+@pytest.mark.parametrize("text", [*SAID[:-1], "plain", ""])
+def test_a_text_keeps_in_a_column(text):
+    assert decode_text(encode_text(text)) == text
+
+
+def test_a_damaged_message_is_an_error():
+    for damaged in ('{"english":7}', '{"english":"a","values":3}', '{"english":'):
+        with pytest.raises(StoreError, match="message cannot be understood"):
+            decode_text(damaged)
+
+
+def test_a_reading_of_an_earlier_version_is_read_as_it_was_said():
+    document, cells = encode_assessment(assessment(outcome=replace(finding(), evidence=("Old words.",))))
+    old = decode_assessment(document.replace('"version":2', '"version":1'), cells)
+    assert old.outcome.evidence == ("Old words.",)
+    assert words("de").text(old.outcome.evidence[0]) == "Old words."
+
+
+def test_what_was_stored_is_said_in_the_language_of_the_one_who_reads():
+    back = decode_assessment(*encode_assessment(assessment(outcome=told("healthy"))))
+    first = back.outcome.evidence[0]
+    assert str(first) == "None of 200 white cells are blasts (0 %, 95 % interval 0 to 1.9 %)."
+    assert words("de").text(first) == "Blasten: 0 von 200 Leukozyten (0 %, 95-%-Intervall 0 bis 1,9 %)."

@@ -5,6 +5,7 @@ import pytest
 from sqlalchemy import text
 
 from cds.errors import ReviewChanged, StoreError, UnknownService
+from cds.language import message
 from cds.review import Change, ChangeKind, Signature, SignatureState, Verdict
 from cds.store import SqlAssessmentStore
 from cds.values import Differential, Pattern, ReportState
@@ -108,10 +109,11 @@ def test_one_that_failed_waits_and_is_named_again_until_it_is_written(store, mad
     sign(store, made, 1)
     assert store.take_unwritten_signature(made.key, 60)
     assert not store.take_unwritten_signature(made.key, 60), "another sweeper has it"
-    store.signature_failed(made.key, 1, "the FHIR server is out", lambda failures: 100.0 * failures)
+    out = message("the FHIR server took the report and does not find it")
+    store.signature_failed(made.key, 1, out, lambda failures: 100.0 * failures)
     held = store.signed(made.key)
     assert held is not None
-    assert (held.state, str(held.problem)) == (SignatureState.PENDING, "the FHIR server is out")
+    assert (held.state, held.problem) == (SignatureState.PENDING, out)
     clock.now += timedelta(seconds=99)
     assert store.unwritten_signatures(9) == []
     clock.now += timedelta(seconds=2)

@@ -8,6 +8,7 @@ import pytest
 
 from cds.errors import UpstreamConflict, UpstreamRefused
 from cds.fhir_client import HttpFhirServer
+from cds.language import words
 from cds.pipeline import write_back
 from cds.report import report_bundle
 from cds.settings import Settings
@@ -53,6 +54,22 @@ def test_it_says_which_it_cancelled_and_then_has_nothing_left_to_do(server, fhir
     fhir.transaction(report_bundle(with_both))
     assert supersede_older(with_both, fhir) == ("DiagnosticReport/diagnosticreport-1",)
     assert supersede_older(with_both, fhir) == ()
+
+
+@pytest.mark.parametrize(
+    ("older", "newer", "note"),
+    [
+        ("de", "en", "Ersetzt durch eine neuere Auswertung derselben Studie."),
+        ("en", "de", "Superseded by a newer reading of the same study."),
+    ],
+)
+def test_an_older_report_is_told_so_in_its_own_language(server, fhir, older, newer, note):
+    write_back(reading(1), fhir, words=words(older))
+    write_back(reading(2), fhir, words=words(newer))
+    old, new = server.of_type("DiagnosticReport")
+    assert old["conclusion"].startswith(note)
+    assert f'xml:lang="{older}"><p>{note}</p>' in old["text"]["div"]
+    assert (old["language"], new["language"]) == (older, newer)
 
 
 def test_a_report_without_versions_is_left_alone(server, fhir):

@@ -157,3 +157,22 @@ def test_a_worker_can_be_stopped_and_another_started(store, settings, start):
     job, _ = store.enqueue(STUDY, MODEL.digest)
     TaskQueue(settings).submit_study(job.key)
     until(lambda: store.job(job.key).state is JobState.DONE)
+
+
+def test_a_report_in_german_is_written_where_the_settings_say_so(tmp_path, store, settings, archive, fhir):
+    def parts(settings, stopping):
+        return replace(
+            worker_parts(settings, stopping), archive=lambda study: archive, reader=lambda: FakeReader()
+        )
+
+    worker = EmbeddedWorker(replace(settings, language="de"), parts)
+    worker.start()
+    try:
+        job, _ = store.enqueue(STUDY, MODEL.digest)
+        until(lambda: written(store, job.key))
+    finally:
+        worker.stop()
+    (report,) = fhir.of_type("DiagnosticReport")
+    assert report["language"] == "de"
+    assert report["conclusion"].startswith("Muster einer akuten myeloischen Leukämie (Wahrscheinlichkeit")
+    assert report["conclusion"].endswith("Es ist keine Diagnose.")

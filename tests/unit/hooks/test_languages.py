@@ -5,11 +5,10 @@ import re
 import pytest
 from flask import Flask, Response, render_template_string
 
-from cds.errors import BadRequest, UpstreamUnavailable
 from cds.language import message
 from cds.values import ReportState
 from hooks.app import create_app
-from hooks.languages import LANGUAGE_COOKIE, page_languages, said_of, unbroken
+from hooks.languages import LANGUAGE_COOKIE, page_languages, unbroken
 from tests.fakes.assessments import assessment, finding
 from tests.fakes.signed_in import sign_in
 
@@ -50,12 +49,6 @@ def test_what_the_reader_chose_comes_first() -> None:
 
 def test_a_message_is_said_where_it_is_shown_and_escaped() -> None:
     assert page(None) == '<p lang="en">&lt;i&gt; &amp; more 2 &lt;b&gt; 7 1</p>'
-
-
-def test_an_error_says_its_message_or_its_english() -> None:
-    assert said_of(BadRequest(message("a {b}", b=1))) == message("a {b}", b=1)
-    assert said_of(UpstreamUnavailable("out")) == "out"
-    assert said_of(KeyError()) == ""
 
 
 @pytest.fixture

@@ -4,7 +4,10 @@ from dataclasses import replace
 import pytest
 
 from cds.errors import ConfigurationError
+from cds.language import words
+from cds.report_text import name_of
 from cds.values import Pattern
+from fhir_profiles.codes import ORDERS
 from hooks.next_steps import ORDER_SYSTEM, POSSIBLE_APL, bundled_next_steps, load_next_steps
 from tests.fakes.results import AML, finding
 
@@ -53,6 +56,34 @@ def test_the_bundled_file_explains_every_field_and_pattern():
         "why",
     ):
         assert re.search(rf"^#.*\b{name}\b", page, re.MULTILINE), name
+
+
+def test_the_bundled_file_says_everything_in_german_as_the_code_system_does():
+    german = words("de")
+    for orders in load_next_steps(bundled_next_steps()).by_pattern.values():
+        for order in orders:
+            assert order.display_in("de") == german.text(name_of(ORDERS[order.code]))
+            assert order.why_in("de") not in ("", order.why)
+            assert (order.display_in("en"), order.why_in("en")) == (order.display, order.why)
+
+
+def test_a_file_in_one_language_says_so_in_every_language(tmp_path):
+    (order,) = loaded(tmp_path, GOOD).by_pattern["AML"]
+    assert (order.display_in("de"), order.why_in("de")) == ("Flow cytometry", "Tells the lineage.")
+
+
+@pytest.mark.parametrize(
+    ("more", "words"),
+    [
+        ('[step.de]\ndisplay = "Durchflusszytometrie"', "step 1: de must be a table of display and why"),
+        ('[step.de]\ndisplay = "D"\nwhy = "W"\ncode = "x"', "step 1: de must be a table of display and why"),
+        ('[step.de]\ndisplay = ""\nwhy = "W"', "step 1: de.display must be one line of text"),
+        ('de = "Durchflusszytometrie"', "step 1: de must be a table of display and why"),
+        ('[step.fr]\ndisplay = "C"\nwhy = "P"', "step 1: 'fr' is no field of a step"),
+    ],
+)
+def test_a_language_said_by_halves_is_refused(tmp_path, more, words):
+    assert words in refused(tmp_path, f"{GOOD}{more}\n")
 
 
 def test_a_hospitals_own_file_takes_its_place(tmp_path):

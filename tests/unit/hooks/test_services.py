@@ -4,13 +4,15 @@ from dataclasses import replace
 import pytest
 from structlog.testing import capture_logs
 
+from cds.settings import Settings
 from cds.store import SqlAssessmentStore
 from cds.values import JobState, ReportState, StudyRef
 from hooks.app import create_app
 from hooks.cds_requests import hooks
-from hooks.services import MAX_STUDIES
+from hooks.services import MAX_STUDIES, discovery
 from tests.fakes.assessments import MODEL, assessment, not_analysed
 from tests.fakes.context import Queue
+from tests.fakes.findings import told
 from tests.fakes.hook_requests import (
     INSTANCE,
     SERVICE,
@@ -357,3 +359,32 @@ def test_a_repeated_hook_instance_is_answered_again(client):
     body = with_studies(imaging_study())
     assert body["hookInstance"] == INSTANCE
     assert cards_of(client, body) == cards_of(client, body)
+
+
+def test_the_language_of_the_settings_says_the_stored_reading_and_makes_no_news(client, context):
+    store(context, assessment(outcome=told("indeterminate")))
+    (english,) = cards_of(client, with_studies(imaging_study()))
+    german_app = create_app(replace(context, settings=replace(context.settings, language="de")))
+    (german,) = cards_of(german_app.test_client(), with_studies(imaging_study()))
+    assert english["summary"].startswith("Indeterminate blood smear of 2026-03-04: 7 % blasts")
+    assert german["summary"].startswith("Blutausstrich vom 04.03.2026 nicht eindeutig: 7 % Blasten")
+    assert german["uuid"] == english["uuid"]
+    assert [s["uuid"] for s in german["suggestions"]] == [s["uuid"] for s in english["suggestions"]]
+    assert "Nicht eindeutig: 14 von 200 Leukozyten sehen wie Blasten aus" in german["detail"]
+
+
+def test_a_problem_is_the_same_one_in_another_language(client, context):
+    german_app = create_app(replace(context, settings=replace(context.settings, language="de")))
+    nobody = imaging_study(subject={"reference": "Patient/somebody-else"})
+    (english,), (german,) = (
+        cards_of(door, with_studies(nobody)) for door in (client, german_app.test_client())
+    )
+    assert "gehört zu einer anderen Person" in german["detail"]
+    assert german["uuid"] == english["uuid"]
+
+
+def test_the_catalogue_of_services_is_in_the_language_of_the_settings():
+    (service, *_) = discovery(Settings(language="de"))["services"]
+    assert service["title"] == "Leukämie-Muster in Blutausstrichen"
+    assert service["description"].endswith("keine Diagnose.")
+    assert "GM oder SM" in service["usageRequirements"]

@@ -89,6 +89,8 @@ def test_a_number_and_a_percent_of_the_same_cells_share_a_row() -> None:
         {"code": {"text": "Myeloblast"}, "valueQuantity": {"value": 58.06, "unit": "%"}},
     ]
     assert rows({"component": components}) == [("Myeloblast", "18", "58.1 %")]
+    components[0]["code"]["text"] = "Myeloblast, gezählte Anzahl"
+    assert rows({"component": components}) == [("Myeloblast", "18", "58.1 %")]
 
 
 def test_values_in_words() -> None:
