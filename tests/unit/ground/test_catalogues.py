@@ -1,5 +1,7 @@
 """The catalogues of the languages are as the code: every text said, with its places, and none that nobody says."""
 
+import re
+
 import pytest
 from babel.messages.catalog import Catalog
 
@@ -42,3 +44,12 @@ def test_what_is_complete_has_no_fault() -> None:
     catalogue.add(("1 cell", "{count} cells"), ("1 Zelle", "{count} Zellen"))
     catalogue.add("{share:percent} blasts", "{share:percent} Blasten")
     assert list(faults(catalogue)) == []
+
+
+@pytest.mark.parametrize(("package", "language"), CATALOGUES)
+def test_no_sentence_is_left_in_english(package: str, language: str) -> None:
+    for entry in up_to_date(package, language):
+        english = entry.id if isinstance(entry.id, str) else entry.id[0]
+        if len(re.sub(r"\{[^}]*\}", "", english).split()) >= 4:
+            forms = (entry.string,) if isinstance(entry.string, str) else entry.string
+            assert english not in forms

@@ -51,7 +51,7 @@ CARDS = {
     "AML": (lambda w: result(told("AML"), w), "AML-Muster im Blutausstrich"),
     "APL": (lambda w: result(told("APL"), w), "vom 04.03.2026, Verdacht auf APL: 60 % Promyelozyten"),
     "CLL": (lambda w: result(told("CLL"), w), "CLL-Muster im Blutausstrich vom 04.03.2026: 95 % Lymphozyten"),
-    "CML": (lambda w: result(told("CML"), w), "Granulopoese-Vorstufen (95-%-KI 38–52 %), 7 % Basophile, vorläufig"),
+    "CML": (lambda w: result(told("CML"), w), "Granulozytenvorstufen (95-%-KI 38–52 %), 7 % Basophile, vorläufig"),
     "indeterminate": (lambda w: result(told("indeterminate"), w), "Blutausstrich vom 04.03.2026 nicht eindeutig"),
     "queued": (lambda w: waiting(JobState.QUEUED, w), "Blutausstrich vom 04.03.2026: wartet auf Auswertung"),
     "queued-again": (lambda w: waiting(JobState.QUEUED, w, attempts=1, reason=OUTAGE), "wartet auf Auswertung"),

@@ -62,7 +62,7 @@ def test_a_slide_at_low_magnification_is_refused(smear):
 def test_a_movement_is_told_in_any_direction(smear, angle):
     refused = check_quality(motion_blur(4.0, angle, 0.15)(smear), 0.15).refused
     assert refused is not None
-    assert refused.split(":")[0] == "blurred"
+    assert str(refused).split(":")[0] == "blurred"
     assert "blurred" in DISCREDITING
 
 
