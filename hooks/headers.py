@@ -9,6 +9,7 @@ from flask import Flask, Response, current_app, g, request
 
 from cds.allowlist import is_loopback
 from cds.settings import Settings
+from hooks.limits import body_bytes
 from hooks.logs import CORRELATION
 
 #: Given back on every answer, and on every log line of the request and of the jobs that it made.
@@ -74,11 +75,7 @@ def preflight() -> Response | None:
 def correlate() -> None:
     """Put the correlation id on every log line of this request: `hookInstance` where the body has one, for it stands
     in the EHR's logs too, else the random one that it has."""
-    if (
-        request.method == "POST"
-        and is_api()
-        and (match := _HOOK_INSTANCE.search(request.get_data(cache=True)))
-    ):
+    if request.method == "POST" and is_api() and (match := _HOOK_INSTANCE.search(body_bytes())):
         _bind(match[1].decode().lower())
 
 

@@ -15,8 +15,9 @@ from collections.abc import Callable
 from itertools import accumulate
 
 from flask import g, request
+from gunicorn.http.errors import ParseException
 
-from cds.errors import RequestTooLarge, TooManyRequests
+from cds.errors import BadRequest, RequestTooLarge, TooManyRequests
 from cds.settings import PREFIX, Settings
 from hooks.ehr_profile import STANDARD, Profile
 
@@ -99,7 +100,7 @@ class Limits:
             and request.endpoint is not None
             and request.mimetype == "application/json"
         ):
-            check_json(request.get_data(cache=True), self._settings)
+            check_json(body_bytes(), self._settings)
 
     def refused(self) -> None:
         """Count a call that authentication refused against its address."""
@@ -114,6 +115,18 @@ class Limits:
 
     def _counts(self) -> bool:
         return request.path.rstrip("/") not in _UNLIMITED and request.endpoint not in _PICTURES
+
+
+def body_bytes() -> bytes:
+    """The request's body, kept for whoever asks again.
+
+    Raises BadRequest where it is not chunked as it says (RFC 9112, section 7.1), and werkzeug's HTTPException for its
+    size or where it breaks off.
+    """
+    try:
+        return request.get_data(cache=True)
+    except ParseException:
+        raise BadRequest("The body is not in the chunks that its Transfer-Encoding announces.") from None
 
 
 def client() -> str | None:

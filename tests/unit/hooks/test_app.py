@@ -2,6 +2,7 @@ import io
 from dataclasses import replace
 
 import pytest
+from gunicorn.http.errors import InvalidChunkSize
 from structlog.testing import capture_logs
 
 from cds.errors import StoreError, Unauthenticated, UpstreamRefused, UpstreamTimeout
@@ -97,6 +98,26 @@ def test_a_body_over_the_limit_is_413_whether_its_length_is_told_or_not(client):
         environ_overrides={"wsgi.input_terminated": True},
     )
     outcome_of(streamed, 413)
+
+
+class WrongChunks(io.BytesIO):
+    """What gunicorn gives where the body is not chunked as it says."""
+
+    def readinto(self, _buffer):
+        raise InvalidChunkSize(b"zz")
+
+
+@pytest.mark.parametrize("path", [SERVICE, f"{SERVICE}/feedback"])
+def test_a_body_that_is_not_chunked_as_it_says_is_400_and_no_bug(client, path):
+    with capture_logs() as logs:
+        response = client.post(
+            path,
+            input_stream=WrongChunks(),
+            content_type="application/json",
+            environ_overrides={"wsgi.input_terminated": True},
+        )
+    assert "Transfer-Encoding" in outcome_of(response, 400)
+    assert "bug" not in [entry["event"] for entry in logs]
 
 
 class BrokenStore:
