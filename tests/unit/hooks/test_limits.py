@@ -57,6 +57,14 @@ def test_brackets_and_commas_within_strings_do_not_count():
         check_json(b"[1,2,3,4,5]", settings)
 
 
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-32"])
+def test_no_other_encoding_hides_brackets_from_the_limits(client, encoding):
+    # The second byte of U+2201 is that of a quote.
+    body = json.dumps(with_studies())[:-1] + ',"\u2201": ' + "[" * 300 + "]" * 300 + "}"
+    response = client.post(SERVICE, data=body.encode(encoding), content_type="application/json")
+    assert response.status_code in (400, 413)
+
+
 @pytest.mark.parametrize(
     "body",
     [
