@@ -10,7 +10,7 @@ from typing import Any
 
 import structlog
 from flask import Flask, Response, g, request
-from werkzeug.exceptions import HTTPException
+from werkzeug.exceptions import HTTPException, UnsupportedMediaType
 
 from cds.errors import (
     BadRequest,
@@ -107,7 +107,7 @@ def create_app(context: Context) -> Flask:
         if service_id != SERVICE_ID:
             raise UnknownService("There is no CDS service of that id here; see /cds-services.")
         if request.mimetype != "application/json":
-            return _outcome(415, "not-supported", "The Content-Type must be application/json.")
+            raise UnsupportedMediaType
         began = time.perf_counter()
         profile = caller_profile(context.open_profile)
         hook_request = _hook_request(profile)
@@ -212,6 +212,7 @@ def _handle_errors(app: Flask, settings: Settings) -> None:
         words = {
             404: "There is nothing at this address.",
             405: "This address does not take that method.",
+            415: "The Content-Type must be application/json, and the body not compressed (Content-Encoding).",
             413: f"The body is larger than {settings.max_request_bytes} bytes ({PREFIX}MAX_REQUEST_BYTES).",
         }.get(status, f"{error.name}.")
         response = _answer(status, _HTTP_ISSUES.get(status, "processing"), words)

@@ -16,6 +16,7 @@ from itertools import accumulate
 
 from flask import g, request
 from gunicorn.http.errors import ParseException
+from werkzeug.exceptions import UnsupportedMediaType
 
 from cds.errors import BadRequest, RequestTooLarge, TooManyRequests
 from cds.settings import PREFIX, Settings
@@ -94,12 +95,15 @@ class Limits:
             self._take(client() or _address(), caller_profile(self._open_profile))
 
     def body(self) -> None:
-        """Before the body is parsed. Raises RequestTooLarge, and werkzeug's RequestEntityTooLarge for its bytes."""
+        """Before the body is parsed. Raises RequestTooLarge, and werkzeug's RequestEntityTooLarge for its bytes and
+        UnsupportedMediaType where it is compressed: how much it holds would show only once it is not."""
         if (
             request.method == "POST"
             and request.endpoint is not None
             and request.mimetype == "application/json"
         ):
+            if request.content_encoding not in (None, "identity"):
+                raise UnsupportedMediaType  # RFC 9110, section 15.5.16
             check_json(body_bytes(), self._settings)
 
     def refused(self) -> None:

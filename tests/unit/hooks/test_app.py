@@ -1,4 +1,6 @@
+import gzip
 import io
+import json
 from dataclasses import replace
 
 import pytest
@@ -72,6 +74,13 @@ def test_another_method_is_405_and_says_which_is_allowed(client, method):
 def test_another_content_type_is_415(client, content_type):
     response = client.post(SERVICE, data=b"{}", content_type=content_type)
     assert "application/json" in outcome_of(response, 415)
+
+
+@pytest.mark.parametrize("path", [SERVICE, f"{SERVICE}/feedback"])
+def test_a_compressed_body_is_415_and_says_so(client, path):
+    body = gzip.compress(json.dumps(with_studies()).encode())
+    headers = {"Content-Type": "application/json", "Content-Encoding": "gzip"}
+    assert "Content-Encoding" in outcome_of(client.post(path, data=body, headers=headers), 415)
 
 
 def test_a_charset_is_no_other_content_type(client):
