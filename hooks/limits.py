@@ -118,6 +118,8 @@ class Limits:
         self._shares.take(client, requests, profile.requests_per_s, profile.burst)
 
     def _counts(self) -> bool:
+        if request.method == "OPTIONS":
+            return False  # a preflight that is refused looks like a wall to the browser, and costs nothing to answer
         return request.path.rstrip("/") not in _UNLIMITED and request.endpoint not in _PICTURES
 
 

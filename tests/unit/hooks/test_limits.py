@@ -166,6 +166,9 @@ def test_preflights_do_not_use_up_a_share(client_with):
     for _ in range(5):
         assert client.options(SERVICE, headers={"Origin": "https://ehr.example"}).status_code == 200
     assert client.get("/cds-services").status_code == 200
+    # Nor does a share that others used up at that address keep them out.
+    assert client.get("/cds-services").status_code == 429
+    assert client.options(SERVICE, headers={"Origin": "https://ehr.example"}).status_code == 200
 
 
 @pytest.fixture
