@@ -163,6 +163,10 @@ class Settings:
         "user again; 0: at every hook; never: not again.",
     )
     hook_budget_s: float = _setting(2.0, "Time that one hook may spend on fetching data its prefetch lacks.")
+    receive_timeout_s: float = _setting(
+        10.0,
+        "Time that a caller has to send its request, and a second more for each 64 KiB; then its connection is closed.",
+    )
     max_request_bytes: int = _setting(8 * 1024 * 1024, "Largest request body.")
     max_header_bytes: int = _setting(
         16 * 1024, "Largest request header, all fields but Authorization together."

@@ -18,6 +18,7 @@ from cds.settings import Settings
 from hooks import logs
 from hooks.bootstrap import context, model_identity, next_steps, open_store
 from hooks.clients import check_door
+from hooks.connections import timed_worker
 from hooks.context import Context
 from hooks.embedded import EmbeddedWorker
 from hooks.issuers import check_sign_in
@@ -87,7 +88,7 @@ class _Server(BaseApplication):  # type: ignore[misc]
         values: dict[str, Any] = {
             "bind": f"{host}:{settings.port}",
             "workers": settings.web_processes,
-            "worker_class": "gthread",
+            "worker_class": timed_worker(settings.receive_timeout_s),
             "threads": THREADS,
             "graceful_timeout": GRACE_S,
             # A process whose main loop stands still for so long is replaced; requests run in threads of their own.
@@ -98,6 +99,8 @@ class _Server(BaseApplication):  # type: ignore[misc]
             "proc_name": "leukocds",
             "loglevel": settings.log_level.lower(),
             "logger_class": GunicornLogger,
+            # Otherwise a caller on this machine, or behind a gateway on it, may say below which path it called.
+            "forwarder_headers": "",
             "control_socket_disable": True,
             "post_worker_init": self._after_fork,
             "worker_exit": self._before_exit,
