@@ -93,6 +93,9 @@ def create_app(context: Context) -> Flask:
     app = Flask(__name__)
     app.config["MAX_CONTENT_LENGTH"] = context.settings.max_request_bytes
     app.url_map.strict_slashes = False  # with and without the trailing slash
+    # Otherwise `/cds-services//…` is redirected to an address made of the Host header, behind a gateway to plain http,
+    # and a client that follows takes its token and the patient's data there.
+    app.url_map.merge_slashes = False
     app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
     page_languages(app, context.settings.language)
     _guard(app, context)

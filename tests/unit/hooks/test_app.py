@@ -59,6 +59,15 @@ def test_the_service_answers_with_and_without_trailing_slash(client, path):
     assert response.mimetype == "application/json"
 
 
+@pytest.mark.parametrize("path", ["/cds-services//leukemia-smear", f"{SERVICE}//feedback"])
+def test_doubled_slashes_are_another_address_and_lead_nowhere(client, path):
+    response = client.post(
+        "/", json=with_studies(), headers={"Host": "elsewhere.example"}, environ_overrides={"PATH_INFO": path}
+    )
+    assert response.status_code == 404
+    assert "Location" not in response.headers
+
+
 def test_an_unknown_service_is_404(client):
     assert "no CDS service" in outcome_of(client.post("/cds-services/other", json=hook_request()), 404)
 

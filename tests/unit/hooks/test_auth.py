@@ -155,6 +155,14 @@ def test_nothing_of_the_surface_answers_without_a_token(door, method, path):
     assert [line["reason"] for line in logs if line["event"] == "client refused"] == ["no-token"]
 
 
+@pytest.mark.parametrize(
+    "path", ["//cds-services", "///cds-services/", "/cds-services//", "//cds-services//x"]
+)
+def test_doubled_slashes_lead_round_no_token(door, path):
+    response = door.client.get("/", environ_overrides={"PATH_INFO": path})
+    assert (response.status_code, response.data) == (401, b"")
+
+
 def test_health_pages_and_preflights_need_none(door):
     assert door.client.get("/health").status_code == 200
     assert door.client.get("/sign-in").status_code == 200
