@@ -101,6 +101,7 @@ def deidentify(data: bytes, pseudonyms: Pseudonyms, limits: PixelLimits) -> Deid
     new.BitsAllocated, new.BitsStored, new.HighBit, new.PixelRepresentation = 8, 8, 7, 0
     new.PhotometricInterpretation = str(old.PhotometricInterpretation) if jpeg else "RGB"
     if jpeg:
+        new.LossyImageCompression = "01"  # also where the old instance forgot to say so
         new.PixelData = encapsulate([jpeg])
         new["PixelData"].is_undefined_length = True
     else:

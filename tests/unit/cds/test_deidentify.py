@@ -140,6 +140,15 @@ def test_what_stands_between_the_scans_is_stripped_too(options: dict[str, Any]) 
     assert np.array_equal(*shown)
 
 
+def test_a_jpeg_is_called_lossy_whatever_the_old_instance_says() -> None:
+    assert (
+        dcmread(io.BytesIO(done(with_more(instance(), LossyImageCompression="")).data)).LossyImageCompression
+        == "01"
+    )
+    native = instance(encoded(drawing(), "PNG"))
+    assert dcmread(io.BytesIO(done(native).data)).LossyImageCompression == "00"
+
+
 def test_a_picture_without_an_end_is_damaged() -> None:
     with pytest.raises(UnreadableImage, match="damaged"):
         strip_jpeg(encoded(drawing())[:-2])
