@@ -119,6 +119,40 @@ def test_everything_can_be_done_by_keyboard_alone(site, visit):
     expect(page.locator(".history li").first).to_contain_text("Amend")
 
 
+def test_cells_are_retyped_one_after_the_other_while_they_are_large(site, visit):
+    drawn = site.add()
+    page = visit(site, drawn)
+    first, second, third = cells_in(page, "myeloblast")[:3]
+    large = page.locator("#closeup-pixels")
+    tile(page, first).dblclick()
+    page.keyboard.press("p")
+    page.keyboard.press("Delete")
+    expect(group(page, "promyelocyte").locator(f'[data-cell="{first}"]')).to_be_attached()
+    expect(group(page, "excluded").locator(f'[data-cell="{second}"]')).to_be_attached()
+    expect(large).to_have_attribute("src", re.compile(f"/cells/{third}/pixels"))
+    page.keyboard.press("ArrowLeft")
+    assert changes(site, drawn) == [(ChangeKind.RECLASSIFY, "promyelocyte"), (ChangeKind.EXCLUDE, "")]
+
+    reader = visit(site, drawn, user="Practitioner/2", may_review=False)
+    tile(reader, third).dblclick()
+    reader.keyboard.press("p")
+    expect(reader.locator("#closeup-pixels")).to_have_attribute("src", re.compile(f"/cells/{third}/pixels"))
+    assert len(changes(site, drawn)) == 2
+
+
+def test_a_large_cell_makes_room_for_what_keeps_a_change(site, visit):
+    drawn = site.add()
+    ada, ben = (visit(site, drawn, user=f"Practitioner/{n}") for n in (1, 2))
+    one, two = cells_in(ada, "myeloblast")[:2]
+    tile(ada, one).click()
+    ada.keyboard.press("p")
+    expect(group(ada, "promyelocyte").locator(f'[data-cell="{one}"]')).to_be_visible()
+    tile(ben, two).dblclick()
+    ben.keyboard.press("y")
+    expect(ben.locator(".message.conflict")).to_be_visible()
+    expect(ben.locator("#closeup")).to_be_hidden()
+
+
 def test_of_two_reviewers_at_once_neither_overwrites_the_other(site, visit, shoot):
     drawn = site.add()
     ada = visit(site, drawn, user="Practitioner/1", name="Dr. Ada Hem")

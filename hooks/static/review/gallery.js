@@ -119,15 +119,17 @@ function pressed(event, enlarge) {
     event.preventDefault();
     enlarge(Number(tile.dataset.cell));
   } else if (event.key === "Escape") clear();
-  else if (!mayReview) return;
-  else if (event.key === "Delete" || event.key === "Backspace") {
+  else if (event.key === "F2") openMenu();
+  else if (typeOfKey(event)) {
     event.preventDefault();
-    retype("excluded");
-  } else if (event.key === "F2") openMenu();
-  else if (keys.has(event.key.toLowerCase())) {
-    event.preventDefault();
-    retype(keys.get(event.key.toLowerCase()));
+    retype(typeOfKey(event));
   }
+}
+
+// What that key makes of a cell: a type, "excluded", or nothing.
+export function typeOfKey(event) {
+  if (!mayReview || event.ctrlKey || event.metaKey || event.altKey) return undefined;
+  return event.key === "Delete" || event.key === "Backspace" ? "excluded" : keys.get(event.key.toLowerCase());
 }
 
 // The tile of the row above or below that is nearest to this one.
