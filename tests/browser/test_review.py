@@ -14,6 +14,7 @@ from cds.settings import Settings
 from cds.values import StudyRef
 from hooks.signatures import write_signed
 from hooks.stroke import WorkerParts
+from hooks.study_view import UNSURE_BELOW
 
 AXE = Path(__file__).parent / "vendor" / "axe.min.js"
 NASTY = "<img src=x onerror=alert(1)><script>alert(2)</script>"
@@ -35,6 +36,11 @@ def cells_in(page: Page, name: str) -> list[int]:
 def human_count(page: Page, name: str) -> int:
     row = page.locator(".differential tr", has=page.get_by_role("rowheader", name=name, exact=True))
     return int(row.locator(".human").inner_text())
+
+
+def unsure_of(drawn, cell_type: str) -> int:
+    cells = drawn.assessment.outcome.cells
+    return sum(cell.cell_type == cell_type and cell.probability < UNSURE_BELOW for cell in cells)
 
 
 def changes(site, drawn) -> list[tuple[ChangeKind, str]]:
@@ -138,6 +144,20 @@ def test_cells_are_retyped_one_after_the_other_while_they_are_large(site, visit)
     reader.keyboard.press("p")
     expect(reader.locator("#closeup-pixels")).to_have_attribute("src", re.compile(f"/cells/{third}/pixels"))
     assert len(changes(site, drawn)) == 2
+
+
+def test_counts_are_of_all_cells_also_of_those_that_the_page_does_not_hold(site, visit, monkeypatch):
+    monkeypatch.setattr("hooks.study_view.MAX_TILES", 30)
+    drawn = site.add()
+    page = visit(site, drawn)
+    shown, count = cells_in(page, "myeloblast"), group(page, "myeloblast").locator("[data-count]")
+    before = int(count.inner_text())
+    assert before > len(shown)
+    tile(page, shown[0]).click()
+    page.keyboard.press("p")
+    expect(group(page, "promyelocyte").locator(f'[data-cell="{shown[0]}"]')).to_be_visible()
+    expect(count).to_have_text(str(before - 1))
+    assert human_count(page, "Myeloblast") == before - 1 + unsure_of(drawn, "myeloblast")
 
 
 def test_a_large_cell_makes_room_for_what_keeps_a_change(site, visit):
