@@ -194,6 +194,39 @@ def test_of_two_reviewers_at_once_neither_overwrites_the_other(site, visit, shoo
     assert changes(site, drawn)[-1] == (ChangeKind.RECLASSIFY, "lymphoblast")
 
 
+@pytest.mark.parametrize("last", ["remark", "verdict"])
+def test_nothing_is_signed_while_what_was_to_be_part_of_it_is_not_stored(site, visit, last):
+    """Whoever signs has seen what the other reviewer changed, and signs the own words with it."""
+    drawn = site.add()
+    ada, ben = (visit(site, drawn, user=f"Practitioner/{n}", name=f"Dr. {n}") for n in (1, 2))
+    asked: list[str] = []
+    ben.on("dialog", lambda dialog: (asked.append(dialog.message), dialog.accept()))
+    ben.get_by_label("Agree").check()
+    expect(ben.locator(".history li").first).to_contain_text("Agree")
+    ada.reload()
+    one = cells_in(ada, "myeloblast")[0]
+    tile(ada, one).click()
+    ada.keyboard.press("p")
+    expect(group(ada, "promyelocyte").locator(f'[data-cell="{one}"]')).to_be_visible()
+    if last == "remark":
+        ben.get_by_label("Remark in the report").fill("Auer rods")
+        ben.get_by_role("button", name="Sign as").click()
+    else:  # faster than the answer comes
+        ben.evaluate(
+            """() => { const form = document.querySelector("form.signing");
+                       form.querySelector('[value="reject"]').click(); form.requestSubmit(); }"""
+        )
+    conflict = ben.locator(".message.conflict")
+    expect(conflict).to_contain_text("Dr. 1: 1 cell: Promyelocyte")
+    ben.wait_for_timeout(500)
+    assert asked == []
+    assert ChangeKind.SIGN not in [kind for kind, _ in changes(site, drawn)]
+    conflict.get_by_role("button", name="Store my change now").click()
+    expect(ben.locator(".history li").first).not_to_contain_text("Promyelocyte")
+    kept = {"remark": (ChangeKind.REMARK, "Auer rods"), "verdict": (ChangeKind.DECIDE, "reject")}[last]
+    assert changes(site, drawn)[-1] == kept
+
+
 def test_a_server_that_is_out_loses_no_change(site, visit):
     drawn = site.add()
     page = visit(site, drawn)
