@@ -23,7 +23,7 @@ from cds.review import (
     Verdict,
     retyped,
 )
-from cds.values import Assessment, Finding, utc_now
+from cds.values import Assessment, Finding, ReportState, utc_now
 from hooks.context import Context
 from hooks.picture_routes import opened, seen
 from hooks.study_page import parts
@@ -110,9 +110,10 @@ def review_routes(app: Flask, context: Context) -> None:
         """Whose smear it is, in words, as the FHIR server has it."""
         assessment = seen(context, str(key))
         reference, fhir = assessment.study.patient, context.pages.fhir
+        state, report = store.report_state(assessment.key)
         # Once the report is written, that server has confirmed whose study this is.
-        if reference is None or fhir is None or store.report_state(assessment.key)[1] is None:
-            return jsonify(name="")
+        if reference is None or fhir is None or report is None:
+            return jsonify(name="", soon=fhir is not None and state is ReportState.PENDING)
         resource = fhir.read(reference)
         return jsonify(name=_name(resource), birth_date=str(resource.get("birthDate", "")))
 

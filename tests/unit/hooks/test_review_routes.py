@@ -234,6 +234,22 @@ def test_a_signature_waits_in_the_store_when_the_queue_is_out(context, made):
     assert context.store.unwritten_signatures(9) == [made.key]
 
 
+def test_the_patient_is_named_once_the_report_is_written(context, made):
+    assert Reviewer(context, made, **ADA).client.get(f"/api/studies/{made.key}/patient").json == {
+        "name": "",
+        "soon": False,
+    }
+    named = patient() | {"name": [{"given": ["Eve"], "family": "Doe"}], "birthDate": "1970-01-02"}
+    with FakeFhirServer(named) as server:
+        fhir = context.fhir_server(server.url, None)
+        ada = Reviewer(replace(context, pages=replace(context.pages, fhir=fhir)), made, **ADA)
+        assert ada.client.get(f"{ada.url}/patient").json == {"name": "", "soon": True}
+        assert server.received == []
+        context.store.mark_written(made.key, "DiagnosticReport/1")
+        told = {"name": "Eve Doe", "birth_date": "1970-01-02"}
+        assert ada.client.get(f"{ada.url}/patient").json == told
+
+
 def test_looking_again_tells_only_what_is_new(ada):
     assert ada.client.get(f"{ada.url}/review?since=0&signed=").json == {"version": 0}
     ada.change("exclude", [0])
