@@ -6,6 +6,7 @@ page that follow from it. A version that is not the last one is answered by 409,
 
 import hmac
 from typing import Any, TypeVar
+from zlib import crc32
 
 import structlog
 from flask import Flask, Response, jsonify, render_template, request
@@ -20,6 +21,7 @@ from cds.review import (
     Review,
     Signature,
     SignatureState,
+    SignedState,
     Verdict,
     retyped,
 )
@@ -60,7 +62,7 @@ def review_routes(app: Flask, context: Context) -> None:
         since = request.args.get("since", type=int)
         held = store.review(assessment.key)
         signed = store.signed(assessment.key)
-        as_seen = request.args.get("signed") == (signed.state.value if signed else "")
+        as_seen = request.args.get("signed") == _as_told(signed)
         if since == held.version and as_seen:
             return jsonify(version=held.version)
         return _state(assessment, held, visitor, since)
@@ -135,7 +137,8 @@ def review_routes(app: Flask, context: Context) -> None:
             },
             unsure_below=UNSURE_BELOW,
             undoable=held.undoable(visitor.user) is not None,
-            signed=view["signed"].state.value if view["signed"] else "",
+            signed=_as_told(view["signed"]),
+            notice=str(view["notice"]),
             html={name: render_template(f"study/{name}.html", **view) for name in _FRAGMENTS},
             news=[
                 {"by": c.name, "text": told(c, held)}
@@ -143,6 +146,13 @@ def review_routes(app: Flask, context: Context) -> None:
                 if c.user != visitor.user
             ],
         )  # fmt: skip
+
+
+def _as_told(signed: SignedState | None) -> str:
+    """What the page says of the signature, in short: how far it is, and a sign of why it is not further."""
+    if signed is None:
+        return ""
+    return signed.state.value + (f" {crc32(signed.problem.encode()):08x}" if signed.problem else "")
 
 
 def _reviewer(context: Context, key: str) -> tuple[Assessment, Visitor]:

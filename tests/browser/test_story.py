@@ -56,6 +56,7 @@ def test_from_the_chart_to_the_signed_report_in_the_chart(stage: Stage, chart: P
     study.on("dialog", lambda dialog: dialog.accept())
     study.get_by_role("button", name=f"Sign as {name}").click()
     expect(study.locator(".state.written")).to_be_visible(timeout=30_000)
+    expect(study.locator("main > .notice")).not_to_contain_text("Preliminary")
     shoot(study, "story-signed")
 
     chart.reload()

@@ -106,6 +106,7 @@ async function look(how) {
 function take(state) {
   version = state.version;
   signed = state.signed;
+  find("main > .notice").textContent = state.notice;
   for (const [name, html] of Object.entries(state.html)) {
     const part = find(`[data-part="${name}"]`);
     if (part && !(name === "signing" && part.contains(document.activeElement) && busy(part))) part.innerHTML = html;

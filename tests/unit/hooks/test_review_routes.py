@@ -234,6 +234,22 @@ def test_a_signature_waits_in_the_store_when_the_queue_is_out(context, made):
     assert context.store.unwritten_signatures(9) == [made.key]
 
 
+def test_why_a_signature_is_not_further_is_told_as_it_becomes_known(context, made):
+    with FakeFhirServer(patient()) as server:
+        fhir = context.fhir_server(server.url, None)
+        ada = Reviewer(replace(context, pages=replace(context.pages, fhir=fhir)), made, **ADA)
+        told = signed(ada).json
+    assert "Preliminary" not in told["notice"]
+    asked = {"since": told["version"], "signed": told["signed"]}
+    assert "html" not in ada.client.get(f"{ada.url}/review", query_string=asked).json
+    number = context.store.signed(made.key).signature.number
+    context.store.signature_failed(made.key, number, "the server knows no such clinician", lambda _: 60.0)
+    again = ada.client.get(f"{ada.url}/review", query_string=asked).json
+    assert "the server knows no such clinician" in again["html"]["signing"]
+    asked["signed"] = again["signed"]
+    assert "html" not in ada.client.get(f"{ada.url}/review", query_string=asked).json
+
+
 def test_the_patient_is_named_once_the_report_is_written(context, made):
     assert Reviewer(context, made, **ADA).client.get(f"/api/studies/{made.key}/patient").json == {
         "name": "",
