@@ -31,7 +31,7 @@ from hooks.picture_routes import opened, seen
 from hooks.study_page import parts
 from hooks.study_view import UNSURE_BELOW, assignable, cells_of, reviewed, told
 from hooks.study_words import TEXTS
-from hooks.visitors import Visitor
+from hooks.visitors import Visitor, visitor_for
 
 _log = structlog.get_logger(__name__)
 
@@ -58,13 +58,14 @@ def review_routes(app: Flask, context: Context) -> None:
 
     @app.get("/api/studies/<uuid:key>/review")
     def review(key: Any) -> Response:
-        assessment, visitor = opened(context, str(key))
+        assessment, visitor = opened(context, str(key), look=False)
         since = request.args.get("since", type=int)
         held = store.review(assessment.key)
         signed = store.signed(assessment.key)
         as_seen = request.args.get("signed") == _as_told(signed)
         if since == held.version and as_seen:
             return jsonify(version=held.version)
+        visitor_for(assessment.study.patient)  # there is something new: that is a look
         return _state(assessment, held, visitor, since)
 
     @app.post("/api/studies/<uuid:key>/changes")

@@ -266,6 +266,20 @@ def test_the_patient_is_named_once_the_report_is_written(context, made):
         assert ada.client.get(f"{ada.url}/patient").json == told
 
 
+def test_a_page_that_asks_for_news_is_recorded_when_there_are_some(context, ada, made):
+    """A page asks every few seconds for as long as it is open: a look is what shows something."""
+    ada.change("reclassify", [1], "promyelocyte")
+    before = len(context.store.audit())
+    for _ in range(3):
+        assert "html" not in ada.client.get(f"{ada.url}/review?since=1&signed=").json
+    assert len(context.store.audit()) == before
+    assert ada.client.get(f"{ada.url}/review?since=0&signed=").json["html"]
+    assert len(context.store.audit()) == before + 1
+    stranger = Reviewer(context, made, user="Practitioner/3", patient="Patient/p-2")
+    assert stranger.client.get(f"{stranger.url}/review?since=1&signed=").status_code == 403
+    assert len(context.store.audit()) == before + 2
+
+
 def test_looking_again_tells_only_what_is_new(ada):
     assert ada.client.get(f"{ada.url}/review?since=0&signed=").json == {"version": 0}
     ada.change("exclude", [0])
