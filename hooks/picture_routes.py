@@ -72,8 +72,9 @@ def seen(context: Context, key: str) -> Assessment:
     return opened(context, key)[0]
 
 
-def opened(context: Context, key: str) -> tuple[Assessment, Visitor]:
-    """The assessment under that key, and who looks at it and may see its patient; the look is recorded.
+def opened(context: Context, key: str, *, look: bool = True) -> tuple[Assessment, Visitor]:
+    """The assessment under that key, and who looks at it and may see its patient; the look is recorded, unless nothing
+    new is shown (look: False).
 
     Raises UnknownService where there is none, SignInNeeded, NotAllowed, StoreError.
     """
@@ -81,7 +82,7 @@ def opened(context: Context, key: str) -> tuple[Assessment, Visitor]:
     if assessment is None:
         visitors.any_visitor(look=False)  # whether there is one is told to nobody else
         raise UnknownService("There is no reading under this address.")
-    return assessment, visitors.visitor_for(assessment.study.patient)
+    return assessment, visitors.visitor_for(assessment.study.patient, look=look)
 
 
 def _source(assessment: Assessment, index: int) -> str:

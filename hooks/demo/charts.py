@@ -6,6 +6,7 @@ from typing import Any
 
 from flask import Flask, Response, abort, render_template
 
+from cds.report_text import percent
 from fhir_profiles.codes import ORDERS
 from hooks.demo.desk import Desk, add_desk
 from hooks.demo.hospital import Hospital
@@ -15,6 +16,8 @@ Resource = dict[str, Any]
 
 #: How `cds.report` marks the number that goes with a percent.
 _NUMBER = ", number counted"
+#: A probability is no percent there; it has four digits, and none is nought or one.
+_PROBABILITY, _LEAST = "probability", 0.00005
 
 
 def add_pages(app: Flask, hospital: Hospital, desk: Desk, admitted: Mapping[str, Admitted]) -> None:
@@ -93,6 +96,8 @@ def value(holder: Resource) -> str:
     """The value of an Observation or of one of its components, in words."""
     if "valueQuantity" in holder:
         quantity = holder["valueQuantity"]
+        if quantity.get("unit") == _PROBABILITY:
+            return percent(min(max(quantity["value"], _LEAST), 1 - _LEAST))
         return f"{quantity['value']:.3g} {quantity.get('unit', '')}".strip()
     if "valueCodeableConcept" in holder:
         return concept(holder["valueCodeableConcept"])

@@ -182,8 +182,10 @@ def test_palette_colour() -> None:
     picture = drawing()
     paletted = Image.fromarray(picture).quantize(64)
     table = np.zeros((256, 3), np.uint16)
-    colours = np.array(paletted.getpalette(), np.uint16).reshape(-1, 3)
-    table[: len(colours)] = colours * 257
+    colours = np.array(paletted.getpalette(), np.int32).reshape(-1, 3)
+    # Sixteen bits in earnest: the lower byte is none that repeats the upper one.
+    between = np.random.default_rng(1).integers(-100, 101, colours.shape)
+    table[: len(colours)] = np.clip(colours * 257 + between, 0, 0xFFFF)
     data = dicom_file(
         np.array(paletted, np.uint8),
         PhotometricInterpretation="PALETTE COLOR",
