@@ -5,7 +5,7 @@ Nothing here speaks to an archive.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from pydicom import Dataset
@@ -129,7 +129,10 @@ def level_to_read(levels: Sequence[Level]) -> Level | None:
 
 
 def level_to_seek_on(levels: Sequence[Level], read: Level) -> Level | None:
-    """A coarse level of the same slide, cheap to fetch whole, on which nuclei can still be told from red cells."""
+    """A coarse level of the same slide, cheap to fetch whole, on which nuclei can still be told from red cells.
+
+    It has a scale, by its size beside that of the level that is read where it states none.
+    """
     if read.um_per_px is None:
         return None
     cheap = []
@@ -143,7 +146,7 @@ def level_to_seek_on(levels: Sequence[Level], read: Level) -> Level | None:
             and len(level.tiles) <= max(16, len(read.tiles) // 50)
             and abs(level.columns / level.rows * read.rows / read.columns - 1) < 0.05
         ):
-            cheap.append((scale, level))
+            cheap.append((scale, level if level.um_per_px else replace(level, um_per_px=scale)))
     fine = [(scale, level) for scale, level in cheap if scale <= SEEK_UM_PER_PX]
     if fine:
         return max(fine, key=lambda pair: pair[0])[1]

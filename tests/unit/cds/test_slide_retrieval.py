@@ -50,7 +50,7 @@ def test_tiles_with_cells_are_fetched_and_nothing_else(fake: FakeArchive, slide:
         assert image.transfer_syntax_uid == JPEGBaseline8Bit
         places.add(divmod(int(image.source.rpartition("#")[2]) - 1, 16))
     assert len(places) == len(images)
-    assert len(places & slide.cells) >= len(places) / 3
+    assert places >= slide.cells  # and some more: a slide this small has too few of them for a sample
     # Metadata of three instances, one coarse tile, and the fields by sixteens: no instance as a whole.
     assert fake.count("GET", "/metadata") == 3
     assert sum("/frames/" in path for _, path in fake.requests) <= 3
