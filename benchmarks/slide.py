@@ -4,7 +4,7 @@
 
 A slide of ``side × side`` tiles of 256 pixels is drawn and stored (that is not measured); a process of its own then
 retrieves the default sample. Exits with 1 when that takes more than 5 % of the slide's bytes, or none. Counted is what
-comes over the wire, where archives compress descriptions; what that is uncompressed is printed beside. The archive is by
+comes over the wire, where archives compress descriptions; uncompressed it is printed beside. The archive is by
 default the one that `make servers` started.
 """
 

@@ -127,7 +127,7 @@ def test_platelets_and_red_cells_upon_one_another_are_no_nuclei() -> None:
 
 
 def test_parts_where_cells_hide_one_another_are_left_where_there_are_others() -> None:
-    thin, cells = drawn(5, TYPES)
+    thin, _ = drawn(5, TYPES)
     thick = np.full(thin.shape, 1.0)
     for seed in range(5, 11):
         picture, _ = drawn(5, TYPES) if seed == 5 else drawn(seed, ())
