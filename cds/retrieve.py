@@ -7,7 +7,7 @@ from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from cds.deadline import Deadline
-from cds.errors import DeadlineExceeded, UpstreamError
+from cds.errors import DeadlineExceeded, UpstreamError, UpstreamTooLarge
 from cds.pixels import PixelLimits, decode_dicom
 from cds.ports import FrameArchive, ImageArchive
 from cds.slide_retrieval import open_slides
@@ -48,7 +48,7 @@ def retrieve_images(
     3. Of those put off, what fails again is refused when it is one instance, or at most a tenth of the study, and the
        archive then still delivers one that it delivered before: the instance is broken, not the archive. Otherwise
        the error is raised.
-    4. When no instance at all could be retrieved, the error is raised, whatever its kind.
+    4. When no instance at all could be retrieved, the error is raised, whatever its kind, unless all were too large.
     5. A slide that breaks off half way, by a failure that may pass, is an outage: the error is raised.
 
     Raises UpstreamError as above, and DeadlineExceeded. The threads end when the consumer closes the iterator, or
@@ -275,7 +275,8 @@ class _Run:
         slot = self._slots[index]
         with self._changed:
             slot.failure, slot.done = failure, True
-            self._failed_in_a_row += 1
+            # The archive is in order: it would have sent it.
+            self._failed_in_a_row += not isinstance(failure, UpstreamTooLarge)
             if self._failed_in_a_row >= self._tolerated_in_a_row:
                 self._broken = self._broken or failure
             self._changed.notify_all()
@@ -293,7 +294,11 @@ class _Run:
                 self._changed.wait(None if self._deadline is None else self._deadline.remaining())
 
     def _raise_if_nothing_came(self) -> None:
-        failures = [slot.failure for slot in self._slots if slot.failure is not None]
+        failures = [
+            slot.failure
+            for slot in self._slots
+            if slot.failure is not None and not isinstance(slot.failure, UpstreamTooLarge)
+        ]
         if failures and self._delivered is None:
             raise next((f for f in failures if f.retryable), failures[-1])
 
@@ -307,7 +312,10 @@ class _BrokeOff(Exception):
 
 
 def _refusal(ref: ImageRef, failure: UpstreamError) -> RefusedImage:
-    return RefusedImage(source=ref.sop_instance_uid, reason=f"the archive did not deliver it: {failure}")
+    reason = f"the archive did not deliver it: {failure}"
+    if is_slide(ref) and isinstance(failure, UpstreamTooLarge):
+        reason += "; a whole slide of this size can only be read from an archive that hands out single frames"
+    return RefusedImage(source=ref.sop_instance_uid, reason=reason)
 
 
 def _left(deadline: Deadline) -> float:
