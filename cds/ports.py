@@ -391,6 +391,11 @@ class WatchStore(AssessmentStore, Protocol):
         """Note what was looked at, and the cursor unless it is None; it never goes back."""
         ...
 
+    def ended_early(self, model_digest: str, since: datetime) -> list[Job]:
+        """Jobs that ended since then, failed or on fewer images than their study names, as far as `enqueue` would
+        revive them; the newest first."""
+        ...
+
     def note_subscription(self, server: str, says: str | None) -> None: ...
 
 
