@@ -111,9 +111,8 @@ class CheckedArchive(ImageArchive, Protocol):
         ...
 
 
-@runtime_checkable
-class FrameArchive(ImageArchive, Protocol):
-    """An archive that also hands out single frames, which whole slides are read by. Not every way of retrieval can."""
+class FrameSource(Protocol):
+    """What hands out the single frames that whole slides are read by."""
 
     def metadata(self, image: ImageRef, deadline: Deadline | None = None) -> Mapping[str, Any]:
         """The instance's attributes as DICOM JSON (PS3.18 annex F), without its pixels."""
@@ -124,6 +123,11 @@ class FrameArchive(ImageArchive, Protocol):
     ) -> tuple[StoredFrame, ...]:
         """Those frames, counted from 1, in the order asked for."""
         ...
+
+
+@runtime_checkable
+class FrameArchive(ImageArchive, FrameSource, Protocol):
+    """An archive that also hands out single frames. Not every way of retrieval can."""
 
 
 class SmearReader(Protocol):

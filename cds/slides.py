@@ -28,18 +28,17 @@ _SEEK_MAX_PX = 32_000_000
 _PER_FRAME, _PLANE_POSITION = "52009230", "0048021A"
 _COLUMN, _ROW, _Z = "0048021E", "0048021F", "0040074A"
 _OPTICAL_PATHS, _OPTICAL_PATH = "00480207", "00480106"
-_ATTRIBUTES = tuple(
-    f"{Tag(name):08X}"
-    for name in (
-        *("ImageType", "SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID"),
-        *("NumberOfFrames", "Rows", "Columns", "SamplesPerPixel", "PhotometricInterpretation"),
-        *("PlanarConfiguration", "BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation"),
-        *("PixelSpacing", "ImagedVolumeWidth", "ImagedVolumeHeight", "SharedFunctionalGroupsSequence"),
-        *("TotalPixelMatrixColumns", "TotalPixelMatrixRows", "TotalPixelMatrixFocalPlanes"),
-        *("NumberOfOpticalPaths", "DimensionOrganizationType", "ContainerIdentifier"),
-        *("ConcatenationUID", "ConcatenationFrameOffsetNumber"),
-    )
+#: The attributes that a level is told by, without the places of sparse tiles.
+DESCRIBED_BY = (
+    *("ImageType", "SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID"),
+    *("NumberOfFrames", "Rows", "Columns", "SamplesPerPixel", "PhotometricInterpretation"),
+    *("PlanarConfiguration", "BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation"),
+    *("PixelSpacing", "ImagedVolumeWidth", "ImagedVolumeHeight", "SharedFunctionalGroupsSequence"),
+    *("TotalPixelMatrixColumns", "TotalPixelMatrixRows", "TotalPixelMatrixFocalPlanes"),
+    *("NumberOfOpticalPaths", "DimensionOrganizationType", "ContainerIdentifier"),
+    *("ConcatenationUID", "ConcatenationFrameOffsetNumber"),
 )
+_ATTRIBUTES = tuple(f"{Tag(name):08X}" for name in DESCRIBED_BY)
 
 
 @dataclass(frozen=True, slots=True, order=True)
