@@ -2,6 +2,7 @@
 
 import io
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from cds.dicomweb import DicomWebArchive
 from cds.errors import UpstreamError, UpstreamInvalid, UpstreamUnavailable
 from cds.pixels import PixelLimits, decode_dicom, instance_ref
 from cds.retrieve import retrieve_images
-from cds.values import RefusedImage, SmearImage
+from cds.values import RefusedImage, SmearImage, StoredFrame
 from tests.fakes.dicomweb import FakeArchive, Fault
 from tests.fakes.images import SERIES_UID, STUDY_UID, dicom_file, drawing
 from tests.fakes.slides import Slide, synthetic_slide
@@ -96,6 +97,20 @@ def test_frames_under_a_false_label_are_refused(fake: FakeArchive) -> None:
     images = read(fake)
     assert images
     assert all(isinstance(i, RefusedImage) for i in images)
+
+
+def test_half_a_frame_in_a_sound_answer_is_refused(
+    fake: FakeArchive, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = DicomWebArchive.frames
+
+    def halves(*args: Any, **options: Any) -> tuple[StoredFrame, ...]:
+        return tuple(replace(f, data=f.data[: len(f.data) // 2]) for f in whole(*args, **options))
+
+    monkeypatch.setattr(DicomWebArchive, "frames", halves)
+    images = read(fake)
+    assert images
+    assert all(isinstance(i, RefusedImage) and "cut short" in i.reason for i in images)
 
 
 def test_frames_that_the_archive_does_not_have_are_refused(fake: FakeArchive) -> None:
