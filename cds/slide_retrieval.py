@@ -16,7 +16,7 @@ from cds.deadline import Deadline
 from cds.errors import UnreadableImage, UpstreamError
 from cds.frames import decode_frame, frame_header
 from cds.image_files import PixelLimits, check_colour
-from cds.ports import FrameArchive
+from cds.ports import FrameSource
 from cds.slide_sampling import Field, NucleusMap, choose_fields
 from cds.slides import (
     FrameAddress,
@@ -41,7 +41,7 @@ _ONE_IN, _FEWEST_FRAMES = 40, 24
 
 
 def open_slides(
-    archive: FrameArchive, refs: Sequence[ImageRef], limits: PixelLimits, deadline: Deadline | None
+    archive: FrameSource, refs: Sequence[ImageRef], limits: PixelLimits, deadline: Deadline | None
 ) -> Iterator[Image]:
     """The fields of the whole slides in one series, at most `limits.max_tiles` tiles, or one in 40, of each slide.
 
@@ -61,7 +61,7 @@ def open_slides(
 
 
 def _images(
-    archive: FrameArchive,
+    archive: FrameSource,
     levels: Sequence[Level],
     refused: Sequence[RefusedImage],
     limits: PixelLimits,
@@ -79,7 +79,7 @@ def _images(
 
 
 def _fields(
-    archive: FrameArchive,
+    archive: FrameSource,
     pyramid: Sequence[Level],
     read: Level,
     limits: PixelLimits,
@@ -105,7 +105,7 @@ def _fields(
 
 
 def _look(
-    archive: FrameArchive, level: Level, limits: PixelLimits, deadline: Deadline | None
+    archive: FrameSource, level: Level, limits: PixelLimits, deadline: Deadline | None
 ) -> NucleusMap | None:
     """The nuclei that the coarse level shows; None where it cannot be decoded, and nothing is known of them then."""
 
@@ -128,7 +128,7 @@ def _look(
 
 
 def _fetch(
-    archive: FrameArchive, wanted: Sequence[FrameAddress], deadline: Deadline | None
+    archive: FrameSource, wanted: Sequence[FrameAddress], deadline: Deadline | None
 ) -> dict[FrameAddress, StoredFrame | RefusedImage]:
     """The frames, asked for by instance; what the archive will never deliver is refused, as `cds.retrieve` has it."""
     fetched: dict[FrameAddress, StoredFrame | RefusedImage] = {}

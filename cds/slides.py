@@ -5,7 +5,7 @@ Nothing here speaks to an archive.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from pydicom import Dataset
@@ -28,18 +28,17 @@ _SEEK_MAX_PX = 32_000_000
 _PER_FRAME, _PLANE_POSITION = "52009230", "0048021A"
 _COLUMN, _ROW, _Z = "0048021E", "0048021F", "0040074A"
 _OPTICAL_PATHS, _OPTICAL_PATH = "00480207", "00480106"
-_ATTRIBUTES = tuple(
-    f"{Tag(name):08X}"
-    for name in (
-        *("ImageType", "SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID"),
-        *("NumberOfFrames", "Rows", "Columns", "SamplesPerPixel", "PhotometricInterpretation"),
-        *("PlanarConfiguration", "BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation"),
-        *("PixelSpacing", "ImagedVolumeWidth", "ImagedVolumeHeight", "SharedFunctionalGroupsSequence"),
-        *("TotalPixelMatrixColumns", "TotalPixelMatrixRows", "TotalPixelMatrixFocalPlanes"),
-        *("NumberOfOpticalPaths", "DimensionOrganizationType", "ContainerIdentifier"),
-        *("ConcatenationUID", "ConcatenationFrameOffsetNumber"),
-    )
+#: The attributes that a level is told by, without the places of sparse tiles.
+DESCRIBED_BY = (
+    *("ImageType", "SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID"),
+    *("NumberOfFrames", "Rows", "Columns", "SamplesPerPixel", "PhotometricInterpretation"),
+    *("PlanarConfiguration", "BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation"),
+    *("PixelSpacing", "ImagedVolumeWidth", "ImagedVolumeHeight", "SharedFunctionalGroupsSequence"),
+    *("TotalPixelMatrixColumns", "TotalPixelMatrixRows", "TotalPixelMatrixFocalPlanes"),
+    *("NumberOfOpticalPaths", "DimensionOrganizationType", "ContainerIdentifier"),
+    *("ConcatenationUID", "ConcatenationFrameOffsetNumber"),
 )
+_ATTRIBUTES = tuple(f"{Tag(name):08X}" for name in DESCRIBED_BY)
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -129,7 +128,10 @@ def level_to_read(levels: Sequence[Level]) -> Level | None:
 
 
 def level_to_seek_on(levels: Sequence[Level], read: Level) -> Level | None:
-    """A coarse level of the same slide, cheap to fetch whole, on which nuclei can still be told from red cells."""
+    """A coarse level of the same slide, cheap to fetch whole, on which nuclei can still be told from red cells.
+
+    It has a scale, by its size beside that of the level that is read where it states none.
+    """
     if read.um_per_px is None:
         return None
     cheap = []
@@ -143,7 +145,7 @@ def level_to_seek_on(levels: Sequence[Level], read: Level) -> Level | None:
             and len(level.tiles) <= max(16, len(read.tiles) // 50)
             and abs(level.columns / level.rows * read.rows / read.columns - 1) < 0.05
         ):
-            cheap.append((scale, level))
+            cheap.append((scale, level if level.um_per_px else replace(level, um_per_px=scale)))
     fine = [(scale, level) for scale, level in cheap if scale <= SEEK_UM_PER_PX]
     if fine:
         return max(fine, key=lambda pair: pair[0])[1]

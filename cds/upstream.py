@@ -23,6 +23,7 @@ from cds.errors import (
     UpstreamNotFound,
     UpstreamRefused,
     UpstreamTimeout,
+    UpstreamTooLarge,
     UpstreamUnavailable,
 )
 from cds.settings import PREFIX
@@ -260,7 +261,7 @@ class _Authorization(AuthBase):
 
 def _read_body(response: requests.Response, where: str, max_bytes: int | None) -> bytes:
     """Read whatever has arrived, piece by piece, so that a body that is too large ends early."""
-    too_large = UpstreamInvalid(f"the answer of the {where} is larger than the {max_bytes} bytes allowed")
+    too_large = UpstreamTooLarge(f"the answer of the {where} is larger than the {max_bytes} bytes allowed")
     announced = response.headers.get("Content-Length", "")
     if max_bytes is not None and announced.isdecimal() and int(announced) > max_bytes:
         raise too_large

@@ -207,12 +207,16 @@ def study_watch(settings: Settings, store: SqlAssessmentStore) -> StudyWatch | N
         supported=lambda: fhir.said(Deadline(settings.read_timeout_s)).has("Subscription"),
         timeout_s=patience_s,
     )
+    from hooks.early_metrics import EarlyMetrics  # not before the folder that processes count in is named
+
     return StudyWatch(
         new_studies,
         store,
         poll_s=settings.early_poll_s,
         look_timeout_s=patience_s,
         subscribing=keeper if settings.early_reading == "subscribe" else None,
+        told=EarlyMetrics(),
+        again_s=max(settings.early_poll_s, settings.retry_failed_after_s),
     )
 
 

@@ -369,6 +369,28 @@ def test_what_must_not_be_guessed_is_refused(elements: dict[str, object], reason
     assert reason in refusal(dicom_file(drawing(), **elements))
 
 
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("Rows", "Columns", "SamplesPerPixel", "BitsAllocated", "BitsStored"),
+        *("PhotometricInterpretation", "PixelData"),
+    ],
+)
+def test_without_what_tells_the_pixels_it_is_refused(name: str) -> None:
+    dataset = dicom_dataset(drawing())
+    delattr(dataset, name)
+    assert refusal(part10(dataset))
+
+
+@pytest.mark.parametrize("name", ["ImageType", "HighBit", "PixelSpacing", "NumberOfFrames"])
+def test_without_what_can_be_done_without_it_is_read(name: str) -> None:
+    dataset = dicom_dataset(drawing(), PixelSpacing=["0.0001", "0.0001"])
+    if name in dataset:
+        delattr(dataset, name)
+    (image,) = decode_dicom(part10(dataset), PixelLimits())
+    assert isinstance(image, SmearImage)
+
+
 def test_a_video_is_refused() -> None:
     assert "transfer syntax is not supported" in refusal(
         encapsulated(drawing(), [b"\0" * 100], "YBR_FULL_422", MPEG4HP41)
