@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from cds.allowlist import AllowList
+from cds.locate import Placed
 from cds.ports import FhirServer, HookStore
 from cds.settings import Settings
 from cds.signing_key import SigningKey
@@ -14,6 +15,9 @@ from hooks.ehr_profile import STANDARD, Profile
 from hooks.late_cards import LateCards
 from hooks.next_steps import NextSteps
 from hooks.reference_ranges import ReferenceRanges
+
+#: Studies, and cards, of earlier hooks that are kept in each process; some kilobytes each.
+KEPT = 1024
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,3 +97,5 @@ class Context:
     signing_keys: tuple[SigningKey, ...] = ()
     #: Remembers the cards that are sent.
     late_cards: LateCards = field(default_factory=LateCards)
+    #: What the ImagingStudies of earlier hooks came to.
+    placed: Placed = field(default_factory=lambda: Placed(KEPT))

@@ -29,7 +29,8 @@ _PICTURES = ("static", "thumbnail", "closeup", "activation", "tile")
 
 _ESCAPED = re.compile(rb"\\.", re.DOTALL)
 _LEVELS = bytes.maketrans(b"[{]}", b"\x01\x01\xff\xff")
-_NO_BRACKETS = bytes(sorted(set(range(256)) - set(b"[{]}")))
+#: All but brackets and quotes.
+_NO_SHAPE = bytes(sorted(set(range(256)) - set(b'[{]}"')))
 
 
 class HeaderTooLarge(RequestTooLarge):
@@ -140,15 +141,29 @@ def check_json(body: bytes, settings: Settings) -> None:
     # A name and a value for each element, two quotes each.
     if bare.count(b'"') > 4 * (settings.max_json_elements + 1):
         raise too_many
-    bare = b"".join(bare.split(b'"')[::2])  # what stands outside of strings
-    elements = bare.count(b",") + bare.count(b"[") + bare.count(b"{")
-    if elements > settings.max_json_elements:
-        raise too_many
-    levels = accumulate(array("b", bare.translate(_LEVELS, _NO_BRACKETS)))
+    if _elements(bare) > settings.max_json_elements:  # also counts what stands in strings, so it may be fewer
+        bare = _outside_strings(bare)
+        if _elements(bare) > settings.max_json_elements:
+            raise too_many
+    brackets = bare.translate(None, _NO_SHAPE).replace(b'""', b"")
+    if (
+        b'"' in brackets
+    ):  # some stand in a string: else there would be two quotes or none between any two brackets
+        brackets = _outside_strings(bare).translate(None, _NO_SHAPE)
+    levels = accumulate(array("b", brackets.translate(_LEVELS)))
     if max(levels, default=0) > settings.max_json_depth:
         raise RequestTooLarge(
             f"The body is nested deeper than {settings.max_json_depth} levels ({PREFIX}MAX_JSON_DEPTH)."
         )
+
+
+def _outside_strings(bare: bytes) -> bytes:
+    """bare: JSON without escaped characters."""
+    return b"".join(bare.split(b'"')[::2])
+
+
+def _elements(text: bytes) -> int:
+    return text.count(b",") + text.count(b"[") + text.count(b"{")
 
 
 def _address() -> str:

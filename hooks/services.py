@@ -37,9 +37,6 @@ _MAX_EARLIER = 3
 _OWN_IDENTIFIERS = "urn:leukocds:"
 _WITHDRAWN = ("entered-in-error", "cancelled")
 
-#: Stands for every Endpoint while the studies are only being named: out of service, so nothing is asked of it.
-_NO_ENDPOINT: Resource = {"resourceType": "Endpoint", "status": "off"}
-
 _log = structlog.get_logger(__name__)
 
 
@@ -91,7 +88,7 @@ def answer(
     """
     chart = gather(request, context, Deadline(context.settings.hook_budget_s), profile)
     # What was read already needs no archive, so the endpoints are looked up for the rest only, below.
-    located = _locate(chart.imaging_studies, request, context, lambda _: _NO_ENDPOINT)
+    located = _locate(chart.imaging_studies, request, context)
     newest, strangers = _of_patient(located.studies, request.patient_reference)
     problems = [*chart.problems, *located.problems, *strangers]
     base_url = context.settings.base_url
@@ -199,15 +196,22 @@ def _locate(
     imaging_studies: Sequence[Resource],
     request: HookRequest,
     context: Context,
-    endpoint: Callable[[str], Resource],
+    endpoint: Callable[[str], Resource] | None = None,
 ) -> Located:
+    """endpoint: reads an Endpoint; None: the studies are only being named."""
     return locate(
         imaging_studies,
         modalities=context.settings.modalities,
         allow_list=context.allow_list,
-        endpoint=endpoint,
+        endpoint=endpoint or _no_endpoint,
         base_url=request.fhir_server,
+        placed=context.placed if endpoint is None else None,
     )
+
+
+def _no_endpoint(_reference: str) -> Resource:
+    """Stands for every Endpoint while the studies are only being named: out of service, so nothing is asked of it."""
+    return {"resourceType": "Endpoint", "status": "off"}
 
 
 class _NotReadable(Exception):

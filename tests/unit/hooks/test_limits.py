@@ -5,6 +5,8 @@ from contextlib import suppress
 
 import pytest
 from flask import g
+from hypothesis import given
+from hypothesis import strategies as st
 
 from cds.errors import RequestTooLarge, TooManyRequests, Unauthenticated
 from cds.settings import Settings
@@ -55,6 +57,27 @@ def test_brackets_and_commas_within_strings_do_not_count():
         check_json(b'{"a": "\\\\", "b": [[1]]}', settings)
     with pytest.raises(RequestTooLarge, match="ELEMENTS"):
         check_json(b"[1,2,3,4,5]", settings)
+
+
+@given(
+    st.recursive(
+        st.text(alphabet='[]{},"\\a', max_size=6) | st.none(),
+        lambda inner: (
+            st.lists(inner, max_size=3) | st.dictionaries(st.text('[]{}"', max_size=3), inner, max_size=3)
+        ),
+        max_leaves=12,
+    )
+)
+def test_the_depth_found_is_that_of_the_value(value):
+    def depth(value):
+        inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else None
+        return 0 if inner is None else 1 + max(map(depth, inner), default=0)
+
+    body, found = json.dumps(value).encode(), depth(value)
+    check_json(body, Settings(max_json_depth=max(1, found)))
+    if found > 1:
+        with pytest.raises(RequestTooLarge, match="DEPTH"):
+            check_json(body, Settings(max_json_depth=found - 1))
 
 
 @pytest.mark.parametrize(
