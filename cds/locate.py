@@ -46,18 +46,18 @@ class Located:
     problems: tuple[StudyProblem, ...]
 
 
-class Placed(Kept["tuple[StudyRef | StudyProblem | None]"]):
+class Placed(Kept[bytes, "tuple[StudyRef | StudyProblem | None]"]):
     """What ImagingStudies met before came to, under the digest of all that they say: an EHR sends the same ones again
     with each hook. Large ones are not kept."""
 
     LARGEST_BYTES = 64 * 1024
 
-    def key(self, resource: Resource, base_url: str | None) -> str | None:
+    def key(self, resource: Resource, base_url: str | None) -> bytes | None:
         try:
             said = msgspec.json.encode((base_url, resource))
         except UnicodeEncodeError:  # a lone surrogate
             return None
-        return hashlib.sha256(said).hexdigest() if len(said) <= self.LARGEST_BYTES else None
+        return hashlib.sha256(said).digest() if len(said) <= self.LARGEST_BYTES else None
 
 
 def locate(

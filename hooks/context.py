@@ -12,12 +12,13 @@ from cds.signing_key import SigningKey
 from cds.values import Assessment, ModelIdentity, PatternModel
 from hooks.authentication import Authenticator
 from hooks.ehr_profile import STANDARD, Profile
+from hooks.kept_cards import KeptCards
 from hooks.late_cards import LateCards
 from hooks.next_steps import NextSteps
 from hooks.reference_ranges import ReferenceRanges
 
-#: Studies, and cards, of earlier hooks that are kept in each process; some kilobytes each.
-KEPT = 1024
+#: ImagingStudies of earlier hooks that are remembered in each process; some kilobytes each.
+PLACED = 1024
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,4 +99,5 @@ class Context:
     #: Remembers the cards that are sent.
     late_cards: LateCards = field(default_factory=LateCards)
     #: What the ImagingStudies of earlier hooks came to.
-    placed: Placed = field(default_factory=lambda: Placed(KEPT))
+    placed: Placed = field(default_factory=lambda: Placed(PLACED))
+    cards: KeptCards = field(default_factory=KeptCards)

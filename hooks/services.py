@@ -18,7 +18,7 @@ from cds.ports import Resource
 from cds.settings import Settings
 from cds.values import Assessment, JobState, ReportState, StoredAssessment, StudyRef
 from hooks.card_shape import shaped
-from hooks.cards import Earlier, assessment_card, job_card, more_card, problem_card
+from hooks.cards import Earlier, job_card, more_card, problem_card
 from hooks.cds_requests import HookRequest
 from hooks.client_reports import ClientReport, client_reports
 from hooks.context import Context
@@ -249,7 +249,7 @@ def _result(
     reports = chart.reports or ()
     says = fingerprint(assessment.outcome, _signed(reports, assessment))
     identity = _identity(request, says, assessment.study.study_uid)
-    card = assessment_card(
+    card = context.cards.card(
         identity.uuid,
         assessment,
         context.settings.base_url,
