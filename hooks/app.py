@@ -1,6 +1,5 @@
 """The Flask app: every HTTP door, and the one table from errors to answers."""
 
-import json
 import time
 import traceback
 import uuid
@@ -36,6 +35,7 @@ from hooks.authentication import Caller, require_client
 from hooks.cds_requests import HookRequest, parse_request
 from hooks.client_reports import hand_over
 from hooks.context import Context
+from hooks.current import Application
 from hooks.ehr_profile import Profile
 from hooks.feedback import feedback_routes
 from hooks.headers import (
@@ -49,6 +49,7 @@ from hooks.headers import (
 )
 from hooks.health import health_routes
 from hooks.hygiene import remember
+from hooks.json_text import encode_json
 from hooks.limits import HeaderTooLarge, Limits, caller_profile, client
 from hooks.metrics import count_cards, count_prefetch, metrics_routes
 from hooks.notifications import notification_routes
@@ -89,7 +90,7 @@ _HTTP_ISSUES = {404: "not-found", 405: "not-supported", 413: "too-long", 415: "n
 
 
 def create_app(context: Context) -> Flask:
-    app = Flask(__name__)
+    app = Application(__name__)
     app.config["MAX_CONTENT_LENGTH"] = context.settings.max_request_bytes
     app.url_map.strict_slashes = False  # with and without the trailing slash
     app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
@@ -237,4 +238,4 @@ def _outcome(status: int, code: str, text: str) -> Response:
 
 
 def _json(content: dict[str, Any], status: int = 200) -> Response:
-    return Response(json.dumps(content), status, mimetype="application/json")
+    return Response(encode_json(content), status, mimetype="application/json")

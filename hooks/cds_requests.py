@@ -3,12 +3,11 @@
 What was sent is never repeated in a message: it may be a token or a patient's data.
 """
 
-import json
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Annotated, Any, Generic, Literal, NoReturn, TypeVar
+from typing import Annotated, Any, Generic, Literal, TypeVar
 from urllib.parse import urlsplit
 from uuid import UUID
 
@@ -27,6 +26,7 @@ from pydantic.alias_generators import to_camel
 
 from cds.errors import BadRequest
 from cds.ports import Resource
+from hooks.json_text import decode_json
 
 PATIENT_VIEW = "patient-view"
 ENCOUNTER_START = "encounter-start"
@@ -101,16 +101,6 @@ def parse_request(body: bytes) -> HookRequest:
     return _value(request)
 
 
-def decode_json(body: bytes) -> Any:
-    """JSON as RFC 8259 has it: no NaN, no Infinity, no nesting beyond what can be walked. Raises BadRequest."""
-    try:
-        return json.loads(body, parse_constant=_refuse_constant)
-    except RecursionError:
-        raise BadRequest("The body is nested too deeply.") from None
-    except ValueError:
-        raise BadRequest("The body is not JSON.") from None
-
-
 def hooks() -> tuple[str, ...]:
     """The hooks answered, in the order of discovery."""
     return tuple(_REQUESTS)
@@ -120,10 +110,6 @@ def bundle_resources(bundle: Resource) -> tuple[Resource, ...]:
     """The resources of a searchset or collection, without the OperationOutcomes that speak about the search."""
     resources = (entry.get("resource") for entry in bundle.get("entry") or [])
     return tuple(r for r in resources if isinstance(r, dict) and r.get("resourceType") != "OperationOutcome")
-
-
-def _refuse_constant(_: str) -> NoReturn:
-    raise ValueError
 
 
 def _is_resource(value: dict[str, Any]) -> dict[str, Any]:

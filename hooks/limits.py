@@ -11,13 +11,15 @@ import threading
 import time
 from array import array
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from itertools import accumulate
+from typing import Any
 
-from flask import g, request
+from flask import Request, g
 
 from cds.errors import RequestTooLarge, TooManyRequests
 from cds.settings import PREFIX, Settings
+from hooks.current import current_request
 from hooks.ehr_profile import STANDARD, Profile
 
 #: Clients remembered at a time; who was forgotten starts with a full share.
@@ -79,22 +81,23 @@ class Limits:
 
     def before(self) -> None:
         """Before authentication. Raises HeaderTooLarge, TooManyRequests."""
+        request = current_request()
         largest = self._settings.max_header_bytes
-        # The size of a token is for authentication to judge: 401 whatever is wrong with it. gunicorn bounds both.
-        fields = (f for f in request.headers if f[0] != "Authorization")
-        if sum(len(name) + len(value) + 4 for name, value in fields) > largest:
+        if _header_bytes(request.environ) > largest:
             raise HeaderTooLarge(f"The header is larger than {largest} bytes ({PREFIX}MAX_HEADER_BYTES).")
-        if self._counts():
-            self._take(_address(), self._open_profile, 0)
+        if _counts(request):
+            self._take(_address(request), self._open_profile, 0)
 
     def share(self) -> None:
         """After authentication. Raises TooManyRequests."""
-        if self._counts():
+        request = current_request()
+        if _counts(request):
             g.counted = True
-            self._take(client() or _address(), caller_profile(self._open_profile))
+            self._take(client() or _address(request), caller_profile(self._open_profile))
 
     def body(self) -> None:
         """Before the body is parsed. Raises RequestTooLarge, and werkzeug's RequestEntityTooLarge for its bytes."""
+        request = current_request()
         if (
             request.method == "POST"
             and request.endpoint is not None
@@ -104,17 +107,15 @@ class Limits:
 
     def refused(self) -> None:
         """Count a call that authentication refused against its address."""
-        if self._counts() and not g.get("counted"):
+        request = current_request()
+        if _counts(request) and not g.get("counted"):
             try:
-                self._take(_address(), self._open_profile)
+                self._take(_address(request), self._open_profile)
             except TooManyRequests:
                 pass  # it learns so at its next call
 
     def _take(self, client: str, profile: Profile, requests: int = 1) -> None:
         self._shares.take(client, requests, profile.requests_per_s, profile.burst)
-
-    def _counts(self) -> bool:
-        return request.path.rstrip("/") not in _UNLIMITED and request.endpoint not in _PICTURES
 
 
 def client() -> str | None:
@@ -157,6 +158,19 @@ def check_json(body: bytes, settings: Settings) -> None:
         )
 
 
+def _header_bytes(environ: Mapping[str, Any]) -> int:
+    """Of the header's lines, less Authorization: the size of a token is for authentication to judge, which answers 401
+    whatever is wrong with it. gunicorn bounds both."""
+    total = 0
+    for name, value in environ.items():
+        if name.startswith("HTTP_"):
+            if name != "HTTP_AUTHORIZATION":
+                total += len(name) + len(value) - 1  # `Name: value` on a line of its own, without HTTP_
+        elif name in ("CONTENT_TYPE", "CONTENT_LENGTH"):
+            total += len(name) + len(value) + 4
+    return total
+
+
 def _outside_strings(bare: bytes) -> bytes:
     """bare: JSON without escaped characters."""
     return b"".join(bare.split(b'"')[::2])
@@ -166,5 +180,9 @@ def _elements(text: bytes) -> int:
     return text.count(b",") + text.count(b"[") + text.count(b"{")
 
 
-def _address() -> str:
+def _counts(request: Request) -> bool:
+    return request.path.rstrip("/") not in _UNLIMITED and request.endpoint not in _PICTURES
+
+
+def _address(request: Request) -> str:
     return request.remote_addr or "unknown"

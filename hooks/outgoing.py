@@ -48,9 +48,9 @@ def checked_response(
     """
     cards = response.get("cards")
     forms = [_form(card, max_summary) for card in cards] if isinstance(cards, list) else [None]
-    if response.keys() == {"cards"} and all(form is not None and _CONFORMING.get(form) for form in forms):
-        if len({card["uuid"] for card in response["cards"]}) == len(forms):
-            return response
+    known = response.keys() == {"cards"} and all(form is not None and _CONFORMING.get(form) for form in forms)
+    if known and len({card["uuid"] for card in response["cards"]}) == len(forms):
+        return response
     found = response_violations(response, system_actions=system_actions, max_summary=max_summary)
     if not found:
         for form in forms:
@@ -80,7 +80,12 @@ def _form(card: Any, max_summary: int) -> bytes | None:
             return None
         rest = {**card, "uuid": "", "suggestions": [{**s, "uuid": ""} for s in suggestions]}
         said = msgspec.json.encode((max_summary, "suggestions" in card, rest))
-    except (AttributeError, KeyError, TypeError, ValueError):  # of a shape that only the careful way understands
+    except (
+        AttributeError,
+        KeyError,
+        TypeError,
+        ValueError,
+    ):  # of a shape that only the careful way understands
         return None
     return hashlib.sha256(said).digest()
 
