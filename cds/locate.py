@@ -4,7 +4,6 @@ Written for FHIR R4; the forms of STU3 (`uid`, `patient`, `modalityList`) and R5
 understood as well. A resource that makes no sense is a StudyProblem, never an exception.
 """
 
-import hashlib
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -47,17 +46,18 @@ class Located:
 
 
 class Placed(Kept[bytes, "tuple[StudyRef | StudyProblem | None]"]):
-    """What ImagingStudies met before came to, under the digest of all that they say: an EHR sends the same ones again
-    with each hook. Large ones are not kept."""
+    """What ImagingStudies met before came to, under all that they say: an EHR sends the same ones again with each hook.
+    Large ones are not kept."""
 
-    LARGEST_BYTES = 64 * 1024
+    # No digest: hashlib lets go of the interpreter for it, and other threads make a hook wait to have it back.
+    LARGEST_BYTES = 16 * 1024
 
     def key(self, resource: Resource, base_url: str | None) -> bytes | None:
         try:
             said = msgspec.json.encode((base_url, resource))
         except UnicodeEncodeError:  # a lone surrogate
             return None
-        return hashlib.sha256(said).digest() if len(said) <= self.LARGEST_BYTES else None
+        return said if len(said) <= self.LARGEST_BYTES else None
 
 
 def locate(
@@ -91,7 +91,9 @@ def locate(
     unique: dict[tuple[str, str | None], StudyRef] = {}
     for ref in studies:
         unique.setdefault((ref.study_uid, ref.patient), ref)
-    newest_first = sorted(unique.values(), key=lambda ref: _instant(ref.started), reverse=True)
+    newest_first = list(unique.values())
+    if len(newest_first) > 1:
+        newest_first.sort(key=lambda ref: _instant(ref.started), reverse=True)
     return Located(studies=tuple(newest_first), problems=tuple(dict.fromkeys(problems)))
 
 

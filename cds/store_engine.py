@@ -175,14 +175,15 @@ def _sqlite(url: URL) -> Engine:
     return engine
 
 
-def _begin_writing(driver: Any, haste_s: float | None) -> None:
+def _begin_writing(driver: Any, haste_s: float | None, *, transaction: bool = True) -> None:
     patience = BUSY_TIMEOUT_S if haste_s is None else haste_s
     if driver.patience != patience:  # of the connection, hence set where it changes
         driver.execute(f"PRAGMA busy_timeout = {int(1000 * patience)}")
         # NORMAL: on the disk with the next write that is not in haste.
         driver.execute(f"PRAGMA synchronous = {'FULL' if haste_s is None else 'NORMAL'}")
         driver.patience = patience
-    driver.execute("BEGIN IMMEDIATE")
+    if transaction:
+        driver.execute("BEGIN IMMEDIATE")
 
 
 class _SqliteConnection(sqlite3.Connection):
@@ -242,10 +243,13 @@ def locked() -> sqlite3.OperationalError:
     return sqlite3.OperationalError("database is locked")
 
 
-def begin_in_haste(engine: Engine, driver: Any, wait_s: float) -> None:
-    """At the driver's connection, with the turn taken: what `writing_in_haste` begins with."""
+def begin_in_haste(engine: Engine, driver: Any, wait_s: float, *, transaction: bool = True) -> None:
+    """At the driver's connection, with the turn taken: what `writing_in_haste` begins with.
+
+    transaction: False where one statement follows, which SQLite makes a transaction by itself.
+    """
     if engine.dialect.name == "sqlite":
-        _begin_writing(driver, wait_s)
+        _begin_writing(driver, wait_s, transaction=transaction)
         return
     # psycopg begins by itself; without parameters it sends both at once.
     driver.execute(f"SET LOCAL statement_timeout = {int(1000 * wait_s)}; SET LOCAL synchronous_commit = off")

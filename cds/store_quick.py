@@ -111,10 +111,13 @@ class QuickInsert:
         problem: Exception | None = locked()
         try:
             with _Driver(self._engine, self._wait_s) as driver:
-                begin_in_haste(self._engine, driver, self._wait_s)
+                # A single row needs no transaction of several statements. At each, sqlite3 lets go of the interpreter.
+                alone = len(wishes) == len(wishes[0].rows) == 1 and self._engine.dialect.name == "sqlite"
+                begin_in_haste(self._engine, driver, self._wait_s, transaction=not alone)
                 for wish in wishes:
                     wish.new = [driver.execute(self._sql, row).rowcount == 1 for row in wish.rows]
-                driver.commit()
+                if not alone:
+                    driver.commit()
             problem = None
         except Exception as error:  # noqa: BLE001 - raised again by the thread of each wish
             problem = error

@@ -3,7 +3,6 @@
 import time
 import traceback
 import uuid
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +34,7 @@ from hooks.authentication import Caller, require_client
 from hooks.cds_requests import HookRequest, parse_request
 from hooks.client_reports import hand_over
 from hooks.context import Context
-from hooks.current import Application
+from hooks.current import Application, current_request
 from hooks.ehr_profile import Profile
 from hooks.feedback import feedback_routes
 from hooks.headers import (
@@ -137,7 +136,7 @@ def create_app(context: Context) -> Flask:
 
 def _hook_request(profile: Profile) -> HookRequest:
     """The request as that kind of EHR means it. Raises BadRequest, also for a hook that it is not offered."""
-    parsed = replace(parse_request(request.get_data()), issuer=client())
+    parsed = parse_request(current_request().get_data(), client())
     if parsed.hook not in profile.hooks:
         raise BadRequest(f"hook is not offered to this client, which is offered {', '.join(profile.hooks)}.")
     return adapted(parsed, profile)

@@ -85,8 +85,8 @@ class HookRequest:
         return f"Patient/{self.patient_id}"
 
 
-def parse_request(body: bytes) -> HookRequest:
-    """The request in `body`. Raises BadRequest."""
+def parse_request(body: bytes, issuer: str | None = None) -> HookRequest:
+    """The request in `body`, sent by a client of that issuer. Raises BadRequest."""
     content = decode_json(body)
     if not isinstance(content, dict):
         raise BadRequest("The body must be a JSON object.")
@@ -98,7 +98,7 @@ def parse_request(body: bytes) -> HookRequest:
         request = (model or _Request[_Context]).model_validate(content)
     except ValidationError as error:
         raise BadRequest(in_words(error)) from None
-    return _value(request)
+    return _value(request, issuer)
 
 
 def hooks() -> tuple[str, ...]:
@@ -284,7 +284,7 @@ _REQUESTS: Mapping[str, type[_Request[Any]]] = {
 }
 
 
-def _value(request: _Request[Any]) -> HookRequest:
+def _value(request: _Request[Any], issuer: str | None) -> HookRequest:
     context, authorization = request.context, request.fhir_authorization
     named: list[str | Resource] = getattr(context, "imaging_studies", [])
     return HookRequest(
@@ -294,6 +294,7 @@ def _value(request: _Request[Any]) -> HookRequest:
         user_id=context.user_id,
         encounter_id=context.encounter_id,
         fhir_server=request.fhir_server,
+        issuer=issuer,
         token=authorization.access_token.get_secret_value() if authorization else None,
         patient=_prefetched(request.prefetch, "patient"),
         studies=_prefetched(request.prefetch, "studies"),

@@ -17,7 +17,7 @@ from hooks.late_cards import LateCards
 from hooks.next_steps import NextSteps
 from hooks.reference_ranges import ReferenceRanges
 
-#: ImagingStudies of earlier hooks that are remembered in each process; some kilobytes each.
+#: ImagingStudies of earlier hooks that are remembered in each process; some kilobytes each, twice that of `Placed`.
 PLACED = 1024
 
 
