@@ -52,7 +52,7 @@ from hooks.json_text import encode_json
 from hooks.limits import HeaderTooLarge, Limits, caller_profile, client
 from hooks.metrics import count_cards, count_prefetch, metrics_routes
 from hooks.notifications import notification_routes
-from hooks.outgoing import checked_discovery, checked_response
+from hooks.outgoing import checked_discovery, checked_response, response_text
 from hooks.pages import error_page, page_routes
 from hooks.picture_routes import picture_routes
 from hooks.prefetch import adapted, spared
@@ -118,7 +118,7 @@ def create_app(context: Context) -> Flask:
             cards=len(cards["cards"]),
             ms=round(1000 * (time.perf_counter() - began), 1),
         )
-        return _json(cards)
+        return Response(response_text(cards), mimetype="application/json")
 
     feedback_routes(app, context)
     sign_in_routes(app, context)

@@ -24,6 +24,8 @@ class KeptCards:
 
     def __init__(self, at_most: int = AT_MOST) -> None:
         self._cards = Kept[Hashable, Card](at_most)
+        #: The same for one user: who opened a chart is likely to open it again.
+        self._shown = Kept[Hashable, Card](at_most)
 
     def card(
         self,
@@ -41,14 +43,16 @@ class KeptCards:
             assessment.key, base_url, chosen.patient, chosen.encounter, _left(assessment, chosen), report, grown,
             tuple(earlier),
         )  # fmt: skip
-        card = self._cards.get(key)
-        if card is None:
-            card = assessment_card(
-                _NOBODY, assessment, base_url, chosen, report=report, earlier=earlier, grown=grown
-            )
-            if sum(len(e.when) + len(e.status) + len(e.conclusion) for e in earlier) <= _LONGEST:
-                self._cards.put(key, card)
-        return addressed(card, card_uuid)
+        if (shown := self._shown.get((card_uuid, key))) is not None:
+            return shown
+        card = self._cards.get(key) or assessment_card(
+            _NOBODY, assessment, base_url, chosen, report=report, earlier=earlier, grown=grown
+        )
+        shown = addressed(card, card_uuid)
+        if sum(len(e.when) + len(e.status) + len(e.conclusion) for e in earlier) <= _LONGEST:
+            self._cards.put(key, card)
+            self._shown.put((card_uuid, key), shown)
+        return shown
 
 
 def _left(assessment: Assessment, chosen: Chosen) -> tuple[Order, ...]:

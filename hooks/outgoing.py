@@ -6,6 +6,7 @@ it must have is not dropped, since fewer cards read as "nothing found": the whol
 
 import copy
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Any
 
 import msgspec
@@ -22,9 +23,22 @@ from hooks.conformance import (
     is_uuid,
     response_violations,
 )
+from hooks.json_text import encode_json
 
 _log = structlog.get_logger(__name__)
 
+
+@dataclass(frozen=True, slots=True)
+class _Sent:
+    """A card that was found to keep to the rules for clients that show so many characters, and how it leaves."""
+
+    card: dict[str, Any]
+    max_summary: int
+    text: bytes
+
+
+#: By the card's uuid.
+_SENT = Kept[Any, _Sent](1024)
 #: Forms of cards that were found to keep to the rules.
 _CONFORMING = Kept[bytes, bool](1024)
 #: Of a form that is kept.
@@ -48,14 +62,12 @@ def checked_response(
     what is wrong has to stay.
     """
     cards = response.get("cards")
-    forms = [_form(card, max_summary) for card in cards] if isinstance(cards, list) else [None]
-    known = response.keys() == {"cards"} and all(form is not None and _CONFORMING.get(form) for form in forms)
-    if known and len({card["uuid"] for card in response["cards"]}) == len(forms):
+    if response.keys() == {"cards"} and isinstance(cards, list) and _all_known(cards, max_summary):
         return response
     found = response_violations(response, system_actions=system_actions, max_summary=max_summary)
     if not found:
-        for form in forms:
-            if form is not None:
+        for card in response["cards"]:
+            if (form := _form(card, max_summary)) is not None:
                 _CONFORMING.put(form, True)
         return response
     _tell(found)
@@ -69,6 +81,32 @@ def checked_response(
     return mended
 
 
+def response_text(response: dict[str, Any]) -> bytes:
+    """The answer as JSON. What was checked leaves as it was checked, also if somebody changed the card since."""
+    if response.keys() != {"cards"}:
+        return encode_json(response)
+    return b'{"cards":[' + b",".join(map(_card_text, response["cards"])) + b"]}"
+
+
+def _card_text(card: dict[str, Any]) -> bytes:
+    sent = _SENT.get(card.get("uuid"))
+    return sent.text if sent is not None and sent.card is card else encode_json(card)
+
+
+def _all_known(cards: list[Any], max_summary: int) -> bool:
+    """Whether these cards are known to keep to the rules, and no two of them share a uuid."""
+    for card in cards:
+        uuid = card.get("uuid") if isinstance(card, dict) else None
+        sent = _SENT.get(uuid) if isinstance(uuid, str) else None
+        if sent is not None and sent.card is card and sent.max_summary == max_summary:
+            continue
+        form = _form(card, max_summary)
+        if form is None or not _CONFORMING.get(form):
+            return False
+        _SENT.put(card["uuid"], _Sent(card, max_summary, encode_json(card)))
+    return len({card["uuid"] for card in cards}) == len(cards)
+
+
 def _form(card: Any, max_summary: int) -> bytes | None:
     """All that a card says but its uuids, which are looked at here; None where there is no such thing.
 
@@ -80,15 +118,10 @@ def _form(card: Any, max_summary: int) -> bytes | None:
         if not all(map(is_uuid, uuids)) or len(set(uuids)) < len(uuids):
             return None
         rest = {**card, "uuid": "", "suggestions": [{**s, "uuid": ""} for s in suggestions]}
-        said = msgspec.json.encode((max_summary, "suggestions" in card, rest))
-    except (
-        AttributeError,
-        KeyError,
-        TypeError,
-        ValueError,
-    ):  # of a shape that only the careful way understands
-        return None
-    return said if len(said) <= _LARGEST_BYTES else None
+        form = msgspec.json.encode((max_summary, "suggestions" in card, rest))
+    except (AttributeError, KeyError, TypeError, ValueError):
+        return None  # of a shape that only the careful way understands
+    return form if len(form) <= _LARGEST_BYTES else None
 
 
 def _leave_out(response: dict[str, Any], violation: Violation) -> None:
