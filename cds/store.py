@@ -65,8 +65,8 @@ class SqlAssessmentStore(
     ) -> None:
         super().__init__(open_engine(database_url), timedelta(seconds=retry_failed_after_s), clock)
         self._report_grace = timedelta(seconds=report_grace_s)
-        self._cache = Kept[Assessment](CACHE_SIZE)
-        self._with_cells = Kept[Assessment](WITH_CELLS_CACHE_SIZE)
+        self._cache = Kept[str, Assessment](CACHE_SIZE)
+        self._with_cells = Kept[str, Assessment](WITH_CELLS_CACHE_SIZE)
 
     def migrate(self) -> None:
         """Bring the schema up to date; several processes may do so at once."""

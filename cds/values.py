@@ -336,17 +336,16 @@ class Assessment:
     images: tuple[ImageReading, ...]
     read_at: datetime
     seconds: float
+    #: UUID that names this result: the same study, instances and package give the same key, always.
+    key: str = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         if self.read_at.tzinfo is None:
             raise ValueError("read_at must carry a time zone")
         if tuple(sorted(self.instance_uids)) != self.instance_uids:
             raise ValueError("instance_uids must be sorted")
-
-    @property
-    def key(self) -> str:
-        """UUID that names this result: the same study, instances and package give the same key, always."""
-        return assessment_key(self.study.study_uid, self.instance_uids, self.model.digest)
+        key = assessment_key(self.study.study_uid, self.instance_uids, self.model.digest)
+        object.__setattr__(self, "key", key)
 
     def covers(self, study: StudyRef) -> bool:
         """Whether it rests on the instances that the ImagingStudy names now. One that rests on none covers nothing:
@@ -354,7 +353,9 @@ class Assessment:
         if not self.instance_uids:
             return False
         if study.instance_uids:
-            return set(study.instance_uids) == set(self.instance_uids)
+            # Both are sorted as a rule, and hundreds.
+            same = study.instance_uids == self.instance_uids
+            return same or set(study.instance_uids) == set(self.instance_uids)
         return study.number_of_instances in (None, len(self.instance_uids))
 
 

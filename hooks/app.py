@@ -1,10 +1,8 @@
 """The Flask app: every HTTP door, and the one table from errors to answers."""
 
-import json
 import time
 import traceback
 import uuid
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +34,7 @@ from hooks.authentication import Caller, require_client
 from hooks.cds_requests import HookRequest, parse_request
 from hooks.client_reports import hand_over
 from hooks.context import Context
+from hooks.current import Application, current_request
 from hooks.ehr_profile import Profile
 from hooks.feedback import feedback_routes
 from hooks.headers import (
@@ -49,11 +48,12 @@ from hooks.headers import (
 )
 from hooks.health import health_routes
 from hooks.hygiene import remember
+from hooks.json_text import encode_json
 from hooks.languages import page_languages
 from hooks.limits import HeaderTooLarge, Limits, caller_profile, client
 from hooks.metrics import count_cards, count_prefetch, metrics_routes
 from hooks.notifications import notification_routes
-from hooks.outgoing import checked_discovery, checked_response
+from hooks.outgoing import checked_discovery, checked_response, response_text
 from hooks.pages import error_page, page_routes
 from hooks.picture_routes import picture_routes
 from hooks.prefetch import adapted, spared
@@ -90,7 +90,7 @@ _HTTP_ISSUES = {404: "not-found", 405: "not-supported", 413: "too-long", 415: "n
 
 
 def create_app(context: Context) -> Flask:
-    app = Flask(__name__)
+    app = Application(__name__)
     app.config["MAX_CONTENT_LENGTH"] = context.settings.max_request_bytes
     app.url_map.strict_slashes = False  # with and without the trailing slash
     # Otherwise `/cds-services//…` is redirected to an address made of the Host header, behind a gateway to plain http,
@@ -123,7 +123,7 @@ def create_app(context: Context) -> Flask:
             cards=len(cards["cards"]),
             ms=round(1000 * (time.perf_counter() - began), 1),
         )
-        return _json(cards)
+        return Response(response_text(cards), mimetype="application/json")
 
     feedback_routes(app, context)
     sign_in_routes(app, context)
@@ -141,7 +141,7 @@ def create_app(context: Context) -> Flask:
 
 def _hook_request(profile: Profile) -> HookRequest:
     """The request as that kind of EHR means it. Raises BadRequest, also for a hook that it is not offered."""
-    parsed = replace(parse_request(request.get_data()), issuer=client())
+    parsed = parse_request(current_request().get_data(), client())
     if parsed.hook not in profile.hooks:
         raise BadRequest(f"hook is not offered to this client, which is offered {', '.join(profile.hooks)}.")
     return adapted(parsed, profile)
@@ -243,4 +243,4 @@ def _outcome(status: int, code: str, text: str) -> Response:
 
 
 def _json(content: dict[str, Any], status: int = 200) -> Response:
-    return Response(json.dumps(content), status, mimetype="application/json")
+    return Response(encode_json(content), status, mimetype="application/json")

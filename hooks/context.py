@@ -5,15 +5,20 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from cds.allowlist import AllowList
+from cds.locate import Placed
 from cds.ports import FhirServer, HookStore
 from cds.settings import Settings
 from cds.signing_key import SigningKey
 from cds.values import Assessment, ModelIdentity, PatternModel
 from hooks.authentication import Authenticator
 from hooks.ehr_profile import STANDARD, Profile
+from hooks.kept_cards import KeptCards
 from hooks.late_cards import LateCards
 from hooks.next_steps import NextSteps
 from hooks.reference_ranges import ReferenceRanges
+
+#: ImagingStudies of earlier hooks that are remembered in each process; some kilobytes each, twice that of `Placed`.
+PLACED = 1024
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,3 +98,6 @@ class Context:
     signing_keys: tuple[SigningKey, ...] = ()
     #: Remembers the cards that are sent.
     late_cards: LateCards = field(default_factory=LateCards)
+    #: What the ImagingStudies of earlier hooks came to.
+    placed: Placed = field(default_factory=lambda: Placed(PLACED))
+    cards: KeptCards = field(default_factory=KeptCards)

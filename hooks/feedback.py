@@ -20,8 +20,9 @@ from werkzeug.exceptions import UnsupportedMediaType
 
 from cds.errors import BadRequest, UnknownService
 from cds.feedback import Feedback, Outcome, Reason, Receipt
-from hooks.cds_requests import decode_json, in_words
+from hooks.cds_requests import in_words
 from hooks.context import Context
+from hooks.json_text import decode_json
 from hooks.services import SERVICE_ID
 
 #: Items that one call may hold; a client with more sends several calls.

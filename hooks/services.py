@@ -18,7 +18,7 @@ from cds.ports import Resource
 from cds.settings import Settings
 from cds.values import Assessment, JobState, ReportState, StoredAssessment, StudyRef
 from hooks.card_shape import shaped
-from hooks.cards import Earlier, assessment_card, job_card, more_card, problem_card
+from hooks.cards import Earlier, job_card, more_card, problem_card
 from hooks.cds_requests import HookRequest
 from hooks.client_reports import ClientReport, client_reports
 from hooks.context import Context
@@ -36,9 +36,6 @@ _MAX_EARLIER = 3
 #: Business identifiers of everything that we write begin with it.
 _OWN_IDENTIFIERS = "urn:leukocds:"
 _WITHDRAWN = ("entered-in-error", "cancelled")
-
-#: Stands for every Endpoint while the studies are only being named: out of service, so nothing is asked of it.
-_NO_ENDPOINT: Resource = {"resourceType": "Endpoint", "status": "off"}
 
 _log = structlog.get_logger(__name__)
 
@@ -91,7 +88,7 @@ def answer(
     """
     chart = gather(request, context, Deadline(context.settings.hook_budget_s), profile)
     # What was read already needs no archive, so the endpoints are looked up for the rest only, below.
-    located = _locate(chart.imaging_studies, request, context, lambda _: _NO_ENDPOINT)
+    located = _locate(chart.imaging_studies, request, context)
     newest, strangers = _of_patient(located.studies, request.patient_reference)
     problems = [*chart.problems, *located.problems, *strangers]
     base_url = context.settings.base_url
@@ -199,15 +196,22 @@ def _locate(
     imaging_studies: Sequence[Resource],
     request: HookRequest,
     context: Context,
-    endpoint: Callable[[str], Resource],
+    endpoint: Callable[[str], Resource] | None = None,
 ) -> Located:
+    """endpoint: reads an Endpoint; None: the studies are only being named."""
     return locate(
         imaging_studies,
         modalities=context.settings.modalities,
         allow_list=context.allow_list,
-        endpoint=endpoint,
+        endpoint=endpoint or _no_endpoint,
         base_url=request.fhir_server,
+        placed=context.placed if endpoint is None else None,
     )
+
+
+def _no_endpoint(_reference: str) -> Resource:
+    """Stands for every Endpoint while the studies are only being named: out of service, so nothing is asked of it."""
+    return {"resourceType": "Endpoint", "status": "off"}
 
 
 class _NotReadable(Exception):
@@ -245,7 +249,7 @@ def _result(
     reports = chart.reports or ()
     says = fingerprint(assessment.outcome, _signed(reports, assessment))
     identity = _identity(request, says, assessment.study.study_uid)
-    card = assessment_card(
+    card = context.cards.card(
         identity.uuid,
         assessment,
         context.settings.base_url,

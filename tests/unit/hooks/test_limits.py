@@ -5,6 +5,8 @@ from contextlib import suppress
 
 import pytest
 from flask import g
+from hypothesis import given
+from hypothesis import strategies as st
 
 from cds.errors import RequestTooLarge, TooManyRequests, Unauthenticated
 from cds.settings import Settings
@@ -63,6 +65,27 @@ def test_no_other_encoding_hides_brackets_from_the_limits(client, encoding):
     body = json.dumps(with_studies())[:-1] + ',"\u2201": ' + "[" * 300 + "]" * 300 + "}"
     response = client.post(SERVICE, data=body.encode(encoding), content_type="application/json")
     assert response.status_code in (400, 413)
+
+
+@given(
+    st.recursive(
+        st.text(alphabet='[]{},"\\a', max_size=6) | st.none(),
+        lambda inner: (
+            st.lists(inner, max_size=3) | st.dictionaries(st.text('[]{}"', max_size=3), inner, max_size=3)
+        ),
+        max_leaves=12,
+    )
+)
+def test_the_depth_found_is_that_of_the_value(value):
+    def depth(value):
+        inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else None
+        return 0 if inner is None else 1 + max(map(depth, inner), default=0)
+
+    body, found = json.dumps(value).encode(), depth(value)
+    check_json(body, Settings(max_json_depth=max(1, found)))
+    if found > 1:
+        with pytest.raises(RequestTooLarge, match="DEPTH"):
+            check_json(body, Settings(max_json_depth=found - 1))
 
 
 @pytest.mark.parametrize(
