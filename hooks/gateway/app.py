@@ -48,7 +48,7 @@ _ERRORS: tuple[tuple[type[LeukoError], int], ...] = (
     (DiskTrouble, 507),
 )
 _CONTENT_SECURITY = (
-    "default-src 'none'; style-src 'self'; img-src 'self'; base-uri 'none'; form-action 'self'; "
+    "default-src 'none'; style-src 'self'; img-src 'self' data:; base-uri 'none'; form-action 'self'; "
     "frame-ancestors 'none'"
 )
 
