@@ -100,3 +100,18 @@ def test_a_crowd_is_sent_away_rather_than_kept_waiting(drawn, pictures):
     with pytest.raises(UpstreamUnavailable, match="too many"):
         pictures.size(drawn.assessment, drawn.assessment.images[1].source)
     assert taken == 4
+
+
+def test_a_thumbnail_is_made_once(drawn, pictures, monkeypatch):
+    made, before = drawn.assessment, drawn.archive.retrieved
+    first = [pictures.thumbnail(made, position) for position in range(4)]
+
+    def again(*args):
+        raise AssertionError("this picture was made before")
+
+    monkeypatch.setattr(pictures, "_levels", again)
+    assert [pictures.thumbnail(made, position) for position in range(4)] == first
+    assert len(set(first)) == 4
+    assert drawn.archive.retrieved > before
+    with pytest.raises(AssertionError):
+        pictures.thumbnail(made, 5)
