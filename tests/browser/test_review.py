@@ -118,6 +118,38 @@ def test_everything_can_be_done_by_keyboard_alone(site, visit):
     expect(page.locator(".history li").first).to_contain_text("Amend")
 
 
+@pytest.mark.parametrize(("width", "height"), [(820, 1180), (390, 844)])
+def test_by_touch_cells_are_chosen_by_tapping_and_given_a_type_from_the_menu(
+    site, visit, shoot, width, height
+):
+    drawn = site.add()
+    page = visit(site, drawn, viewport={"width": width, "height": height}, has_touch=True, is_mobile=True)
+    one, two, three = cells_in(page, "myeloblast")[:3]
+    for cell in (one, two, three):
+        tile(page, cell).tap()
+    expect(page.locator("#selected")).to_have_text("3 cells selected")
+    expect(page.locator("#closeup")).to_be_hidden()  # quick taps on neighbours are no double tap on one
+    page.wait_for_timeout(700)
+    tile(page, three).tap()
+    expect(page.locator("#selected")).to_have_text("2 cells selected")
+    menu = page.get_by_role("button", name="Change to…")
+    expect(menu).to_be_in_viewport()  # the bar goes along
+    shoot(page, f"study-touch-{width}")
+    menu.tap()
+    page.locator("#types").get_by_role("button", name="Monocyte").tap()
+    expect(group(page, "monocyte").locator(".tile.human")).to_have_count(2)
+    assert changes(site, drawn) == [(ChangeKind.RECLASSIFY, "monocyte")]
+    tile(page, three).tap()
+    page.get_by_role("button", name="Take out").tap()
+    expect(group(page, "excluded").locator(f'[data-cell="{three}"]')).to_be_visible()
+    page.get_by_role("button", name="Undo").tap()
+    expect(group(page, "myeloblast").locator(f'[data-cell="{three}"]')).to_be_visible()
+    page.wait_for_timeout(700)
+    tile(page, three).tap()
+    tile(page, three).tap()
+    expect(page.locator("#closeup")).to_be_visible()
+
+
 def test_of_two_reviewers_at_once_neither_overwrites_the_other(site, visit, shoot):
     drawn = site.add()
     ada = visit(site, drawn, user="Practitioner/1", name="Dr. Ada Hem")
