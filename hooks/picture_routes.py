@@ -84,7 +84,7 @@ def opened(context: Context, key: str) -> tuple[Assessment, Visitor]:
     if assessment is None:
         visitors.any_visitor(look=False)  # whether there is one is told to nobody else
         raise UnknownService("There is no reading under this address.")
-    return assessment, visitors.visitor_for(assessment.study.patient)
+    return assessment, visitors.visitor_for(assessment.study.person)
 
 
 def _source(assessment: Assessment, index: int) -> str:
