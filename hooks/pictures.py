@@ -16,7 +16,8 @@ import numpy.typing as npt
 from cds.deadline import Deadline
 from cds.errors import UnknownService, UpstreamUnavailable
 from cds.kept import Kept
-from cds.pixels import PixelLimits, decode_dicom
+from cds.one_image import one_image
+from cds.pixels import PixelLimits
 from cds.ports import ImageArchive
 from cds.values import (
     Assessment,
@@ -168,12 +169,12 @@ class StudyPictures:
             deadline = Deadline(self._deadline_s)
             archive = self._archive(study)
             ref = self._ref(archive, study, source, deadline)
-            for image in decode_dicom(archive.retrieve(ref, deadline), self._limits, expected=ref):
-                if image.source == source:
-                    if isinstance(image, RefusedImage):
-                        raise UnknownService(f"This image cannot be shown: {image.reason}.")
-                    return image.pixels
-        raise UnknownService("The archive no longer holds this image as it was read.")
+            image = one_image(archive, ref, source, self._limits, deadline)
+        if image is None:
+            raise UnknownService("The archive no longer holds this image as it was read.")
+        if isinstance(image, RefusedImage):
+            raise UnknownService(f"This image cannot be shown: {image.reason}.")
+        return image.pixels
 
     def _ref(self, archive: ImageArchive, study: StudyRef, source: str, deadline: Deadline) -> ImageRef:
         uid = source.partition("#")[0]
