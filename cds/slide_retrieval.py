@@ -60,6 +60,14 @@ def open_slides(
     return _images(archive, joined(levels), refused, limits, deadline)
 
 
+def field_image(
+    archive: FrameSource, level: Level, field: Field, limits: PixelLimits, deadline: Deadline | None
+) -> Image:
+    """One field alone, by one request for each instance that it lies in. Raises UpstreamError that may pass."""
+    wanted = [address for _, address in field.frames(level)]
+    return _field_image(level, field, _fetch(archive, wanted, deadline), limits)
+
+
 def _images(
     archive: FrameSource,
     levels: Sequence[Level],

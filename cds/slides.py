@@ -97,6 +97,23 @@ def read_level(ref: ImageRef, metadata: Mapping[str, Any]) -> Level:
         raise UnreadableImage("the archive's description of it is malformed") from error
 
 
+def lone_frame(ref: ImageRef, metadata: Mapping[str, Any], number: int) -> Level:
+    """A frame (from 1 on) of any multi-frame instance, as a level of one tile. Raises UnreadableImage with a reason."""
+    try:
+        attributes = _attributes(ref, metadata)
+        rows, columns = _positive(attributes, "Rows"), _positive(attributes, "Columns")
+        if not 1 <= number <= _positive(attributes, "NumberOfFrames", 1):
+            raise UnreadableImage("the archive describes it with fewer frames")
+    except UnreadableImage:
+        raise
+    except Exception as error:  # whatever a malformed description leads to
+        raise UnreadableImage("the archive's description of it is malformed") from error
+    return Level(
+        flavour="VOLUME", container="", um_per_px=stated_scale(attributes), rows=rows, columns=columns,
+        tile_rows=rows, tile_columns=columns, tiles={Tile(0, 0): FrameAddress(ref, number)}, attributes=attributes,
+    )  # fmt: skip
+
+
 def joined(levels: Sequence[Level]) -> list[Level]:
     """The levels, those of one concatenation (PS3.3 section C.7.6.16.1.1) made one."""
     whole: dict[str, Level] = {}
@@ -153,9 +170,7 @@ def level_to_seek_on(levels: Sequence[Level], read: Level) -> Level | None:
 
 
 def _read_level(ref: ImageRef, metadata: Mapping[str, Any]) -> Level:
-    attributes = Dataset.from_json({tag: metadata[tag] for tag in _ATTRIBUTES if tag in metadata})
-    if str(attributes.get("SOPInstanceUID", "")) != ref.sop_instance_uid:
-        raise UnreadableImage("the archive described another instance than the one asked for")
+    attributes = _attributes(ref, metadata)
     tile_rows, tile_columns = _positive(attributes, "Rows"), _positive(attributes, "Columns")
     rows = _positive(attributes, "TotalPixelMatrixRows", tile_rows)
     columns = _positive(attributes, "TotalPixelMatrixColumns", tile_columns)
@@ -180,6 +195,14 @@ def _read_level(ref: ImageRef, metadata: Mapping[str, Any]) -> Level:
         tiles=tiles,
         attributes=attributes,
     )
+
+
+def _attributes(ref: ImageRef, metadata: Mapping[str, Any]) -> Dataset:
+    """What is read of the description. Raises UnreadableImage where it is of another instance."""
+    attributes = Dataset.from_json({tag: metadata[tag] for tag in _ATTRIBUTES if tag in metadata})
+    if str(attributes.get("SOPInstanceUID", "")) != ref.sop_instance_uid:
+        raise UnreadableImage("the archive described another instance than the one asked for")
+    return attributes
 
 
 def _positive(attributes: Dataset, name: str, default: int = 0) -> int:

@@ -140,7 +140,7 @@ class SqlAssessmentStore(
 
     def of_patient(self, patient: str, limit: int) -> list[Assessment]:
         """The newest assessments of that patient's studies, without cells, of which the FHIR server confirmed that
-        they are his: a reference alone may name somebody else on another server."""
+        they are his. patient: as `StudyRef.person`."""
         query = (
             select(assessments.c.document)
             .where(assessments.c.patient == patient)
@@ -166,7 +166,7 @@ class SqlAssessmentStore(
             "report_state": report_state.value,
             "report_attempts": 0,
             "report_due_at": self._clock() + self._report_grace,
-            "patient": assessment.study.patient,
+            "patient": assessment.study.person,
             "urgency": urgency(assessment.outcome),
             "analysed": not isinstance(assessment.outcome, NotAnalysed),
         }

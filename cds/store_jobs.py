@@ -44,7 +44,7 @@ class JobRows:
             "send_at": None,
             "created_at": now,
             "updated_at": now,
-            "patient": study.patient,
+            "patient": study.person,
             "accession": study.accession,
         }
         with writing(self._engine) as connection:

@@ -71,6 +71,8 @@ class StudyRef:
     imaging_study: str | None = None
     patient: str | None = None
     encounter: str | None = None
+    #: FHIR base that numbers the patient, where that is another server than ours; None: ours, or not known.
+    patient_server: str | None = None
     #: SOP Instance UIDs and their number as far as the ImagingStudy says; they tell a grown study from the old one.
     instance_uids: tuple[str, ...] = ()
     number_of_instances: int | None = None
@@ -91,6 +93,14 @@ class StudyRef:
         for reference in (self.imaging_study, self.patient, self.encounter):
             if reference is not None and not is_reference(reference):
                 raise ValueError(f"not a relative FHIR reference: {reference!r}")
+
+    @property
+    def person(self) -> str | None:
+        """Whose it is, so that two servers' patients of one number differ: `patient`, absolute where its server is
+        another than ours."""
+        if self.patient is None or self.patient_server is None:
+            return self.patient
+        return f"{self.patient_server}/{self.patient}"
 
     @property
     def images(self) -> tuple["ImageRef", ...]:

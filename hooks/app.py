@@ -57,6 +57,7 @@ from hooks.outgoing import checked_discovery, checked_response, response_text
 from hooks.pages import error_page, page_routes
 from hooks.picture_routes import picture_routes
 from hooks.prefetch import adapted, spared
+from hooks.report_routes import report_routes
 from hooks.review_routes import review_routes
 from hooks.services import SERVICE_ID, answer, discovery
 from hooks.sign_in import sign_in_address, sign_in_routes
@@ -131,6 +132,7 @@ def create_app(context: Context) -> Flask:
     worklist_routes(app, context)
     study_routes(app, context)
     picture_routes(app, context)
+    report_routes(app, context)
     review_routes(app, context)
     health_routes(app, context)
     well_known_routes(app, context)

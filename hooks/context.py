@@ -90,6 +90,8 @@ class Context:
     #: Part name to "ok" or what is wrong with it, for `/ready`.
     ready: Callable[[], Mapping[str, str]]
     pages: PageParts
+    #: FHIR bases that number patients as ours does; see `hooks.issuers.one_numbering`.
+    own_servers: frozenset[str] = frozenset()
     #: Of whoever calls in open mode.
     open_profile: Profile = STANDARD
     #: Takes the secret of a FHIR notification and makes a look due; raises Unauthenticated. None: none are taken.

@@ -19,12 +19,12 @@ _FOR_GOOD = {"Cache-Control": "private, max-age=31536000, immutable"}
 
 
 def picture_routes(app: Flask, context: Context) -> None:
-    store, pictures = context.store, context.pages.pictures
+    pictures = context.pages.pictures
 
     @app.get("/studies/<uuid:key>/cells/<int:position>.jpg")
     def thumbnail(key: Any, position: int) -> Response:
         assessment = seen(context, str(key))
-        return _picture(_thumbnail(assessment, position), "image/jpeg")
+        return _picture(thumbnail_of(context, assessment, position), "image/jpeg")
 
     @app.get("/studies/<uuid:key>/cells/<int:position>/pixels.png")
     def closeup(key: Any, position: int) -> Response:
@@ -33,7 +33,7 @@ def picture_routes(app: Flask, context: Context) -> None:
     @app.get("/studies/<uuid:key>/cells/<int:position>/activation.jpg")
     def activation(key: Any, position: int) -> Response:
         assessment = seen(context, str(key))
-        jpeg = pictures.activation(assessment, position, _thumbnail(assessment, position))
+        jpeg = pictures.activation(assessment, position, thumbnail_of(context, assessment, position))
         return _picture(jpeg, "image/jpeg")
 
     @app.get("/studies/<uuid:key>/images/<int:index>/tiles/<int:level>/<int:column>_<int:row>.jpg")
@@ -63,8 +63,11 @@ def picture_routes(app: Flask, context: Context) -> None:
             short=dict(SHORT),
         )
 
-    def _thumbnail(assessment: Assessment, position: int) -> bytes:
-        return store.thumbnail(assessment.key, position) or pictures.thumbnail(assessment, position)
+
+def thumbnail_of(context: Context, assessment: Assessment, position: int) -> bytes:
+    """JPEG of a cell: the one that the reader kept, else made from its image. Raises as `Pictures.thumbnail`."""
+    kept = context.store.thumbnail(assessment.key, position)
+    return kept or context.pages.pictures.thumbnail(assessment, position)
 
 
 def seen(context: Context, key: str) -> Assessment:
@@ -82,7 +85,7 @@ def opened(context: Context, key: str, *, look: bool = True) -> tuple[Assessment
     if assessment is None:
         visitors.any_visitor(look=False)  # whether there is one is told to nobody else
         raise UnknownService("There is no reading under this address.")
-    return assessment, visitors.visitor_for(assessment.study.patient, look=look)
+    return assessment, visitors.visitor_for(assessment.study.person, look=look)
 
 
 def _source(assessment: Assessment, index: int) -> str:

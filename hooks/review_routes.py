@@ -25,8 +25,9 @@ from cds.review import (
     Verdict,
     retyped,
 )
-from cds.values import Assessment, Finding, ReportState, utc_now
+from cds.values import Assessment, Finding, utc_now
 from hooks.context import Context
+from hooks.patient_name import patient_name
 from hooks.picture_routes import opened, seen
 from hooks.study_page import parts
 from hooks.study_view import UNSURE_BELOW, assignable, cells_of, reviewed, told
@@ -112,13 +113,8 @@ def review_routes(app: Flask, context: Context) -> None:
     def patient(key: Any) -> Response:
         """Whose smear it is, in words, as the FHIR server has it."""
         assessment = seen(context, str(key))
-        reference, fhir = assessment.study.patient, context.pages.fhir
-        state, report = store.report_state(assessment.key)
-        # Once the report is written, that server has confirmed whose study this is.
-        if reference is None or fhir is None or report is None:
-            return jsonify(name="", soon=fhir is not None and state is ReportState.PENDING)
-        resource = fhir.read(reference)
-        return jsonify(name=_name(resource), birth_date=str(resource.get("birthDate", "")))
+        known = patient_name(context, assessment)
+        return jsonify(name=known.name, birth_date=known.birth_date, soon=known.soon)
 
     def _state(assessment: Assessment, held: Review, visitor: Visitor, since: int | None = None) -> Response:
         view = parts(assessment, held, visitor, context)
@@ -232,12 +228,3 @@ def _signature(assessment: Assessment, held: Review, made: Change, context: Cont
         retyped=changed,
         excluded=excluded,
     )
-
-
-def _name(patient: dict[str, Any]) -> str:
-    """As FHIR's HumanName says it: its text, or given names and family name."""
-    names = patient.get("name")
-    name = names[0] if isinstance(names, list) and names and isinstance(names[0], dict) else {}
-    listed = name.get("given")
-    given = listed if isinstance(listed, list) else []
-    return str(name.get("text") or " ".join(map(str, [*given, name.get("family", "")]))).strip()[:200]

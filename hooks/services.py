@@ -5,13 +5,14 @@ order hooks show the same cards as the others, less the suggestions that the dra
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import structlog
 
+from cds.allowlist import normal
 from cds.deadline import Deadline
-from cds.errors import StoreError
+from cds.errors import EndpointNotAllowed, StoreError
 from cds.identifiers import derived_uuid
 from cds.locate import Located, StudyProblem, locate
 from cds.ports import Resource
@@ -174,7 +175,8 @@ def _study_offers(study: StudyRef, request: HookRequest, chart: Chart, context: 
 
 def _same_patient(stored: StudyRef, study: StudyRef) -> None:
     """A study UID that two patients claim: whose smear it is has to be settled before anyone acts on it."""
-    if stored.patient not in (None, study.patient):
+    servers = {stored.patient_server, study.patient_server} - {None}
+    if stored.patient not in (None, study.patient) or len(servers) > 1:
         raise _NotReadable([_problem(study, "A study of this UID was read for another patient.")])
 
 
@@ -199,7 +201,7 @@ def _locate(
     endpoint: Callable[[str], Resource] | None = None,
 ) -> Located:
     """endpoint: reads an Endpoint; None: the studies are only being named."""
-    return locate(
+    located = locate(
         imaging_studies,
         modalities=context.settings.modalities,
         allow_list=context.allow_list,
@@ -207,6 +209,21 @@ def _locate(
         base_url=request.fhir_server,
         placed=context.placed if endpoint is None else None,
     )
+    numbered_by = _foreign(request.fhir_server, context)
+    return replace(
+        located, studies=tuple(replace(study, patient_server=numbered_by) for study in located.studies)
+    )
+
+
+def _foreign(fhir_server: str | None, context: Context) -> str | None:
+    """The FHIR server of a hook where its patients' numbers are not ours."""
+    if fhir_server is None:
+        return None
+    try:
+        server = normal(fhir_server)
+    except EndpointNotAllowed:
+        return fhir_server  # no plain address, so none of ours
+    return None if server in context.own_servers else server
 
 
 def _no_endpoint(_reference: str) -> Resource:

@@ -175,7 +175,7 @@ def _differential(assessment: Assessment) -> Differential:
 
 def _trend(assessment: Assessment, context: Context) -> list[Point]:
     """The patient's studies in the order of time, this one among them; the newest reading of each."""
-    patient = assessment.study.patient
+    patient = assessment.study.person
     known = context.store.of_patient(patient, 5 * _EARLIER) if patient else []
     newest: dict[str, Assessment] = {assessment.study.study_uid: assessment}
     if assessment.key in {a.key for a in known}:

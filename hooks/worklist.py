@@ -3,14 +3,14 @@
 import hashlib
 from dataclasses import dataclass
 from datetime import datetime
-from urllib.parse import urlencode
+from urllib.parse import urlencode, urlsplit
 
 import structlog
 from flask import Flask, Response, redirect, render_template, request
 from werkzeug.wrappers import Response as AnyResponse
 
 from cds.errors import BadRequest, LeukoError, UnknownService
-from cds.values import Finding, utc_now
+from cds.values import Finding, StudyRef, utc_now
 from cds.worklist import WorklistPage, WorklistQuery, WorklistRow, WorkState
 from hooks.cards import indicator
 from hooks.context import Context
@@ -82,7 +82,7 @@ def worklist_routes(app: Flask, context: Context) -> None:
         of = store.job(key) if kind == "job" else store.get(key)
         if of is None:
             raise UnknownService("There is nothing of that key to be tried again.")
-        visitor_for(of.study.patient)
+        visitor_for(of.study.person)
         done = store.retry_job(key) if kind == "job" else store.retry_report(key)
         if done and kind == "job":
             _send(key)
@@ -167,7 +167,7 @@ def _line(row: WorklistRow, now: datetime) -> Line:
         detail=detail or None,
         indicator=indicator(outcome) if outcome else _PLAIN,
         link=f"/studies/{assessment.key}" if assessment else None,
-        patient=study.patient.removeprefix("Patient/") if study.patient else WORDS["no_patient"],
+        patient=_patient(study),
         accession=study.accession or WORDS["no_accession"],
         since=row.since,
         age=age((now - row.since).total_seconds()),
@@ -177,3 +177,11 @@ def _line(row: WorklistRow, now: datetime) -> Line:
         note=WORDS["earlier_reading"] if assessment and waits else None,
         retry=retry,
     )
+
+
+def _patient(study: StudyRef) -> str:
+    """The number, with whose it is where that is another server than ours."""
+    if study.patient is None:
+        return WORDS["no_patient"]
+    number = study.patient.removeprefix("Patient/")
+    return f"{number} · {urlsplit(study.patient_server).netloc}" if study.patient_server else number

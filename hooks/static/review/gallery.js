@@ -14,6 +14,7 @@ const selected = new Set();
 let comments = {};
 let anchor = null;
 let labels = {};
+let clicks = [null, null]; // the tiles of the last two clicks
 
 export const commentsOf = (cell) => comments[cell] ?? [];
 export const labelOf = (cell) => labels[cell];
@@ -27,7 +28,8 @@ export function startGallery({ enlarge }) {
   box.addEventListener("click", (event) => clicked(event));
   box.addEventListener("dblclick", (event) => {
     const tile = event.target.closest(".tile");
-    if (tile) enlarge(Number(tile.dataset.cell));
+    // Two quick taps on neighbours are a double one to the browser, too.
+    if (tile && clicks.every((clicked) => clicked === tile)) enlarge(Number(tile.dataset.cell));
   });
   box.addEventListener("keydown", (event) => pressed(event, enlarge));
   box.addEventListener("contextmenu", (event) => {
@@ -50,6 +52,7 @@ const focused = () => (document.activeElement?.matches?.(".tile") ? document.act
 
 function clicked(event) {
   const tile = event.target.closest(".tile");
+  clicks = [clicks[1], tile];
   if (tile) {
     if (event.shiftKey && anchor) range(anchor, tile);
     else if (event.ctrlKey || event.metaKey || matchMedia("(pointer: coarse)").matches) toggle(tile);
