@@ -113,7 +113,8 @@ def gather(request: HookRequest, context: Context, deadline: Deadline, profile: 
             studies, problems = _named_studies(request, server, pool, deadline)
         else:
             studies, problems = _patient_studies(request, context, server, pool, deadline), ()
-        if optional := [f for f in (patient, reports) if f is not None]:
+        optional: list[Future[Any]] = [f for f in (patient, reports) if f is not None]
+        if optional:
             wait(optional, timeout=min(_OPTIONAL_WAIT_S, deadline.left() / 2))  # endpoints may follow
         if patient is not None:
             _check_patient(patient, deadline)
@@ -132,7 +133,7 @@ class _Pool:
     """Threads for what has to be fetched; none where everything was sent along."""
 
     def __init__(self) -> None:
-        self._pool: _Pool | None = None
+        self._pool: ThreadPoolExecutor | None = None
 
     def submit(self, call: Callable[..., _T], *args: Any) -> "Future[_T]":
         if self._pool is None:
