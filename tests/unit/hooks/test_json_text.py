@@ -21,15 +21,21 @@ def test_it_reads_what_pythons_own_writes_and_the_other_way_round(value):
 
 
 @pytest.mark.parametrize("text", ['{"a": "Grüße"}', '["\\ud800"]', "[1e400]", '{"a": 1, "a": 2}'])
-@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-32"])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig"])
 def test_whatever_pythons_own_reads_is_read_alike(text, encoding):
     body = text.encode(encoding)
     assert decode_json(body) == json.loads(body)
 
 
-@pytest.mark.parametrize("body", [b"", b"{", b"[1,]", b"NaN", b"[Infinity]", b'"\xff"', b'{"a":1}x'])
+@pytest.mark.parametrize("body", [b"", b"{", b"[1,]", b"NaN", b"[Infinity]", b'{"a":1}x'])
 def test_what_is_no_json_is_a_bad_request(body):
     with pytest.raises(BadRequest, match="not JSON"):
+        decode_json(body)
+
+
+@pytest.mark.parametrize("body", [b'"\xff"', *('{"a": 1}'.encode(e) for e in ("utf-16", "utf-32"))])
+def test_another_encoding_than_utf_8_is_a_bad_request(body):
+    with pytest.raises(BadRequest, match="UTF-8"):
         decode_json(body)
 
 

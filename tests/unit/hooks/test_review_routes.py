@@ -253,16 +253,17 @@ def test_why_a_signature_is_not_further_is_told_as_it_becomes_known(context, mad
 def test_the_patient_is_named_once_the_report_is_written(context, made):
     assert Reviewer(context, made, **ADA).client.get(f"/api/studies/{made.key}/patient").json == {
         "name": "",
+        "birth_date": "",
         "soon": False,
     }
     named = patient() | {"name": [{"given": ["Eve"], "family": "Doe"}], "birthDate": "1970-01-02"}
     with FakeFhirServer(named) as server:
         fhir = context.fhir_server(server.url, None)
         ada = Reviewer(replace(context, pages=replace(context.pages, fhir=fhir)), made, **ADA)
-        assert ada.client.get(f"{ada.url}/patient").json == {"name": "", "soon": True}
+        assert ada.client.get(f"{ada.url}/patient").json == {"name": "", "birth_date": "", "soon": True}
         assert server.received == []
         context.store.mark_written(made.key, "DiagnosticReport/1")
-        told = {"name": "Eve Doe", "birth_date": "1970-01-02"}
+        told = {"name": "Eve Doe", "birth_date": "1970-01-02", "soon": False}
         assert ada.client.get(f"{ada.url}/patient").json == told
 
 
