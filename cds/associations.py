@@ -44,7 +44,13 @@ from pynetdicom.presentation import PresentationContext
 
 from cds.deadline import Deadline
 from cds.dimse_site import DimseSite
-from cds.errors import UpstreamError, UpstreamInvalid, UpstreamRefused, UpstreamTimeout, UpstreamUnavailable
+from cds.errors import (
+    UpstreamError,
+    UpstreamRefused,
+    UpstreamTimeout,
+    UpstreamTooLarge,
+    UpstreamUnavailable,
+)
 from cds.tls import Tls
 from cds.upstream import TOTAL_TIMEOUT_S, tell_failure
 
@@ -95,6 +101,7 @@ class Bound:
     total: Deadline
     read_timeout_s: float
     max_bytes: int
+    on_excess: Callable[[], None] = lambda: None
     #: When reading ends: a little after the total time, in which a request is cancelled in order.
     ends: Deadline = field(init=False)
     received: int = field(default=0, init=False)
@@ -128,6 +135,7 @@ class Bound:
                 self.received += len(piece)
                 if self.received > self.max_bytes:
                     self.too_large = True
+                    self.on_excess()
                     raise OSError("more than is allowed")
                 data += piece
             return data
@@ -262,7 +270,7 @@ class Exchange:
     def lost(self, what: str, *, in_time: bool) -> UpstreamError:
         """Why there is no answer."""
         if self.bound.too_large:
-            return UpstreamInvalid(
+            return UpstreamTooLarge(
                 f"the {self._where} sent more than the {self.bound.max_bytes} bytes allowed"
             )
         if not in_time or self.bound.total.left() <= 0:

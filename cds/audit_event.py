@@ -5,6 +5,7 @@ signing in and out is DICOM's user authentication (PS3.15, "User Authentication"
 """
 
 from cds.access import AuditAction, AuditEntry, AuditOutcome
+from cds.identifiers import is_reference
 from cds.ports import Resource
 from fhir_profiles.codes import DCM
 
@@ -115,7 +116,7 @@ def _entities(entry: AuditEntry, literal: bool) -> list[Resource]:
         return [page]
     what = (
         {"reference": entry.patient}
-        if literal
+        if literal and is_reference(entry.patient)
         else {"type": "Patient", "identifier": {"system": "urn:leukocds:patient", "value": entry.patient}}
     )
     patient = {

@@ -35,6 +35,9 @@ _KEPT_OF_PATH = ("ObjectiveLensPower", "ObjectiveLensNumericalAperture")
 #: JPEG segments that hold nothing of the picture: EXIF, XMP, maker's and Photoshop's data, comments. APP0 (JFIF),
 #: APP2 (ICC) and APP14 (Adobe) say how its colours are meant.
 _TOLD_BY_JPEG = frozenset({0xE1, *range(0xE3, 0xEE), 0xEF, 0xFE})
+_SOS, _EOI = 0xDA, 0xD9
+#: After FF within coded data: a stuffed byte, a restart, a fill byte before either.
+_WITHIN_SCANS = frozenset({0x00, *range(0xD0, 0xD8), 0xFF})
 
 
 class Pseudonyms:
@@ -98,6 +101,7 @@ def deidentify(data: bytes, pseudonyms: Pseudonyms, limits: PixelLimits) -> Deid
     new.BitsAllocated, new.BitsStored, new.HighBit, new.PixelRepresentation = 8, 8, 7, 0
     new.PhotometricInterpretation = str(old.PhotometricInterpretation) if jpeg else "RGB"
     if jpeg:
+        new.LossyImageCompression = "01"  # also where the old instance forgot to say so
         new.PixelData = encapsulate([jpeg])
         new["PixelData"].is_undefined_length = True
     else:
@@ -117,23 +121,38 @@ def deidentify(data: bytes, pseudonyms: Pseudonyms, limits: PixelLimits) -> Deid
 
 
 def strip_jpeg(stream: bytes) -> bytes:
-    """A JPEG stream without the segments that tell of camera, place and people; the picture stays bit for bit."""
+    """A JPEG stream without the segments that tell of camera, place and people; the picture stays bit for bit.
+
+    Raises UnreadableImage where the stream does not come to its end marker.
+    """
     kept, position = [stream[:2]], 2
-    while position + 4 <= len(stream) and stream[position] == 0xFF:
+    while position + 2 <= len(stream) and stream[position] == 0xFF:
         marker = stream[position + 1]
         if marker == 0xFF:  # fill byte
             position += 1
             continue
-        if marker == 0xDA:
-            # What stands behind the end marker is no part of the picture either (previews, maker's notes).
-            end = stream.rfind(b"\xff\xd9")
-            kept.append(stream[position : end + 2])
-            return b"".join(kept)
-        length = 2 + int.from_bytes(stream[position + 2 : position + 4])
+        if marker == _EOI:
+            # What stands behind it is no part of the picture (previews with data of their own, maker's notes).
+            return b"".join((*kept, stream[position : position + 2]))
+        end = position + 2 + int.from_bytes(stream[position + 2 : position + 4])
+        if marker == _SOS:
+            end = _end_of_scan(stream, end)
         if marker not in _TOLD_BY_JPEG:
-            kept.append(stream[position : position + length])
-        position += length
+            kept.append(stream[position:end])
+        position = end
     raise UnreadableImage("its JPEG is damaged")
+
+
+def _end_of_scan(stream: bytes, start: int) -> int:
+    """Where the marker stands that ends a scan whose coded data begin at `start`: the first that is neither a stuffed
+    byte nor a restart (ITU-T T.81 section B.1.1.5)."""
+    position = stream.find(b"\xff", start)
+    while 0 <= position < len(stream) - 1:
+        following = stream[position + 1]
+        if following not in _WITHIN_SCANS:
+            return position
+        position = stream.find(b"\xff", position + (1 if following == 0xFF else 2))
+    return len(stream)
 
 
 def _check_kind(old: Dataset) -> None:

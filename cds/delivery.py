@@ -15,12 +15,16 @@ STORED, NOT_AUTHORISED, NOT_UNDERSTOOD = 0x0000, 0x0124, 0xC000
 
 
 class Delivery:
-    """data: the Part 10 file, once it came. problem: why something that came was turned away, as a clause."""
+    """data: the Part 10 file, once it came. problem: why something that came was turned away, as a clause.
+
+    too_large: whether its sender sent more than we take, this or another that is awaited.
+    """
 
     def __init__(self, image: ImageRef) -> None:
         self.image = image
         self.data: bytes | None = None
         self.problem = ""
+        self.too_large = False
         self._came = threading.Event()
 
     def take(self, event: "Event") -> int:

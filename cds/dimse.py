@@ -22,6 +22,7 @@ from cds.errors import (
     UpstreamInvalid,
     UpstreamNotFound,
     UpstreamRefused,
+    UpstreamTooLarge,
 )
 from cds.identifiers import is_uid
 from cds.storage_scp import storage_scp
@@ -98,10 +99,14 @@ class DimseArchive:
                 with scp.awaiting(delivery, self._peer, self._max_instance_bytes, deadline):
                     self._by_move(delivery, deadline)
         except UpstreamError:
-            if not delivery.problem:
+            if not delivery.problem and not delivery.too_large:
                 raise  # else what the archive says is that we turned something away
         if delivery.data is not None:
             return delivery.data
+        if delivery.too_large:
+            raise UpstreamTooLarge(
+                f"the {SERVER} {self._site.label} sent more than the {self._max_instance_bytes} bytes allowed"
+            )
         if delivery.problem:
             raise UpstreamInvalid(f"the {SERVER} {self._site.label} {delivery.problem}")
         raise UpstreamNotFound(f"the {SERVER} {self._site.label} sent no instance")

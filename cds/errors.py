@@ -98,6 +98,10 @@ class UpstreamInvalid(UpstreamError):
     """An answer that cannot be understood: HTML for JSON, a broken multipart, a wrong resource type. HTTP 502."""
 
 
+class UpstreamTooLarge(UpstreamInvalid):
+    """An answer, or an instance, of more bytes than we take; the server is in order. HTTP 502."""
+
+
 class InstancesRefused(UpstreamInvalid):
     """The archive answered a STOW-RS request in order and says that it did not store some of the instances."""
 

@@ -128,7 +128,7 @@ def decode_frame(dataset: Dataset, header: FrameHeader, index: int) -> tuple[npt
         return _to_rgb(
             samples, str(properties["photometric_interpretation"]), header.bits_stored, dataset
         ), "pydicom"
-    data = _compressed_frame(dataset, header, index)
+    data = compressed_frame(dataset, header, index)
     codestream = _codestream(data, header, syntax)
     if codestream is not None and syntax in JPEGTransferSyntaxes:
         return _decode_jpeg(data, codestream, header), "Pillow"
@@ -171,7 +171,8 @@ def _is_supported(syntax: UID) -> bool:
     return True
 
 
-def _compressed_frame(dataset: Dataset, header: FrameHeader, index: int) -> bytes:
+def compressed_frame(dataset: Dataset, header: FrameHeader, index: int) -> bytes:
+    """Frame `index` (from 0) as it is stored. Raises UnreadableImage, or whatever pydicom raises on damaged data."""
     offsets = None
     if "ExtendedOffsetTable" in dataset and "ExtendedOffsetTableLengths" in dataset:
         offsets = (dataset.ExtendedOffsetTable, dataset.ExtendedOffsetTableLengths)

@@ -92,6 +92,25 @@ def decode_image(
     return SmearImage(source=source, pixels=pixels, um_per_px=scale, decoder=f"Pillow {kind}")
 
 
+def decode_png(data: bytes, rows: int, columns: int) -> npt.NDArray[np.uint8]:
+    """uint8 RGB ``(r, c, 3)`` of a PNG that is to have this size; whatever it shows. Raises UnreadableImage."""
+    PixelLimits().check(rows, columns)
+    try:
+        with Image.open(io.BytesIO(data), formats=("PNG",)) as picture:
+            if (picture.height, picture.width) != (rows, columns) or getattr(picture, "n_frames", 1) != 1:
+                raise UnreadableImage(f"it is no picture of {columns} × {rows} pixels")
+            if b"IEND" not in data:
+                raise UnreadableImage(CUT)
+            return np.array(picture.convert("RGB"), dtype=np.uint8)
+    except UnreadableImage:
+        raise
+    except UnidentifiedImageError:
+        raise UnreadableImage("it is not a PNG image") from None
+    except Exception as error:
+        _log.info("image refused", extra={"error": type(error).__name__})
+        raise UnreadableImage("it is damaged or cut short") from error
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImageFacts:
     """What a file states besides its pixels. changes: what decoding it to upright 8-bit RGB alters, in words."""

@@ -10,10 +10,13 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+import msgspec
+
 from cds.allowlist import AllowList
 from cds.errors import EndpointNotAllowed, LeukoError
 from cds.fhir_client import relative_reference
 from cds.identifiers import are_uids, is_reference, is_uid
+from cds.kept import Kept
 from cds.language import Text, message, said_by
 from cds.ports import Resource
 from cds.values import StudyRef
@@ -43,6 +46,21 @@ class Located:
     problems: tuple[StudyProblem, ...]
 
 
+class Placed(Kept[bytes, "tuple[StudyRef | StudyProblem | None]"]):
+    """What ImagingStudies met before came to, under all that they say: an EHR sends the same ones again with each hook.
+    Large ones are not kept."""
+
+    # No digest: hashlib lets go of the interpreter for it, and other threads make a hook wait to have it back.
+    LARGEST_BYTES = 16 * 1024
+
+    def key(self, resource: Resource, base_url: str | None) -> bytes | None:
+        try:
+            said = msgspec.json.encode((base_url, resource))
+        except UnicodeEncodeError:  # a lone surrogate
+            return None
+        return said if len(said) <= self.LARGEST_BYTES else None
+
+
 def locate(
     imaging_studies: Iterable[Resource],
     *,
@@ -50,33 +68,49 @@ def locate(
     allow_list: AllowList,
     endpoint: Callable[[str], Resource] | None,
     base_url: str | None = None,
+    placed: Placed | None = None,
 ) -> Located:
     """The microscopy studies among `imaging_studies`; other modalities and withdrawn studies are left out.
 
     modalities: DICOM modalities taken for microscopy. endpoint: reads an Endpoint by its reference; a LeukoError from
     it becomes the study's problem. base_url: service base of the server that holds the resources; absolute references
-    under it are made relative.
+    under it are made relative. placed: what they came to before, for callers whose other arguments never change.
     """
     studies: list[StudyRef] = []
     problems: list[StudyProblem] = []
     for resource in imaging_studies:
-        study = _ImagingStudy(resource, base_url)
-        if study.withdrawn or not study.is_microscopy(modalities):
-            continue
-        try:
-            studies.append(_study_ref(study, modalities, allow_list, endpoint))
-        except _Unusable as unusable:
-            problems.append(
-                StudyProblem(
-                    imaging_study=study.reference, study_uid=study.study_uid, reason=unusable.args[0]
-                )
-            )
+        key = placed.key(resource, base_url) if placed is not None else None
+        before = placed.get(key) if placed is not None and key is not None else None
+        (found,) = before or (_place(_ImagingStudy(resource, base_url), modalities, allow_list, endpoint),)
+        if placed is not None and key is not None and before is None:
+            placed.put(key, (found,))
+        if isinstance(found, StudyRef):
+            studies.append(found)
+        elif found is not None:
+            problems.append(found)
     # One study may stand in the prefetch and the context both.
     unique: dict[tuple[str, str | None], StudyRef] = {}
     for ref in studies:
         unique.setdefault((ref.study_uid, ref.patient), ref)
-    newest_first = sorted(unique.values(), key=lambda ref: _instant(ref.started), reverse=True)
+    newest_first = list(unique.values())
+    if len(newest_first) > 1:
+        newest_first.sort(key=lambda ref: _instant(ref.started), reverse=True)
     return Located(studies=tuple(newest_first), problems=tuple(dict.fromkeys(problems)))
+
+
+def _place(
+    study: "_ImagingStudy",
+    modalities: Sequence[str],
+    allow_list: AllowList,
+    endpoint: Callable[[str], Resource] | None,
+) -> StudyRef | StudyProblem | None:
+    """What one ImagingStudy comes to; None: it is none of ours."""
+    if study.withdrawn or not study.is_microscopy(modalities):
+        return None
+    try:
+        return _study_ref(study, modalities, allow_list, endpoint)
+    except _Unusable as unusable:
+        return StudyProblem(imaging_study=study.reference, study_uid=study.study_uid, reason=unusable.args[0])
 
 
 def is_study_of_patient(resource: Resource, study: StudyRef, base_url: str) -> bool:

@@ -15,7 +15,7 @@ from typing import Any
 
 from cds.allowlist import AllowList
 from cds.deadline import Deadline
-from cds.errors import UpstreamError
+from cds.errors import UpstreamError, UpstreamNotFound, UpstreamRefused
 from cds.locate import locate
 from cds.ports import FhirWriter, Resource, WatchStore
 from cds.values import StudyRef, utc_now
@@ -30,8 +30,9 @@ PAGE = 100
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LookedFor:
-    """What one look came to. more: the next should follow at once."""
+    """What one look came to. found: studies that are new or changed. more: the next should follow at once."""
 
+    found: int = 0
     queued: int = 0
     #: Studies that cannot be read; the hook says why.
     unusable: int = 0
@@ -90,15 +91,39 @@ class NewStudies:
             until = min(latest, now) if in_order and latest is not None else None
             self.store.passed(server, [c for _, c in fresh], until, 2 * OVERLAP)
             if in_order and met >= self.at_once:
-                return LookedFor(queued=queued, unusable=unusable, more=True)
+                return LookedFor(found=met, queued=queued, unusable=unusable, more=True)
         # A server that does not sort has now told everything; an empty answer moves nothing.
         if latest is not None and not in_order:
             self.store.passed(server, [], min(latest, now), 2 * OVERLAP)
         elif latest is None and cursor is None:
             self.store.passed(server, [], since, 2 * OVERLAP)
-        return LookedFor(queued=queued, unusable=unusable)
+        return LookedFor(found=met, queued=queued, unusable=unusable)
 
-    def _queue(self, resource: Resource, deadline: Deadline | None) -> LookedFor:
+    def look_again(self, deadline: Deadline | None = None) -> LookedFor:
+        """Queue what was read too early: without all images that its ImagingStudy names, or while the archive was out.
+
+        Only while the ImagingStudy has changed within `first`, and each time after as long as it was old at the last: a
+        study that never gets images is read a few times and no more. Raises as `look` does.
+        """
+        now = self.clock()
+        queued = found = 0
+        for job in self.store.ended_early(self.model_digest, now - self.first):
+            if job.study.imaging_study is None:
+                continue
+            try:
+                resource = self.fhir.read(job.study.imaging_study, deadline)
+            except (UpstreamNotFound, UpstreamRefused):
+                continue  # another server's, or withdrawn
+            changed_at = _changed_at(resource)
+            if changed_at is None or changed_at < now - self.first:
+                continue
+            if now - job.updated_at >= job.updated_at - changed_at:
+                found += 1
+                queued += self._queue(resource, deadline, only=job.study.study_uid).queued
+        return LookedFor(found=found, queued=queued)
+
+    def _queue(self, resource: Resource, deadline: Deadline | None, only: str | None = None) -> LookedFor:
+        """only: a study UID, where it is to be no other."""
         if resource.get("status") == "registered":
             # FHIR R4, ImagingStudy.status: nothing is available yet. It changes, and is met again, once something is.
             return LookedFor()
@@ -121,7 +146,7 @@ class NewStudies:
         )
         if outage:
             raise outage[0]  # it may be readable in a minute, and would not be met again
-        queued = [self._queue_study(study) for study in located.studies]
+        queued = [self._queue_study(s) for s in located.studies if only in (None, s.study_uid)]
         return LookedFor(queued=queued.count(True), unusable=len(located.problems) + queued.count(None))
 
     def _queue_study(self, study: StudyRef) -> bool | None:
@@ -151,13 +176,17 @@ def _change(study: Resource, now: datetime) -> StudyChange:
     # Where there is no version, the content is one; a digest also because either may be of any length.
     stands: Iterable[Any] = (study.get("id"), meta.get("versionId") or study, meta.get("lastUpdated"))
     version = hashlib.sha256(json.dumps(list(stands), sort_keys=True).encode()).hexdigest()
+    return StudyChange(version=version, changed_at=_changed_at(study) or now)
+
+
+def _changed_at(study: Resource) -> datetime | None:
+    """None where the server does not date it."""
+    meta: Any = study.get("meta")
     try:
-        changed_at = datetime.fromisoformat(str(meta.get("lastUpdated")))
+        changed_at = datetime.fromisoformat(str(meta.get("lastUpdated") if isinstance(meta, dict) else None))
     except ValueError:
-        changed_at = now
-    return StudyChange(
-        version=version, changed_at=changed_at if changed_at.tzinfo else changed_at.replace(tzinfo=UTC)
-    )
+        return None
+    return changed_at if changed_at.tzinfo else changed_at.replace(tzinfo=UTC)
 
 
 def _instant(moment: datetime) -> str:

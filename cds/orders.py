@@ -5,7 +5,7 @@ what the slide's label says, or a NoOrder that says in words for the laboratory 
 """
 
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -181,18 +181,33 @@ def _check_label(slide: Slide, patient: Resource) -> None:
             "the picture's data name another patient: patient_birth_date is not the order's patient's"
         )
     if slide.patient_name:
-        families = [_plain(str(n.get("family") or n.get("text") or "")) for n in _dicts(patient.get("name"))]
-        told = _plain(slide.patient_name)
-        if any(families) and not any(f and f in told for f in families):
+        names = [_words(str(n.get("family") or n.get("text") or "")) for n in _dicts(patient.get("name"))]
+        families = ["".join(words) for words in names if words]
+        told = _words(slide.patient_name)
+        if families and not any(_is_said(family, told) for family in families):
             raise NoOrder(
                 "the picture's data name another patient: patient_name is not the order's patient's"
             )
 
 
-def _plain(text: str) -> str:
-    """For comparing names: letters alone, without accents and case."""
+def _words(text: str) -> list[str]:
+    """For comparing names: the words, without accents and case."""
     decomposed = unicodedata.normalize("NFKD", text.casefold())
-    return "".join(c for c in decomposed if c.isalpha())
+    letters = "".join(c if c.isalpha() else " " for c in decomposed if not unicodedata.combining(c))
+    return letters.split()
+
+
+def _is_said(family: str, told: Sequence[str]) -> bool:
+    """Whether the words of a label hold that name. Scripts without case put given names right behind it."""
+    without_case = family == family.upper()
+    return family in _runs(told) or (without_case and any(word.startswith(family) for word in told))
+
+
+def _runs(words: Sequence[str]) -> Iterator[str]:
+    """Words that stand beside one another, written as one: labels write "van der Berg" in several ways."""
+    for first in range(len(words)):
+        for last in range(first, len(words)):
+            yield "".join(words[first : last + 1])
 
 
 def _person_name(names: Sequence[Resource]) -> str:

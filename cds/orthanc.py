@@ -3,24 +3,31 @@
 import json
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Unpack
 
 import requests
+from pydicom.datadict import dictionary_VR
 
 from cds.archive_http import SERVER, ArchiveHttp, HttpOptions, instance_in, json_objects
 from cds.deadline import Deadline
 from cds.errors import InstancesRefused, UpstreamInvalid, UpstreamNotFound, UpstreamRefused
 from cds.identifiers import is_uid
 from cds.upstream import json_object
-from cds.values import ImageRef
+from cds.values import ImageRef, StoredFrame
 
 _MAX_JSON_BYTES = 64 << 20
 #: What Orthanc calls a resource of its own: five groups of eight hexadecimal digits.
 _ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{8}){4}")
+_TAG = re.compile(r"([0-9a-f]{4}),([0-9a-f]{4})")
+#: Value representations whose values DICOM JSON writes as numbers (PS3.18 table F.2.3-1); IS and DS may be text.
+_NUMBERS = {"FD": float, "FL": float, "SL": int, "SS": int, "UL": int, "US": int, "SV": int, "UV": int}
+#: One value, in which a backslash is a backslash (PS3.5 section 6.2).
+_ONE_TEXT = ("LT", "ST", "UT", "UR")
 
 
 class OrthancArchive:
-    """Port `ImageArchive`. Safe to use from several threads. base_url: root of the REST API."""
+    """Port `FrameArchive`. Safe to use from several threads. base_url: root of the REST API."""
 
     def __init__(
         self,
@@ -35,6 +42,7 @@ class OrthancArchive:
         self._max_instance_bytes = max_instance_bytes
         #: Orthanc's own ids of the instances listed so far.
         self._ids: dict[ImageRef, str] = {}
+        self._syntaxes: dict[str, str] = {}
 
     @property
     def base_url(self) -> str | None:
@@ -50,22 +58,50 @@ class OrthancArchive:
                 path = f"/series/{_own_id(series)}/instances?expand&requestedTags=SOPClassUID"
                 for instance in self._list(path, deadline):
                     ref = _image_ref(instance, study_uid, series_uid)
+                    if ref.sop_class_uid is None and ref.number_of_frames > 1:
+                        # One by one, but it may be a slide, of which only some frames should be fetched.
+                        ref = replace(ref, sop_class_uid=self._sop_class(_own_id(instance), deadline))
                     if found.setdefault(ref.sop_instance_uid, ref) is ref:
                         self._ids[ref] = _own_id(instance)
         return tuple(sorted(found.values(), key=lambda r: (r.series_uid, r.sop_instance_uid)))
 
     def retrieve(self, image: ImageRef, deadline: Deadline | None = None) -> bytes:
         """The file as it was stored."""
-        own_id = self._ids.get(image)
-        if own_id is None:
-            known = self._lookup(image.sop_instance_uid, "Instance", deadline)
-            if not known:
-                raise UpstreamNotFound(f"the {SERVER} does not know the instance")
-            own_id = known[0]
         response = self._http.send(
-            "GET", f"/instances/{own_id}/file", deadline, max_bytes=self._max_instance_bytes
+            "GET",
+            f"/instances/{self._own_id(image, deadline)}/file",
+            deadline,
+            max_bytes=self._max_instance_bytes,
         )
         return instance_in(response.content, response)
+
+    def metadata(self, image: ImageRef, deadline: Deadline | None = None) -> Mapping[str, Any]:
+        """The instance's attributes, as far as the data dictionary of DICOM knows them."""
+        path = f"/instances/{self._own_id(image, deadline)}/tags"
+        response = self._http.send("GET", path, deadline, max_bytes=_MAX_JSON_BYTES)
+        try:
+            return _dicom_json(json_object(response, server=SERVER))
+        except RecursionError:
+            raise UpstreamInvalid(f"the {SERVER} describes an instance by sequences without end") from None
+
+    def frames(
+        self, image: ImageRef, numbers: Sequence[int], deadline: Deadline | None = None
+    ) -> tuple[StoredFrame, ...]:
+        """Those frames, one request for each, as they are stored."""
+        own_id = self._own_id(image, deadline)
+        syntax = self._transfer_syntax(own_id, deadline)
+        return tuple(
+            StoredFrame(
+                data=self._http.send(
+                    "GET",
+                    f"/instances/{own_id}/frames/{number - 1}/raw",
+                    deadline,
+                    max_bytes=self._max_instance_bytes,
+                ).content,
+                transfer_syntax_uid=syntax,
+            )
+            for number in numbers
+        )
 
     def store(self, instances: Sequence[bytes], deadline: Deadline | None = None) -> None:
         """One after another; an instance that is there already counts as stored."""
@@ -94,6 +130,34 @@ class OrthancArchive:
             raise UpstreamRefused(f"the {SERVER} is no Orthanc: its /system names no version")
         self.instances("2.25.1", deadline)
         return f"{self._http.base_url} answers: Orthanc {version[:20]}, REST"
+
+    def _own_id(self, image: ImageRef, deadline: Deadline | None) -> str:
+        """Orthanc's id of the instance. Raises UpstreamNotFound."""
+        if image in self._ids:
+            return self._ids[image]
+        known = self._lookup(image.sop_instance_uid, "Instance", deadline)
+        if not known:
+            raise UpstreamNotFound(f"the {SERVER} does not know the instance")
+        return known[0]
+
+    def _sop_class(self, own_id: str, deadline: Deadline | None) -> str | None:
+        try:
+            return self._noted(own_id, "SopClassUid", deadline)
+        except UpstreamNotFound:
+            return None
+
+    def _transfer_syntax(self, own_id: str, deadline: Deadline | None) -> str:
+        if own_id not in self._syntaxes:
+            self._syntaxes[own_id] = self._noted(own_id, "TransferSyntax", deadline)
+        return self._syntaxes[own_id]
+
+    def _noted(self, own_id: str, name: str, deadline: Deadline | None) -> str:
+        """A UID that Orthanc notes beside each instance that it receives."""
+        path = f"/instances/{own_id}/metadata/{name}"
+        uid = self._http.send("GET", path, deadline, max_bytes=_MAX_JSON_BYTES).content.decode("latin-1")
+        if not is_uid(uid):
+            raise UpstreamInvalid(f"the {SERVER} names no {name} of an instance")
+        return uid
 
     def _lookup(self, uid: str, level: str, deadline: Deadline | None) -> list[str]:
         """Orthanc's ids of what has that UID."""
@@ -133,6 +197,27 @@ def _image_ref(entry: Mapping[str, Any], study_uid: str, series_uid: str) -> Ima
         sop_class_uid=_tag(entry, "RequestedTags", "SOPClassUID") or None,
         number_of_frames=int(frames) if frames.isdecimal() and int(frames) > 0 else 1,
     )
+
+
+def _dicom_json(tags: Mapping[str, Any]) -> dict[str, Any]:
+    """Orthanc's way of writing a dataset (`/tags`) as DICOM JSON (PS3.18 annex F); unknown elements are left out."""
+    described: dict[str, Any] = {}
+    for name, element in tags.items():
+        tag = _TAG.fullmatch(name)
+        value = element.get("Value") if isinstance(element, dict) else None
+        if tag is None or not value:
+            continue
+        try:
+            vr = dictionary_VR(int(tag[1] + tag[2], 16))
+            if isinstance(value, list):
+                values: list[Any] = [_dicom_json(item) for item in value if isinstance(item, dict)]
+            else:
+                texts = [value] if vr in _ONE_TEXT else [part.strip() for part in str(value).split("\\")]
+                values = [_NUMBERS.get(vr, str)(text) for text in texts]
+        except (KeyError, ValueError):  # private, or not what its representation says: `cds.slides` misses it
+            continue
+        described[(tag[1] + tag[2]).upper()] = {"vr": vr, "Value": values}
+    return described
 
 
 def _status(response: requests.Response) -> str:

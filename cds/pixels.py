@@ -50,12 +50,18 @@ _TAGS = [
 
 
 def decode_dicom(
-    data: bytes, limits: PixelLimits, *, source: str | None = None, expected: ImageRef | None = None
+    data: bytes,
+    limits: PixelLimits,
+    *,
+    source: str | None = None,
+    expected: ImageRef | None = None,
+    finer_elsewhere: bool = False,
 ) -> Iterator[SmearImage | RefusedImage]:
     """The frames of one DICOM Part 10 file, one by one; at most `limits.max_frames` of them, evenly spread.
 
     source: what to call the image; the SOP Instance UID by default. expected: the instance that was asked for; another
-    one in its place is refused, since it might show another patient's blood.
+    one in its place is refused, since it might show another patient's blood. finer_elsewhere: a larger instance of the
+    same slide is read; one that was made of it by resampling would show the same cells again, and is refused.
     """
     name = source or (expected.sop_instance_uid if expected else "DICOM file")
     try:
@@ -65,7 +71,7 @@ def decode_dicom(
             _check_identity(dataset, expected)
         elif source is None and is_uid(uid):
             name = uid
-        _check_is_field(dataset)
+        _check_is_field(dataset, finer_elsewhere=finer_elsewhere)
         header = frame_header(dataset, limits)
         chosen = spread(header.frames, limits.max_frames)
         scale = stated_scale(dataset)
@@ -169,16 +175,20 @@ def _check_identity(dataset: Dataset, expected: ImageRef) -> None:
         raise UnreadableImage(message("the archive delivered another instance than the one asked for"))
 
 
-def _check_is_field(dataset: Dataset) -> None:
+def _check_is_field(dataset: Dataset, *, finer_elsewhere: bool) -> None:
     if "PixelData" not in dataset:
         kind = UID(str(dataset.get("SOPClassUID", "")))
         # Only a name that pydicom knows: a damaged element may hold anything, the patient's number too.
         if kind.name != kind:
             raise UnreadableImage(message("it holds no picture ({kind})", kind=str(kind.name)))
         raise UnreadableImage(message("it holds no picture"))
-    flavour = [str(v) for v in dataset.get("ImageType") or []][2:3]
+    kinds = [str(v) for v in dataset.get("ImageType") or []]
+    flavour = kinds[2:3]
     if flavour and flavour[0] in NOT_CELLS:
         raise UnreadableImage(NOT_CELLS[flavour[0]])
+    # PS3.3 section C.8.12.4.1.1
+    if finer_elsewhere and (flavour == ["THUMBNAIL"] or kinds[3:4] == ["RESAMPLED"]):
+        raise UnreadableImage(message("it shows a slide again, coarser than another of its images"))
 
 
 def _scale(dataset: Dataset) -> float | None:

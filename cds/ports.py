@@ -112,9 +112,8 @@ class CheckedArchive(ImageArchive, Protocol):
         ...
 
 
-@runtime_checkable
-class FrameArchive(ImageArchive, Protocol):
-    """An archive that also hands out single frames, which whole slides are read by. Not every way of retrieval can."""
+class FrameSource(Protocol):
+    """What hands out the single frames that whole slides are read by."""
 
     def metadata(self, image: ImageRef, deadline: Deadline | None = None) -> Mapping[str, Any]:
         """The instance's attributes as DICOM JSON (PS3.18 annex F), without its pixels."""
@@ -125,6 +124,11 @@ class FrameArchive(ImageArchive, Protocol):
     ) -> tuple[StoredFrame, ...]:
         """Those frames, counted from 1, in the order asked for."""
         ...
+
+
+@runtime_checkable
+class FrameArchive(ImageArchive, FrameSource, Protocol):
+    """An archive that also hands out single frames. Not every way of retrieval can."""
 
 
 class SmearReader(Protocol):
@@ -390,6 +394,11 @@ class WatchStore(AssessmentStore, Protocol):
         self, server: str, changes: Sequence[StudyChange], until: datetime | None, forget_before: timedelta
     ) -> None:
         """Note what was looked at, and the cursor unless it is None; it never goes back."""
+        ...
+
+    def ended_early(self, model_digest: str, since: datetime) -> list[Job]:
+        """Jobs that ended since then, failed or on fewer images than their study names, as far as `enqueue` would
+        revive them; the newest first."""
         ...
 
     def note_subscription(self, server: str, says: str | None) -> None: ...

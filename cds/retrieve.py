@@ -7,8 +7,8 @@ from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from cds.deadline import Deadline
-from cds.errors import DeadlineExceeded, UpstreamError
-from cds.language import message
+from cds.errors import DeadlineExceeded, UpstreamError, UpstreamTooLarge
+from cds.language import Message, message
 from cds.pixels import PixelLimits, decode_dicom
 from cds.ports import FrameArchive, ImageArchive
 from cds.slide_retrieval import not_delivered, open_slides
@@ -35,7 +35,8 @@ def retrieve_images(
     """The images of `refs`, retrieved and decoded by `concurrency` threads, in the order of `refs`.
 
     The whole slides of a series are one item, in the place of the first of them: where the archive hands out frames,
-    some fields of one level are read (`cds.slide_retrieval`); where not, each instance is an item like any other.
+    some fields of one level are read (`cds.slide_retrieval`); where not, each instance is an item like any other, and
+    those that show the same again, coarser, are refused.
 
     At most ``concurrency + 2`` decoded images are alive at any time, the consumer's own included, as long as it drops
     each one before it asks for the second next; encoded instances add at most `concurrency`.
@@ -49,7 +50,7 @@ def retrieve_images(
     3. Of those put off, what fails again is refused when it is one instance, or at most a tenth of the study, and the
        archive then still delivers one that it delivered before: the instance is broken, not the archive. Otherwise
        the error is raised.
-    4. When no instance at all could be retrieved, the error is raised, whatever its kind.
+    4. When no instance at all could be retrieved, the error is raised, whatever its kind, unless all were too large.
     5. A slide that breaks off half way, by a failure that may pass, is an outage: the error is raised.
 
     Raises UpstreamError as above, and DeadlineExceeded. The threads end when the consumer closes the iterator, or
@@ -94,7 +95,11 @@ def _items(archive: ImageArchive, refs: Sequence[ImageRef]) -> list[_Item]:
 
 
 def _open(
-    archive: ImageArchive, item: _Item, limits: PixelLimits, deadline: Deadline | None
+    archive: ImageArchive,
+    item: _Item,
+    limits: PixelLimits,
+    deadline: Deadline | None,
+    coarse: frozenset[ImageRef] = frozenset(),
 ) -> Iterator[Image]:
     """Begin to retrieve. Raises UpstreamError for what is known to fail before the first image."""
     if isinstance(archive, FrameArchive) and is_slide(item[0]):
@@ -105,13 +110,30 @@ def _open(
                 raise
             _log.info("the archive does not describe a slide; it is retrieved whole")
     first = archive.retrieve(item[0], deadline)
-    return _decoded(archive, item, first, limits, deadline)
+    return _decoded(archive, item, first, limits, deadline, coarse)
+
+
+def _coarse(items: Sequence[_Item]) -> frozenset[ImageRef]:
+    """Whole slides' instances beside which there are larger ones, as far as a list of them can tell.
+
+    Each level of a pyramid has a quarter of the tiles of the next finer one, or less; rounding up adds a few.
+    """
+    slides = [ref for item in items for ref in item if is_slide(ref)]
+    most: dict[str, int] = {}
+    for ref in slides:
+        most[ref.series_uid] = max(most.get(ref.series_uid, 0), ref.number_of_frames)
+    return frozenset(ref for ref in slides if most[ref.series_uid] >= 3 * ref.number_of_frames)
 
 
 def _decoded(
-    archive: ImageArchive, item: _Item, first: bytes, limits: PixelLimits, deadline: Deadline | None
+    archive: ImageArchive,
+    item: _Item,
+    first: bytes,
+    limits: PixelLimits,
+    deadline: Deadline | None,
+    coarse: frozenset[ImageRef],
 ) -> Iterator[Image]:
-    frames = decode_dicom(first, limits, expected=item[0])
+    frames = decode_dicom(first, limits, expected=item[0], finer_elsewhere=item[0] in coarse)
     del first
     yield from frames
     for ref in item[1:]:
@@ -122,7 +144,7 @@ def _decoded(
                 raise
             yield _refusal(ref, failure)
         else:
-            frames = decode_dicom(data, limits, expected=ref)
+            frames = decode_dicom(data, limits, expected=ref, finer_elsewhere=ref in coarse)
             del data
             yield from frames
 
@@ -152,6 +174,7 @@ class _Run:
         deadline: Deadline | None,
     ) -> None:
         self._archive, self._items, self._limits, self._deadline = archive, items, limits, deadline
+        self._coarse = _coarse(items)
         self._slots = [_Slot() for _ in items]
         self._permits = concurrency + 1  # the consumer may still hold one whose permit is back
         self._tolerated_in_a_row = max(4, 2 * concurrency)
@@ -203,7 +226,7 @@ class _Run:
             if slot.failure is None or not slot.failure.retryable:
                 continue
             try:
-                images = _open(self._archive, item, self._limits, self._deadline)
+                images = _open(self._archive, item, self._limits, self._deadline, self._coarse)
             except UpstreamError as failure:
                 failed += 1
                 if failed > max(1, len(self._items) // 10):
@@ -238,7 +261,7 @@ class _Run:
                 slot.done = True
                 self._changed.notify_all()
             return
-        images = _open(self._archive, item, self._limits, self._deadline)
+        images = _open(self._archive, item, self._limits, self._deadline, self._coarse)
         with self._changed:
             self._delivered = item
             self._failed_in_a_row = 0
@@ -278,7 +301,8 @@ class _Run:
         slot = self._slots[index]
         with self._changed:
             slot.failure, slot.done = failure, True
-            self._failed_in_a_row += 1
+            # The archive is in order: it would have sent it.
+            self._failed_in_a_row += not isinstance(failure, UpstreamTooLarge)
             if self._failed_in_a_row >= self._tolerated_in_a_row:
                 self._broken = self._broken or failure
             self._changed.notify_all()
@@ -296,7 +320,11 @@ class _Run:
                 self._changed.wait(None if self._deadline is None else self._deadline.remaining())
 
     def _raise_if_nothing_came(self) -> None:
-        failures = [slot.failure for slot in self._slots if slot.failure is not None]
+        failures = [
+            slot.failure
+            for slot in self._slots
+            if slot.failure is not None and not isinstance(slot.failure, UpstreamTooLarge)
+        ]
         if failures and self._delivered is None:
             raise next((f for f in failures if f.retryable), failures[-1])
 
@@ -310,7 +338,13 @@ class _BrokeOff(Exception):
 
 
 def _refusal(ref: ImageRef, failure: UpstreamError) -> RefusedImage:
-    return RefusedImage(source=ref.sop_instance_uid, reason=not_delivered(failure))
+    reason: Message = not_delivered(failure)
+    if is_slide(ref) and isinstance(failure, UpstreamTooLarge):
+        reason = message(
+            "{reason}; a whole slide of this size can only be read from an archive that hands out single frames",
+            reason=reason,
+        )
+    return RefusedImage(source=ref.sop_instance_uid, reason=reason)
 
 
 def _left(deadline: Deadline) -> float:

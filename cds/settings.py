@@ -14,6 +14,8 @@ from cds.language import LANGUAGES
 
 PREFIX = "LEUKOCDS_"
 FHIR_WRITES = ("auto", "transaction", "single", "none")
+#: What keeping our Subscription takes besides (SMART App Launch 2.2).
+SUBSCRIPTION_SCOPE = "system/Subscription.cruds"
 EARLY_READINGS = ("off", "poll", "subscribe")
 
 
@@ -90,7 +92,8 @@ class Settings:
         "system/Patient.r system/ImagingStudy.crus system/Endpoint.crs system/Device.crs system/Observation.crus "
         "system/DiagnosticReport.crus system/Provenance.crs system/Media.crs system/DocumentReference.crs "
         "system/AuditEvent.crs system/Task.crus",
-        "Scopes that are asked for with LEUKOCDS_FHIR_CLIENT_ID, separated by spaces (SMART App Launch 2.2).",
+        "Scopes that are asked for with LEUKOCDS_FHIR_CLIENT_ID, separated by spaces (SMART App Launch 2.2). By "
+        "default `system/Subscription.cruds` too where LEUKOCDS_EARLY_READING is `subscribe`.",
     )
     signing_key: str = _setting(
         "", "File of the private key that we prove ourselves with to authorization servers: PEM, JWK or JWK Set, P-384 "
@@ -163,6 +166,10 @@ class Settings:
         "user again; 0: at every hook; never: not again.",
     )
     hook_budget_s: float = _setting(2.0, "Time that one hook may spend on fetching data its prefetch lacks.")
+    receive_timeout_s: float = _setting(
+        10.0,
+        "Time that a caller has to send its request, and a second more for each 64 KiB; then its connection is closed.",
+    )
     max_request_bytes: int = _setting(8 * 1024 * 1024, "Largest request body.")
     max_header_bytes: int = _setting(
         16 * 1024, "Largest request header, all fields but Authorization together."
@@ -224,7 +231,10 @@ class Settings:
         "",
         "[HOST:]PORT that `leukocds worker` answers /metrics on; a port alone is on 127.0.0.1; empty: nowhere.",
     )
-    retry_failed_after_s: float = _setting(900.0, "Age from which a hook revives a failed job.")
+    retry_failed_after_s: float = _setting(
+        900.0,
+        "Age from which a hook, or early reading, revives a job that failed or was done before its images came.",
+    )
 
     gateway_folder: str = _setting(
         "", "Folder of `leukocds gateway`; microscopes leave their images in its subfolder `in`."
@@ -314,6 +324,15 @@ class Settings:
             raise ConfigurationError(f"{PREFIX}CORS_ORIGINS: * stands alone, it allows every origin")
         if not self.modalities:
             raise ConfigurationError(f"{PREFIX}MODALITIES is empty: no study would ever be read")
+
+    @property
+    def asked_scopes(self) -> tuple[str, ...]:
+        """Those of `fhir_scopes`; where these are the default, with what the settings need besides."""
+        asked = tuple(self.fhir_scopes.split())
+        default = next(f.default for f in fields(self) if f.name == "fhir_scopes")
+        if self.early_reading == "subscribe" and self.fhir_scopes == default:
+            return (*asked, SUBSCRIPTION_SCOPE)
+        return asked
 
     def _check_backend_services(self) -> None:
         """What belongs together is set together."""

@@ -197,6 +197,10 @@ def _report(
     }
     others = [i for i in _identifiers(report) if i.get("system") != SIGNATURE_SYSTEM]
     signed["identifier"] = [*others, {"system": SIGNATURE_SYSTEM, "value": _identifier(signature)}]
+    # What was cancelled for a newer reading that nobody signed counts again.
+    extensions = signed.pop("extension", [])
+    if kept := [e for e in extensions if rejected or e.get("url") != profile("superseded-by")]:
+        signed["extension"] = kept
     signed["resultsInterpreter"] = [_clinician(signature)]
     signed["issued"] = _at(signature)
     said = conclusion(signature, words)

@@ -18,7 +18,7 @@ from cds.frames import decode_frame, frame_header
 from cds.image_files import PixelLimits, check_colour
 from cds.language import Message, message, said_by
 from cds.pixels import NOT_CELLS
-from cds.ports import FrameArchive
+from cds.ports import FrameSource
 from cds.slide_sampling import Field, NucleusMap, choose_fields
 from cds.slides import (
     FrameAddress,
@@ -43,7 +43,7 @@ _ONE_IN, _FEWEST_FRAMES = 40, 24
 
 
 def open_slides(
-    archive: FrameArchive, refs: Sequence[ImageRef], limits: PixelLimits, deadline: Deadline | None
+    archive: FrameSource, refs: Sequence[ImageRef], limits: PixelLimits, deadline: Deadline | None
 ) -> Iterator[Image]:
     """The fields of the whole slides in one series, at most `limits.max_tiles` tiles, or one in 40, of each slide.
 
@@ -62,8 +62,16 @@ def open_slides(
     return _images(archive, joined(levels), refused, limits, deadline)
 
 
+def field_image(
+    archive: FrameSource, level: Level, field: Field, limits: PixelLimits, deadline: Deadline | None
+) -> Image:
+    """One field alone, by one request for each instance that it lies in. Raises UpstreamError that may pass."""
+    wanted = [address for _, address in field.frames(level)]
+    return _field_image(level, field, _fetch(archive, wanted, deadline), limits)
+
+
 def _images(
-    archive: FrameArchive,
+    archive: FrameSource,
     levels: Sequence[Level],
     refused: Sequence[RefusedImage],
     limits: PixelLimits,
@@ -81,7 +89,7 @@ def _images(
 
 
 def _fields(
-    archive: FrameArchive,
+    archive: FrameSource,
     pyramid: Sequence[Level],
     read: Level,
     limits: PixelLimits,
@@ -107,7 +115,7 @@ def _fields(
 
 
 def _look(
-    archive: FrameArchive, level: Level, limits: PixelLimits, deadline: Deadline | None
+    archive: FrameSource, level: Level, limits: PixelLimits, deadline: Deadline | None
 ) -> NucleusMap | None:
     """The nuclei that the coarse level shows; None where it cannot be decoded, and nothing is known of them then."""
 
@@ -130,7 +138,7 @@ def _look(
 
 
 def _fetch(
-    archive: FrameArchive, wanted: Sequence[FrameAddress], deadline: Deadline | None
+    archive: FrameSource, wanted: Sequence[FrameAddress], deadline: Deadline | None
 ) -> dict[FrameAddress, StoredFrame | RefusedImage]:
     """The frames, asked for by instance; what the archive will never deliver is refused, as `cds.retrieve` has it."""
     fetched: dict[FrameAddress, StoredFrame | RefusedImage] = {}

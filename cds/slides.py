@@ -5,7 +5,7 @@ Nothing here speaks to an archive.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from pydicom import Dataset
@@ -29,18 +29,17 @@ _SEEK_MAX_PX = 32_000_000
 _PER_FRAME, _PLANE_POSITION = "52009230", "0048021A"
 _COLUMN, _ROW, _Z = "0048021E", "0048021F", "0040074A"
 _OPTICAL_PATHS, _OPTICAL_PATH = "00480207", "00480106"
-_ATTRIBUTES = tuple(
-    f"{Tag(name):08X}"
-    for name in (
-        *("ImageType", "SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID"),
-        *("NumberOfFrames", "Rows", "Columns", "SamplesPerPixel", "PhotometricInterpretation"),
-        *("PlanarConfiguration", "BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation"),
-        *("PixelSpacing", "ImagedVolumeWidth", "ImagedVolumeHeight", "SharedFunctionalGroupsSequence"),
-        *("TotalPixelMatrixColumns", "TotalPixelMatrixRows", "TotalPixelMatrixFocalPlanes"),
-        *("NumberOfOpticalPaths", "DimensionOrganizationType", "ContainerIdentifier"),
-        *("ConcatenationUID", "ConcatenationFrameOffsetNumber"),
-    )
+#: The attributes that a level is told by, without the places of sparse tiles.
+DESCRIBED_BY = (
+    *("ImageType", "SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID"),
+    *("NumberOfFrames", "Rows", "Columns", "SamplesPerPixel", "PhotometricInterpretation"),
+    *("PlanarConfiguration", "BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation"),
+    *("PixelSpacing", "ImagedVolumeWidth", "ImagedVolumeHeight", "SharedFunctionalGroupsSequence"),
+    *("TotalPixelMatrixColumns", "TotalPixelMatrixRows", "TotalPixelMatrixFocalPlanes"),
+    *("NumberOfOpticalPaths", "DimensionOrganizationType", "ContainerIdentifier"),
+    *("ConcatenationUID", "ConcatenationFrameOffsetNumber"),
 )
+_ATTRIBUTES = tuple(f"{Tag(name):08X}" for name in DESCRIBED_BY)
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -99,6 +98,23 @@ def read_level(ref: ImageRef, metadata: Mapping[str, Any]) -> Level:
         raise UnreadableImage(message("the archive's description of it is malformed")) from error
 
 
+def lone_frame(ref: ImageRef, metadata: Mapping[str, Any], number: int) -> Level:
+    """A frame (from 1 on) of any multi-frame instance, as a level of one tile. Raises UnreadableImage with a reason."""
+    try:
+        attributes = _attributes(ref, metadata)
+        rows, columns = _positive(attributes, "Rows"), _positive(attributes, "Columns")
+        if not 1 <= number <= _positive(attributes, "NumberOfFrames", 1):
+            raise UnreadableImage(message("the archive describes it with fewer frames"))
+    except UnreadableImage:
+        raise
+    except Exception as error:  # whatever a malformed description leads to
+        raise UnreadableImage(message("the archive's description of it is malformed")) from error
+    return Level(
+        flavour="VOLUME", container="", um_per_px=stated_scale(attributes), rows=rows, columns=columns,
+        tile_rows=rows, tile_columns=columns, tiles={Tile(0, 0): FrameAddress(ref, number)}, attributes=attributes,
+    )  # fmt: skip
+
+
 def joined(levels: Sequence[Level]) -> list[Level]:
     """The levels, those of one concatenation (PS3.3 section C.7.6.16.1.1) made one."""
     whole: dict[str, Level] = {}
@@ -130,7 +146,10 @@ def level_to_read(levels: Sequence[Level]) -> Level | None:
 
 
 def level_to_seek_on(levels: Sequence[Level], read: Level) -> Level | None:
-    """A coarse level of the same slide, cheap to fetch whole, on which nuclei can still be told from red cells."""
+    """A coarse level of the same slide, cheap to fetch whole, on which nuclei can still be told from red cells.
+
+    It has a scale, by its size beside that of the level that is read where it states none.
+    """
     if read.um_per_px is None:
         return None
     cheap = []
@@ -144,7 +163,7 @@ def level_to_seek_on(levels: Sequence[Level], read: Level) -> Level | None:
             and len(level.tiles) <= max(16, len(read.tiles) // 50)
             and abs(level.columns / level.rows * read.rows / read.columns - 1) < 0.05
         ):
-            cheap.append((scale, level))
+            cheap.append((scale, level if level.um_per_px else replace(level, um_per_px=scale)))
     fine = [(scale, level) for scale, level in cheap if scale <= SEEK_UM_PER_PX]
     if fine:
         return max(fine, key=lambda pair: pair[0])[1]
@@ -152,9 +171,7 @@ def level_to_seek_on(levels: Sequence[Level], read: Level) -> Level | None:
 
 
 def _read_level(ref: ImageRef, metadata: Mapping[str, Any]) -> Level:
-    attributes = Dataset.from_json({tag: metadata[tag] for tag in _ATTRIBUTES if tag in metadata})
-    if str(attributes.get("SOPInstanceUID", "")) != ref.sop_instance_uid:
-        raise UnreadableImage(message("the archive described another instance than the one asked for"))
+    attributes = _attributes(ref, metadata)
     tile_rows, tile_columns = _positive(attributes, "Rows"), _positive(attributes, "Columns")
     rows = _positive(attributes, "TotalPixelMatrixRows", tile_rows)
     columns = _positive(attributes, "TotalPixelMatrixColumns", tile_columns)
@@ -179,6 +196,14 @@ def _read_level(ref: ImageRef, metadata: Mapping[str, Any]) -> Level:
         tiles=tiles,
         attributes=attributes,
     )
+
+
+def _attributes(ref: ImageRef, metadata: Mapping[str, Any]) -> Dataset:
+    """What is read of the description. Raises UnreadableImage where it is of another instance."""
+    attributes = Dataset.from_json({tag: metadata[tag] for tag in _ATTRIBUTES if tag in metadata})
+    if str(attributes.get("SOPInstanceUID", "")) != ref.sop_instance_uid:
+        raise UnreadableImage(message("the archive described another instance than the one asked for"))
+    return attributes
 
 
 def _positive(attributes: Dataset, name: str, default: int = 0) -> int:

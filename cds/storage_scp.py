@@ -140,7 +140,13 @@ class StorageScp:
         if _address(event) not in known:
             # Before a byte of it is read; an answer would tell a stranger what listens here.
             max_bytes = 0
-        bound = Bound(Deadline(TOTAL_TIMEOUT_S), event.assoc.network_timeout or 20.0, max_bytes)
+
+        def too_large() -> None:
+            with self._lock:
+                for delivery, _, senders in self._awaited:
+                    delivery.too_large |= _address(event) in senders
+
+        bound = Bound(Deadline(TOTAL_TIMEOUT_S), event.assoc.network_timeout or 20.0, max_bytes, too_large)
         bound.attach(event)
         self._bounds[event.assoc] = bound
 

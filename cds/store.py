@@ -66,8 +66,8 @@ class SqlAssessmentStore(
     ) -> None:
         super().__init__(open_engine(database_url), timedelta(seconds=retry_failed_after_s), clock)
         self._report_grace = timedelta(seconds=report_grace_s)
-        self._cache = Kept[Assessment](CACHE_SIZE)
-        self._with_cells = Kept[Assessment](WITH_CELLS_CACHE_SIZE)
+        self._cache = Kept[str, Assessment](CACHE_SIZE)
+        self._with_cells = Kept[str, Assessment](WITH_CELLS_CACHE_SIZE)
 
     def migrate(self) -> None:
         """Bring the schema up to date; several processes may do so at once."""
@@ -141,7 +141,7 @@ class SqlAssessmentStore(
 
     def of_patient(self, patient: str, limit: int) -> list[Assessment]:
         """The newest assessments of that patient's studies, without cells, of which the FHIR server confirmed that
-        they are his: a reference alone may name somebody else on another server."""
+        they are his. patient: as `StudyRef.person`."""
         query = (
             select(assessments.c.document)
             .where(assessments.c.patient == patient)
@@ -167,7 +167,7 @@ class SqlAssessmentStore(
             "report_state": report_state.value,
             "report_attempts": 0,
             "report_due_at": self._clock() + self._report_grace,
-            "patient": assessment.study.patient,
+            "patient": assessment.study.person,
             "urgency": urgency(assessment.outcome),
             "analysed": not isinstance(assessment.outcome, NotAnalysed),
         }

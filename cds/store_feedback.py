@@ -6,6 +6,7 @@ from datetime import datetime
 from functools import cached_property
 from typing import Any
 
+import msgspec
 from sqlalchemy import (
     ColumnElement,
     Connection,
@@ -247,7 +248,7 @@ def _card_row(card: ShownCard) -> dict[str, Any]:
 
 
 def _suggestions(offered: Mapping[str, str]) -> str:
-    return json.dumps(dict(offered), separators=(",", ":"))
+    return msgspec.json.encode(offered).decode()
 
 
 def _action(

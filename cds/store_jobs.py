@@ -13,6 +13,13 @@ from cds.store_engine import insert_or_ignore, reading, writing
 from cds.store_schema import assessments, jobs
 from cds.values import Job, JobState, StudyRef, job_key
 
+_INSTANCES_READ = (
+    select(assessments.c.instances)
+    .where(assessments.c.key == jobs.c.assessment_key)
+    .scalar_subquery()
+    .label("instances_read")
+)
+
 
 class JobRows:
     """The part of `cds.store.SqlAssessmentStore` that is about jobs."""
@@ -38,7 +45,7 @@ class JobRows:
             "send_at": None,
             "created_at": now,
             "updated_at": now,
-            "patient": study.patient,
+            "patient": study.person,
             "accession": study.accession,
         }
         with writing(self._engine) as connection:
@@ -119,6 +126,20 @@ class JobRows:
             rows = connection.execute(select(jobs).where(lost).order_by(jobs.c.updated_at).limit(500)).all()
         return [job_of(row) for row in rows]
 
+    def ended_early(self, model_digest: str, since: datetime) -> list[Job]:
+        """Jobs that ended since then and that `enqueue` would revive, the newest first, of 1,000 at most."""
+        now = self._clock()
+        ended = (
+            jobs.c.model_digest == model_digest,
+            jobs.c.state.in_([JobState.DONE.value, JobState.FAILED.value]),
+            jobs.c.updated_at >= since,
+            jobs.c.updated_at <= now - self._retry_failed_after,
+        )
+        query = select(jobs, _INSTANCES_READ).where(*ended).order_by(jobs.c.updated_at.desc()).limit(1000)
+        with reading(self._engine) as connection:
+            rows = connection.execute(query).all()
+        return [job_of(row) for row in rows if self._revivable(row, decode_study(row.study), now)]
+
     def take_orphan(self, orphan: Job, send_again_at: datetime) -> bool:
         """True for the one sweeper that may send that orphan to the queue now; the others are told False.
 
@@ -152,15 +173,8 @@ class JobRows:
 
     def _job_row(self, key: str) -> Row[Any] | None:
         """The job's columns and `instances_read`: how many instances its result rests on, None without a result."""
-        read = (
-            select(assessments.c.instances)
-            .where(assessments.c.key == jobs.c.assessment_key)
-            .scalar_subquery()
-        )
         with reading(self._engine) as connection:
-            return connection.execute(
-                select(jobs, read.label("instances_read")).where(jobs.c.key == key)
-            ).first()
+            return connection.execute(select(jobs, _INSTANCES_READ).where(jobs.c.key == key)).first()
 
     def _revivable(self, row: Row[Any], study: StudyRef, now: datetime) -> bool:
         if row.updated_at > now - self._retry_failed_after:

@@ -2,20 +2,30 @@
 
 SQLAlchemy makes its statements as everywhere else in the store; what is saved is its work at each execution, which is
 several times that of the database. Values go in and come out as the driver has them, so only columns that the driver
-understands by itself are read this way; times are converted on their way in.
+understands by itself are read this way; times are converted on their way in. Connections to SQLite stay taken from the
+pool for the next statement: to return and take one costs more than to read a row.
 """
 
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from types import TracebackType
 from typing import Any
 
-from sqlalchemy import Engine, Table
+from sqlalchemy import Engine, PoolProxiedConnection, Table
 from sqlalchemy.sql.base import Executable
 from sqlalchemy.sql.compiler import SQLCompiler
 
-from cds.store_engine import BUSY_TIMEOUT_S, begin_in_haste, in_our_words, insert_or_ignore, locked, turn_of
+from cds.store_engine import (
+    BUSY_TIMEOUT_S,
+    KeepingPool,
+    begin_in_haste,
+    in_our_words,
+    insert_or_ignore,
+    locked,
+    turn_of,
+)
 
 
 class Quick:
@@ -28,7 +38,7 @@ class Quick:
 
     def rows(self, **parameters: Any) -> list[tuple[Any, ...]]:
         """All rows that the query finds. Raises StoreError."""
-        with in_our_words(self._engine), _driver(self._engine) as driver:
+        with in_our_words(self._engine), _Driver(self._engine) as driver:
             found: list[tuple[Any, ...]] = driver.execute(self._sql, self._arguments(parameters)).fetchall()
             return found
 
@@ -100,11 +110,14 @@ class QuickInsert:
     def _write(self, wishes: Sequence[_Wish]) -> None:
         problem: Exception | None = locked()
         try:
-            with _driver(self._engine) as driver:
-                begin_in_haste(self._engine, driver, self._wait_s)
+            with _Driver(self._engine, self._wait_s) as driver:
+                # A single row needs no transaction of several statements. At each, sqlite3 lets go of the interpreter.
+                alone = len(wishes) == len(wishes[0].rows) == 1 and self._engine.dialect.name == "sqlite"
+                begin_in_haste(self._engine, driver, self._wait_s, transaction=not alone)
                 for wish in wishes:
                     wish.new = [driver.execute(self._sql, row).rowcount == 1 for row in wish.rows]
-                driver.commit()
+                if not alone:
+                    driver.commit()
             problem = None
         except Exception as error:  # noqa: BLE001 - raised again by the thread of each wish
             problem = error
@@ -116,14 +129,33 @@ class QuickInsert:
         return {**row, **{name: convert(row[name]) for name, convert in self._converters.items()}}
 
 
-@contextmanager
-def _driver(engine: Engine) -> Iterator[Any]:
+def _idle(engine: Engine, use: float | None) -> deque[PoolProxiedConnection] | None:
+    """None for PostgreSQL, whose connections end when their server does: the pool looks first."""
+    return engine.pool.idle[use] if isinstance(engine.pool, KeepingPool) else None
+
+
+class _Driver:
     """The driver's connection (sqlite3 or psycopg, both have `execute`); what is not committed is rolled back."""
-    pooled = engine.raw_connection()
-    try:
-        yield pooled.driver_connection
-    finally:
-        pooled.close()
+
+    __slots__ = ("_engine", "_idle", "_pooled")
+
+    def __init__(self, engine: Engine, wait_s: float | None = None) -> None:
+        self._engine, self._idle = engine, _idle(engine, wait_s)
+
+    def __enter__(self) -> Any:
+        try:
+            self._pooled = self._idle.pop() if self._idle else self._engine.raw_connection()
+        except IndexError:  # another thread was quicker
+            self._pooled = self._engine.raw_connection()
+        return self._pooled.driver_connection
+
+    def __exit__(
+        self, kind: type[BaseException] | None, _error: BaseException | None, _trace: TracebackType | None
+    ) -> None:
+        if self._idle is not None and kind is None and not self._pooled.driver_connection.in_transaction:  # type: ignore[union-attr]
+            self._idle.append(self._pooled)
+        else:
+            self._pooled.close()
 
 
 def _at_driver(compiled: SQLCompiler) -> tuple[str, Callable[[Mapping[str, Any]], Any]]:

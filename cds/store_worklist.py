@@ -171,7 +171,8 @@ def _matching(query: WorklistQuery, state: ColumnElement[str]) -> list[ColumnEle
     if query.search:
         reference = f"Patient/{query.search.removeprefix('Patient/')}"
         by_accession = jobs.c.accession.startswith(query.search, autoescape=True)
-        wanted.append(or_(jobs.c.patient == reference, by_accession))
+        elsewhere = jobs.c.patient.endswith(f"/{reference}", autoescape=True)
+        wanted.append(or_(jobs.c.patient == reference, elsewhere, by_accession))
     wanted.append(state == query.state.value if query.state else state != WorkState.SIGNED.value)
     return wanted
 

@@ -23,6 +23,7 @@ from cds.errors import (
     UpstreamNotFound,
     UpstreamRefused,
     UpstreamTimeout,
+    UpstreamTooLarge,
     UpstreamUnavailable,
 )
 from cds.language import Message, Text, message, said_by
@@ -287,7 +288,7 @@ class _Authorization(AuthBase):
 
 def _read_body(response: requests.Response, where: Mapping[str, Text], max_bytes: int | None) -> bytes:
     """Read whatever has arrived, piece by piece, so that a body that is too large ends early."""
-    too_large = UpstreamInvalid(
+    too_large = UpstreamTooLarge(
         message(
             "the answer of the {server} {host} is larger than the {most} bytes allowed",
             most=max_bytes,

@@ -72,6 +72,8 @@ class StudyRef:
     imaging_study: str | None = None
     patient: str | None = None
     encounter: str | None = None
+    #: FHIR base that numbers the patient, where that is another server than ours; None: ours, or not known.
+    patient_server: str | None = None
     #: SOP Instance UIDs and their number as far as the ImagingStudy says; they tell a grown study from the old one.
     instance_uids: tuple[str, ...] = ()
     number_of_instances: int | None = None
@@ -92,6 +94,14 @@ class StudyRef:
         for reference in (self.imaging_study, self.patient, self.encounter):
             if reference is not None and not is_reference(reference):
                 raise ValueError(f"not a relative FHIR reference: {reference!r}")
+
+    @property
+    def person(self) -> str | None:
+        """Whose it is, so that two servers' patients of one number differ: `patient`, absolute where its server is
+        another than ours."""
+        if self.patient is None or self.patient_server is None:
+            return self.patient
+        return f"{self.patient_server}/{self.patient}"
 
     @property
     def images(self) -> tuple["ImageRef", ...]:
@@ -337,17 +347,16 @@ class Assessment:
     images: tuple[ImageReading, ...]
     read_at: datetime
     seconds: float
+    #: UUID that names this result: the same study, instances and package give the same key, always.
+    key: str = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         if self.read_at.tzinfo is None:
             raise ValueError("read_at must carry a time zone")
         if tuple(sorted(self.instance_uids)) != self.instance_uids:
             raise ValueError("instance_uids must be sorted")
-
-    @property
-    def key(self) -> str:
-        """UUID that names this result: the same study, instances and package give the same key, always."""
-        return assessment_key(self.study.study_uid, self.instance_uids, self.model.digest)
+        key = assessment_key(self.study.study_uid, self.instance_uids, self.model.digest)
+        object.__setattr__(self, "key", key)
 
     def covers(self, study: StudyRef) -> bool:
         """Whether it rests on the instances that the ImagingStudy names now. One that rests on none covers nothing:
@@ -355,7 +364,9 @@ class Assessment:
         if not self.instance_uids:
             return False
         if study.instance_uids:
-            return set(study.instance_uids) == set(self.instance_uids)
+            # Both are sorted as a rule, and hundreds.
+            same = study.instance_uids == self.instance_uids
+            return same or set(study.instance_uids) == set(self.instance_uids)
         return study.number_of_instances in (None, len(self.instance_uids))
 
 

@@ -20,8 +20,8 @@ class WorkState(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorklistQuery:
-    """patient: only this one's smears (who may see no other). search: an accession number, or a patient's id or
-    reference. state: None for all that are not signed."""
+    """patient: only this one's smears (who may see no other), as `StudyRef.person`. search: an accession number, or a
+    patient's id or reference. state: None for all that are not signed."""
 
     patient: str | None = None
     search: str = ""

@@ -1,17 +1,15 @@
 """The Flask app: every HTTP door, and the one table from errors to answers."""
 
-import json
 import time
 import traceback
 import uuid
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import structlog
 from flask import Flask, Response, g, request
-from werkzeug.exceptions import HTTPException
+from werkzeug.exceptions import HTTPException, UnsupportedMediaType
 
 from cds.errors import (
     BadRequest,
@@ -39,6 +37,7 @@ from hooks.cds_requests import HookRequest, parse_request
 from hooks.client_reports import hand_over
 from hooks.context import Context
 from hooks.cookies import set_language_cookie
+from hooks.current import Application, current_request
 from hooks.ehr_profile import Profile
 from hooks.error_page import error_page, error_text
 from hooks.feedback import feedback_routes
@@ -54,14 +53,16 @@ from hooks.headers import (
 )
 from hooks.health import health_routes
 from hooks.hygiene import remember
+from hooks.json_text import encode_json
 from hooks.languages import page_languages
 from hooks.limits import HeaderTooLarge, Limits, caller_profile, client
 from hooks.metrics import count_cards, count_prefetch, metrics_routes
 from hooks.notifications import notification_routes
-from hooks.outgoing import checked_discovery, checked_response
+from hooks.outgoing import checked_discovery, checked_response, response_text
 from hooks.pages import page_routes
 from hooks.picture_routes import picture_routes
 from hooks.prefetch import adapted, spared
+from hooks.report_routes import report_routes
 from hooks.review_routes import review_routes
 from hooks.services import SERVICE_ID, answer, discovery
 from hooks.sign_in import sign_in_address, sign_in_routes
@@ -95,9 +96,12 @@ _HTTP_ISSUES = {404: "not-found", 405: "not-supported", 413: "too-long", 415: "n
 
 
 def create_app(context: Context) -> Flask:
-    app = Flask(__name__)
+    app = Application(__name__)
     app.config["MAX_CONTENT_LENGTH"] = context.settings.max_request_bytes
     app.url_map.strict_slashes = False  # with and without the trailing slash
+    # Otherwise `/cds-services//…` is redirected to an address made of the Host header, behind a gateway to plain http,
+    # and a client that follows takes its token and the patient's data there.
+    app.url_map.merge_slashes = False
     app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
     _guard(app, context)
     page_languages(
@@ -116,7 +120,7 @@ def create_app(context: Context) -> Flask:
         if service_id != SERVICE_ID:
             raise UnknownService("There is no CDS service of that id here; see /cds-services.")
         if request.mimetype != "application/json":
-            return _outcome(415, "not-supported", "The Content-Type must be application/json.")
+            raise UnsupportedMediaType
         began = time.perf_counter()
         profile = caller_profile(context.open_profile)
         hook_request = _hook_request(profile)
@@ -129,7 +133,7 @@ def create_app(context: Context) -> Flask:
             cards=len(cards["cards"]),
             ms=round(1000 * (time.perf_counter() - began), 1),
         )
-        return _json(cards)
+        return Response(response_text(cards), mimetype="application/json")
 
     feedback_routes(app, context)
     sign_in_routes(app, context)
@@ -137,6 +141,7 @@ def create_app(context: Context) -> Flask:
     worklist_routes(app, context)
     study_routes(app, context)
     picture_routes(app, context)
+    report_routes(app, context)
     review_routes(app, context)
     health_routes(app, context)
     well_known_routes(app, context)
@@ -147,7 +152,7 @@ def create_app(context: Context) -> Flask:
 
 def _hook_request(profile: Profile) -> HookRequest:
     """The request as that kind of EHR means it. Raises BadRequest, also for a hook that it is not offered."""
-    parsed = replace(parse_request(request.get_data()), issuer=client())
+    parsed = parse_request(current_request().get_data(), client())
     if parsed.hook not in profile.hooks:
         raise BadRequest(f"hook is not offered to this client, which is offered {', '.join(profile.hooks)}.")
     return adapted(parsed, profile)
@@ -221,6 +226,7 @@ def _handle_errors(app: Flask, settings: Settings) -> None:
         said: Mapping[int, Text] = {
             404: message("There is nothing at this address."),
             405: message("This address does not take that method."),
+            415: "The Content-Type must be application/json, and the body not compressed (Content-Encoding).",
             413: f"The body is larger than {settings.max_request_bytes} bytes ({PREFIX}MAX_REQUEST_BYTES).",
         }
         issue = _HTTP_ISSUES.get(status, "processing")
@@ -254,4 +260,4 @@ def _outcome(status: int, code: str, text: str) -> Response:
 
 
 def _json(content: dict[str, Any], status: int = 200) -> Response:
-    return Response(json.dumps(content), status, mimetype="application/json")
+    return Response(encode_json(content), status, mimetype="application/json")

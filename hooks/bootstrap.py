@@ -38,6 +38,7 @@ from hooks.authentication import Authenticator
 from hooks.context import Context, PageParts
 from hooks.ehr_profile import open_profile
 from hooks.image_cache import ImageCache
+from hooks.issuers import one_numbering
 from hooks.lease import Flag
 from hooks.next_steps import NextSteps, bundled_next_steps, load_next_steps
 from hooks.notifications import taker
@@ -99,6 +100,7 @@ def context(settings: Settings, worker_alive: Callable[[], bool] | None = None) 
         notified=taker(store, settings.fhir_url) if settings.early_reading == "subscribe" else None,
         signing_keys=signing_keys(settings),
         pages=page_parts(settings, allow_list, known, queue),
+        own_servers=one_numbering(settings),
     )
 
 
@@ -207,12 +209,16 @@ def study_watch(settings: Settings, store: SqlAssessmentStore) -> StudyWatch | N
         supported=lambda: fhir.said(Deadline(settings.read_timeout_s)).has("Subscription"),
         timeout_s=patience_s,
     )
+    from hooks.early_metrics import EarlyMetrics  # not before the folder that processes count in is named
+
     return StudyWatch(
         new_studies,
         store,
         poll_s=settings.early_poll_s,
         look_timeout_s=patience_s,
         subscribing=keeper if settings.early_reading == "subscribe" else None,
+        told=EarlyMetrics(),
+        again_s=max(settings.early_poll_s, settings.retry_failed_after_s),
     )
 
 

@@ -3,12 +3,11 @@
 What was sent is never repeated in a message: it may be a token or a patient's data.
 """
 
-import json
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Annotated, Any, Generic, Literal, NoReturn, TypeVar
+from typing import Annotated, Any, Generic, Literal, TypeVar
 from urllib.parse import urlsplit
 from uuid import UUID
 
@@ -27,6 +26,7 @@ from pydantic.alias_generators import to_camel
 
 from cds.errors import BadRequest
 from cds.ports import Resource
+from hooks.json_text import decode_json
 
 PATIENT_VIEW = "patient-view"
 ENCOUNTER_START = "encounter-start"
@@ -85,8 +85,8 @@ class HookRequest:
         return f"Patient/{self.patient_id}"
 
 
-def parse_request(body: bytes) -> HookRequest:
-    """The request in `body`. Raises BadRequest."""
+def parse_request(body: bytes, issuer: str | None = None) -> HookRequest:
+    """The request in `body`, sent by a client of that issuer. Raises BadRequest."""
     content = decode_json(body)
     if not isinstance(content, dict):
         raise BadRequest("The body must be a JSON object.")
@@ -98,17 +98,7 @@ def parse_request(body: bytes) -> HookRequest:
         request = (model or _Request[_Context]).model_validate(content)
     except ValidationError as error:
         raise BadRequest(in_words(error)) from None
-    return _value(request)
-
-
-def decode_json(body: bytes) -> Any:
-    """JSON as RFC 8259 has it: no NaN, no Infinity, no nesting beyond what can be walked. Raises BadRequest."""
-    try:
-        return json.loads(body, parse_constant=_refuse_constant)
-    except RecursionError:
-        raise BadRequest("The body is nested too deeply.") from None
-    except ValueError:
-        raise BadRequest("The body is not JSON.") from None
+    return _value(request, issuer)
 
 
 def hooks() -> tuple[str, ...]:
@@ -120,10 +110,6 @@ def bundle_resources(bundle: Resource) -> tuple[Resource, ...]:
     """The resources of a searchset or collection, without the OperationOutcomes that speak about the search."""
     resources = (entry.get("resource") for entry in bundle.get("entry") or [])
     return tuple(r for r in resources if isinstance(r, dict) and r.get("resourceType") != "OperationOutcome")
-
-
-def _refuse_constant(_: str) -> NoReturn:
-    raise ValueError
 
 
 def _is_resource(value: dict[str, Any]) -> dict[str, Any]:
@@ -298,7 +284,7 @@ _REQUESTS: Mapping[str, type[_Request[Any]]] = {
 }
 
 
-def _value(request: _Request[Any]) -> HookRequest:
+def _value(request: _Request[Any], issuer: str | None) -> HookRequest:
     context, authorization = request.context, request.fhir_authorization
     named: list[str | Resource] = getattr(context, "imaging_studies", [])
     return HookRequest(
@@ -308,6 +294,7 @@ def _value(request: _Request[Any]) -> HookRequest:
         user_id=context.user_id,
         encounter_id=context.encounter_id,
         fhir_server=request.fhir_server,
+        issuer=issuer,
         token=authorization.access_token.get_secret_value() if authorization else None,
         patient=_prefetched(request.prefetch, "patient"),
         studies=_prefetched(request.prefetch, "studies"),

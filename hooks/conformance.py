@@ -112,7 +112,7 @@ def card_violations(card: Any, where: str, max_summary: int = MAX_SUMMARY) -> It
         yield Violation("card.indicator", f"{where}.indicator")
     if "detail" in card and not isinstance(card["detail"], str):
         yield Violation("card.detail", f"{where}.detail")
-    if "uuid" in card and not _is_uuid(card["uuid"]):
+    if "uuid" in card and not is_uuid(card["uuid"]):
         yield Violation("card.uuid", f"{where}.uuid", "uuid")
     yield from _source(card.get("source"), f"{where}.source")
     if "suggestions" in card:
@@ -209,7 +209,7 @@ def _suggestions(card: Mapping[str, Any], where: str) -> Iterator[Violation]:
 def _suggestion(suggestion: Mapping[str, Any], where: str, part: str) -> Iterator[Violation]:
     yield from _unknown(suggestion, {"label", "uuid", "isRecommended", "actions"}, where, part)
     yield from _text(suggestion, "label", "suggestion.label", where, part)
-    if "uuid" in suggestion and not _is_uuid(suggestion["uuid"]):
+    if "uuid" in suggestion and not is_uuid(suggestion["uuid"]):
         yield Violation("suggestion.uuid", f"{where}.uuid", part)
     if "isRecommended" in suggestion and not isinstance(suggestion["isRecommended"], bool):
         yield Violation("suggestion.isRecommended", f"{where}.isRecommended", part)
@@ -327,7 +327,7 @@ def _holds_nothing_empty(value: Any) -> bool:
     return True
 
 
-def _is_uuid(value: Any) -> bool:
+def is_uuid(value: Any) -> bool:
     return isinstance(value, str) and bool(_UUID.fullmatch(value))
 
 

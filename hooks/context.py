@@ -6,15 +6,20 @@ from typing import Protocol
 
 from cds.allowlist import AllowList
 from cds.language import Words, words
+from cds.locate import Placed
 from cds.ports import FhirServer, HookStore
 from cds.settings import Settings
 from cds.signing_key import SigningKey
 from cds.values import Assessment, ModelIdentity, PatternModel
 from hooks.authentication import Authenticator
 from hooks.ehr_profile import STANDARD, Profile
+from hooks.kept_cards import KeptCards
 from hooks.late_cards import LateCards
 from hooks.next_steps import NextSteps
 from hooks.reference_ranges import ReferenceRanges
+
+#: ImagingStudies of earlier hooks that are remembered in each process; some kilobytes each, twice that of `Placed`.
+PLACED = 1024
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,6 +91,8 @@ class Context:
     #: Part name to "ok" or what is wrong with it, for `/ready`.
     ready: Callable[[], Mapping[str, str]]
     pages: PageParts
+    #: FHIR bases that number patients as ours does; see `hooks.issuers.one_numbering`.
+    own_servers: frozenset[str] = frozenset()
     #: Of whoever calls in open mode.
     open_profile: Profile = STANDARD
     #: Takes the secret of a FHIR notification and makes a look due; raises Unauthenticated. None: none are taken.
@@ -94,6 +101,9 @@ class Context:
     signing_keys: tuple[SigningKey, ...] = ()
     #: Remembers the cards that are sent.
     late_cards: LateCards = field(default_factory=LateCards)
+    #: What the ImagingStudies of earlier hooks came to.
+    placed: Placed = field(default_factory=lambda: Placed(PLACED))
+    cards: KeptCards = field(default_factory=KeptCards)
 
     @property
     def words(self) -> Words:

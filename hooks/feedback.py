@@ -10,7 +10,7 @@ What was sent is never repeated in a message nor in the log: a comment may hold 
 import json
 import re
 from datetime import UTC, datetime
-from typing import Annotated, Any
+from typing import Annotated
 
 import structlog
 from flask import Flask, Response, request
@@ -20,12 +20,15 @@ from werkzeug.exceptions import UnsupportedMediaType
 
 from cds.errors import BadRequest, UnknownService
 from cds.feedback import Feedback, Outcome, Reason, Receipt
-from hooks.cds_requests import decode_json, in_words
+from hooks.cds_requests import in_words
 from hooks.context import Context
+from hooks.json_text import decode_json
 from hooks.services import SERVICE_ID
 
 #: Items that one call may hold; a client with more sends several calls.
 MAX_ITEMS = 1000
+#: Accepted suggestions that one call may hold: each is a row, and nobody else writes to the store meanwhile.
+MAX_SUGGESTIONS = 5000
 _MAX_ID = 128
 #: RFC 3339 section 5.6. The specification wants UTC; another zone means one moment too, none means none.
 _DATE_TIME = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d:\d\d)", re.ASCII)
@@ -165,9 +168,13 @@ class _Item(_Model):
         )
 
 
-def _few_enough(items: list[Any]) -> list[Any]:
+def _few_enough(items: list[_Item]) -> list[_Item]:
     if len(items) > MAX_ITEMS:
         raise ValueError(f"holds more than {MAX_ITEMS} items: send them in several calls")
+    if sum(len(item.accepted_suggestions or ()) for item in items) > MAX_SUGGESTIONS:
+        raise ValueError(
+            f"holds more than {MAX_SUGGESTIONS} accepted suggestions: send them in several calls"
+        )
     return items
 
 

@@ -2,17 +2,25 @@
 
 import re
 import uuid
+from collections.abc import Callable, Iterable, Mapping
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import structlog
-from flask import Flask, Response, current_app, g, request
+from flask import Flask, Response, current_app, request
 
 from cds.allowlist import is_loopback
 from cds.settings import Settings
+from hooks.current import current_request
+from hooks.limits import body_bytes
 from hooks.logs import CORRELATION
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
 
 #: Given back on every answer, and on every log line of the request and of the jobs that it made.
 CORRELATION_HEADER = "X-Correlation-Id"
+_CORRELATION = "leukocds.correlation_id"
 _HOOK_INSTANCE = re.compile(rb'"hookInstance"\s*:\s*"([0-9A-Fa-f]{8}(?:-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12})"')
 _SECURITY = {
     "X-Content-Type-Options": "nosniff",
@@ -38,7 +46,8 @@ _CORS = {
 
 def is_api() -> bool:
     """Whether the request is for the CDS service: programs call it, also those in browsers of another origin."""
-    return request.path == "/cds-services" or request.path.startswith("/cds-services/")
+    path = current_request().path
+    return path == "/cds-services" or path.startswith("/cds-services/")
 
 
 def wants_json() -> bool:
@@ -66,6 +75,7 @@ def from_this_machine() -> bool:
 def preflight() -> Response | None:
     """The answer to a browser's preflight. It comes before authentication: browsers send no Authorization with it
     (Fetch Standard, "CORS-preflight fetch"; CDS Hooks 2.0, "Cross-Origin Resource Sharing")."""
+    request = current_request()
     if request.method == "OPTIONS" and is_api() and request.endpoint is not None:
         return current_app.make_default_options_response()
     return None
@@ -74,11 +84,8 @@ def preflight() -> Response | None:
 def correlate() -> None:
     """Put the correlation id on every log line of this request: `hookInstance` where the body has one, for it stands
     in the EHR's logs too, else the random one that it has."""
-    if (
-        request.method == "POST"
-        and is_api()
-        and (match := _HOOK_INSTANCE.search(request.get_data(cache=True)))
-    ):
+    request = current_request()
+    if request.method == "POST" and is_api() and (match := _HOOK_INSTANCE.search(body_bytes())):
         _bind(match[1].decode().lower())
 
 
@@ -110,21 +117,14 @@ def add_headers(app: Flask, settings: Settings) -> None:
         "Referrer-Policy": "same-origin",
     }
 
+    app.wsgi_app = _Headers(app.wsgi_app, security, page_security)  # type: ignore[method-assign]
+    if not origins:
+        return
+
     @app.after_request
     def add(response: Response) -> Response:
-        headers = response.headers
-        ours = page_security if response.mimetype == "text/html" else security
-        if any(name in headers for name in ours):  # a page that has its own
-            for name, value in ours.items():
-                headers.setdefault(name, value)
-        else:
-            headers.extend(ours)
-        if response.status_code == 503:
-            response.headers.setdefault("Retry-After", "5")
-        if "correlation_id" in g:
-            response.headers[CORRELATION_HEADER] = g.correlation_id
         origin = request.headers.get("Origin")
-        if origin and origins and is_api():
+        if origin and is_api():
             response.vary.add("Origin")
             if "*" in origins or origin in origins:
                 response.headers["Access-Control-Allow-Origin"] = "*" if "*" in origins else origin
@@ -132,6 +132,35 @@ def add_headers(app: Flask, settings: Settings) -> None:
         return response
 
 
+class _Headers:
+    """Puts the same headers on every answer, but where it has its own. Around Flask: there each of them costs as much
+    as all of them here."""
+
+    def __init__(
+        self, app: "WSGIApplication", of_all: Mapping[str, str], of_pages: Mapping[str, str]
+    ) -> None:
+        self._app = app
+        self._of_all = [(name.lower(), (name, value)) for name, value in of_all.items()]
+        self._of_pages = [(name.lower(), (name, value)) for name, value in of_pages.items()]
+
+    def __call__(self, environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
+        def start(
+            status: str, headers: list[tuple[str, str]], error: Any = None
+        ) -> Callable[[bytes], object]:
+            known = {name.lower(): value for name, value in headers}
+            is_page = known.get("content-type", "").partition(";")[0].strip().lower() == "text/html"
+            added = [
+                line for name, line in (self._of_pages if is_page else self._of_all) if name not in known
+            ]
+            if status.startswith("503") and "retry-after" not in known:
+                added.append(("Retry-After", "5"))
+            if correlation_id := environ.get(_CORRELATION):
+                added.append((CORRELATION_HEADER, correlation_id))
+            return start_response(status, [*headers, *added], error)
+
+        return self._app(environ, start)
+
+
 def _bind(correlation_id: str) -> None:
-    g.correlation_id = correlation_id
+    current_request().environ[_CORRELATION] = correlation_id
     structlog.contextvars.bind_contextvars(**{CORRELATION: correlation_id})

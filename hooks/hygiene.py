@@ -39,10 +39,10 @@ class Identity:
     key: str
     fingerprint: str
     user: str = field(repr=False)
+    uuid: str = field(init=False)
 
-    @property
-    def uuid(self) -> str:
-        return derived_uuid("card", self.key, self.fingerprint, self.user)
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "uuid", derived_uuid("card", self.key, self.fingerprint, self.user))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 from joserfc.errors import JoseError
 from joserfc.jwk import ECKey, RSAKey, import_key
 
-from cds.allowlist import is_loopback, why_not_confidential
+from cds.allowlist import is_loopback, normal, why_not_confidential
 from cds.errors import ConfigurationError
 from cds.settings import PREFIX, Settings
 from cds.toml_files import read_toml
@@ -20,7 +20,7 @@ VARIABLE = f"{PREFIX}SIGN_IN"
 LAUNCH_SCOPES = ("openid", "fhirUser", "launch")
 STANDALONE_SCOPES = ("openid", "fhirUser", "launch/patient")
 _TEXTS = ("name", "iss", "client_id", "client_secret_file", "private_key_file", "key_id")
-_LISTS = ("launch_scopes", "standalone_scopes", "reviewers", "operators", "all_patients")
+_LISTS = ("launch_scopes", "standalone_scopes", "reviewers", "operators", "all_patients", "fhir_servers")
 _SWITCHES = ("same_ids", "standalone")
 _SCOPE = re.compile(r"[!#-\[\]-~]+")  # RFC 6749, section 3.3
 _RULE = re.compile(r"(Practitioner|PractitionerRole|Person)/(\*|[A-Za-z0-9\-.]{1,64})|[^\s=]+=\S.*")
@@ -49,6 +49,8 @@ class Issuer:
     reviewers: tuple[str, ...]
     operators: tuple[str, ...]
     all_patients: tuple[str, ...]
+    #: Other addresses of that FHIR server, as hooks name it.
+    fhir_servers: tuple[str, ...] = ()
 
 
 def load_issuers(settings: Settings) -> dict[str, Issuer]:
@@ -75,6 +77,16 @@ def load_issuers(settings: Settings) -> dict[str, Issuer]:
             raise _wrong(where, "iss: an earlier issuer has the same")
         issuers[issuer.iss] = issuer
     return issuers
+
+
+def one_numbering(settings: Settings) -> frozenset[str]:
+    """FHIR bases whose patients have the numbers of our own FHIR server: that server, and what the sign-in file says.
+
+    Raises ConfigurationError as `load_issuers`.
+    """
+    same = [issuer for issuer in load_issuers(settings).values() if issuer.same_ids]
+    named = [settings.fhir_url, *(url for issuer in same for url in (issuer.iss, *issuer.fhir_servers))]
+    return frozenset(normal(url) for url in named if url)
 
 
 def public_key(issuer: Issuer) -> dict[str, Any] | None:
@@ -142,6 +154,9 @@ def _issuer(where: str, table: Mapping[str, Any], settings: Settings, folder: Pa
                 raise _wrong(
                     where, f"{name}: {rule[:60]!r} is neither Practitioner/ID, Practitioner/* nor claim=value"
                 )
+    for url in lists["fhir_servers"]:
+        if urlsplit(url).scheme not in ("http", "https") or not urlsplit(url).hostname or "?" in url:
+            raise _wrong(where, f"fhir_servers: {url[:60]!r} is no address of a FHIR server")
     return Issuer(
         name=table["name"],
         iss=iss,
@@ -151,6 +166,7 @@ def _issuer(where: str, table: Mapping[str, Any], settings: Settings, folder: Pa
         launch_scopes=lists["launch_scopes"] or LAUNCH_SCOPES,
         standalone_scopes=lists["standalone_scopes"] or STANDALONE_SCOPES,
         same_ids=table.get("same_ids", bool(settings.fhir_url) and iss == settings.fhir_url),
+        fhir_servers=lists["fhir_servers"],
         standalone=table.get("standalone", True),
         reviewers=lists["reviewers"],
         operators=lists["operators"],

@@ -11,13 +11,17 @@ import threading
 import time
 from array import array
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from itertools import accumulate
+from typing import Any
 
-from flask import g, request
+from flask import Request, g
+from gunicorn.http.errors import ParseException
+from werkzeug.exceptions import UnsupportedMediaType
 
-from cds.errors import RequestTooLarge, TooManyRequests
+from cds.errors import BadRequest, RequestTooLarge, TooManyRequests
 from cds.settings import PREFIX, Settings
+from hooks.current import current_request
 from hooks.ehr_profile import STANDARD, Profile
 
 #: Clients remembered at a time; who was forgotten starts with a full share.
@@ -29,7 +33,8 @@ _PICTURES = ("static", "thumbnail", "closeup", "activation", "tile")
 
 _ESCAPED = re.compile(rb"\\.", re.DOTALL)
 _LEVELS = bytes.maketrans(b"[{]}", b"\x01\x01\xff\xff")
-_NO_BRACKETS = bytes(sorted(set(range(256)) - set(b"[{]}")))
+#: All but brackets and quotes.
+_NO_SHAPE = bytes(sorted(set(range(256)) - set(b'[{]}"')))
 
 
 class HeaderTooLarge(RequestTooLarge):
@@ -78,42 +83,56 @@ class Limits:
 
     def before(self) -> None:
         """Before authentication. Raises HeaderTooLarge, TooManyRequests."""
+        request = current_request()
         largest = self._settings.max_header_bytes
-        # The size of a token is for authentication to judge: 401 whatever is wrong with it. gunicorn bounds both.
-        fields = (f for f in request.headers if f[0] != "Authorization")
-        if sum(len(name) + len(value) + 4 for name, value in fields) > largest:
+        if _header_bytes(request.environ) > largest:
             raise HeaderTooLarge(f"The header is larger than {largest} bytes ({PREFIX}MAX_HEADER_BYTES).")
-        if self._counts():
-            self._take(_address(), self._open_profile, 0)
+        if _counts(request):
+            self._take(_address(request), self._open_profile, 0)
 
     def share(self) -> None:
         """After authentication. Raises TooManyRequests."""
-        if self._counts():
+        request = current_request()
+        if _counts(request):
             g.counted = True
-            self._take(client() or _address(), caller_profile(self._open_profile))
+            self._take(client() or _address(request), caller_profile(self._open_profile))
 
     def body(self) -> None:
-        """Before the body is parsed. Raises RequestTooLarge, and werkzeug's RequestEntityTooLarge for its bytes."""
+        """Before the body is parsed. Raises RequestTooLarge, and werkzeug's RequestEntityTooLarge for its bytes and
+        UnsupportedMediaType where it is compressed: how much it holds would show only once it is not."""
+        request = current_request()
         if (
             request.method == "POST"
             and request.endpoint is not None
             and request.mimetype == "application/json"
         ):
-            check_json(request.get_data(cache=True), self._settings)
+            if request.content_encoding not in (None, "identity"):
+                raise UnsupportedMediaType  # RFC 9110, section 15.5.16
+            check_json(body_bytes(), self._settings)
 
     def refused(self) -> None:
         """Count a call that authentication refused against its address."""
-        if self._counts() and not g.get("counted"):
+        request = current_request()
+        if _counts(request) and not g.get("counted"):
             try:
-                self._take(_address(), self._open_profile)
+                self._take(_address(request), self._open_profile)
             except TooManyRequests:
                 pass  # it learns so at its next call
 
     def _take(self, client: str, profile: Profile, requests: int = 1) -> None:
         self._shares.take(client, requests, profile.requests_per_s, profile.burst)
 
-    def _counts(self) -> bool:
-        return request.path.rstrip("/") not in _UNLIMITED and request.endpoint not in _PICTURES
+
+def body_bytes() -> bytes:
+    """The request's body, kept for whoever asks again.
+
+    Raises BadRequest where it is not chunked as it says (RFC 9112, section 7.1), and werkzeug's HTTPException for its
+    size or where it breaks off.
+    """
+    try:
+        return current_request().get_data(cache=True)
+    except ParseException:
+        raise BadRequest("The body is not in the chunks that its Transfer-Encoding announces.") from None
 
 
 def client() -> str | None:
@@ -140,16 +159,60 @@ def check_json(body: bytes, settings: Settings) -> None:
     # A name and a value for each element, two quotes each.
     if bare.count(b'"') > 4 * (settings.max_json_elements + 1):
         raise too_many
-    bare = b"".join(bare.split(b'"')[::2])  # what stands outside of strings
-    elements = bare.count(b",") + bare.count(b"[") + bare.count(b"{")
-    if elements > settings.max_json_elements:
-        raise too_many
-    levels = accumulate(array("b", bare.translate(_LEVELS, _NO_BRACKETS)))
-    if max(levels, default=0) > settings.max_json_depth:
+    if _elements(bare) > settings.max_json_elements:  # also counts what stands in strings, so it may be fewer
+        bare = _outside_strings(bare)
+        if _elements(bare) > settings.max_json_elements:
+            raise too_many
+    brackets = bare.translate(None, _NO_SHAPE).replace(b'""', b"")
+    if b'"' in brackets:
+        # Some stand in a string: else there would be two quotes or none between any two brackets.
+        brackets = _outside_strings(bare).translate(None, _NO_SHAPE)
+    if _levels(brackets, settings.max_json_depth) > settings.max_json_depth:
         raise RequestTooLarge(
             f"The body is nested deeper than {settings.max_json_depth} levels ({PREFIX}MAX_JSON_DEPTH)."
         )
 
 
-def _address() -> str:
+def _header_bytes(environ: Mapping[str, Any]) -> int:
+    """Of the header's lines, less Authorization: the size of a token is for authentication to judge, which answers 401
+    whatever is wrong with it. gunicorn bounds both."""
+    total = 0
+    for name, value in environ.items():
+        if name.startswith("HTTP_"):
+            if name != "HTTP_AUTHORIZATION":
+                total += len(name) + len(value) - 1  # `Name: value` on a line of its own, without HTTP_
+        elif name in ("CONTENT_TYPE", "CONTENT_LENGTH"):
+            total += len(name) + len(value) + 4
+    return total
+
+
+def _levels(brackets: bytes, enough: int) -> int:
+    """How deep they nest; `enough` or less for all that nest no deeper than that."""
+    left = brackets
+    for taken_off in range(2, 10, 2):
+        # Each replacement takes off one level at the most, and of lists of small things nearly everything.
+        left = left.replace(b"{}", b"").replace(b"[]", b"")
+        if len(left) + taken_off <= enough:
+            return enough
+    return max(accumulate(array("b", brackets.translate(_LEVELS))), default=0)
+
+
+def _outside_strings(bare: bytes) -> bytes:
+    """bare: JSON without escaped characters."""
+    return b"".join(bare.split(b'"')[::2])
+
+
+def _elements(text: bytes) -> int:
+    return text.count(b",") + text.count(b"[") + text.count(b"{")
+
+
+def _counts(request: Request) -> bool:
+    if request.method == "OPTIONS":
+        return (
+            False  # a preflight that is refused looks like a wall to the browser, and costs nothing to answer
+        )
+    return request.path.rstrip("/") not in _UNLIMITED and request.endpoint not in _PICTURES
+
+
+def _address(request: Request) -> str:
     return request.remote_addr or "unknown"

@@ -8,6 +8,7 @@ import hmac
 import os
 import time
 from collections.abc import Iterable, Iterator
+from functools import lru_cache
 from typing import Any
 
 from flask import Flask, Response, g, request
@@ -23,6 +24,7 @@ from cds.ports import HookStore
 from cds.settings import Settings
 from cds.upstream import tell_failures_to
 from cds.values import utc_now
+from hooks.current import current_request
 from hooks.headers import from_this_machine
 
 REQUEST_SECONDS = Histogram(
@@ -49,16 +51,34 @@ UPSTREAM_ERRORS = Counter(
 )
 
 
+# What stands under a set of labels, looked up once.
+
+
+@lru_cache(maxsize=1024)
+def _request_seconds(endpoint: str, method: str, status: int) -> Histogram:
+    return REQUEST_SECONDS.labels(endpoint=endpoint, method=method, status=str(status))
+
+
+@lru_cache(maxsize=256)
+def _prefetch(client: str, key: str, result: str) -> Counter:
+    return PREFETCH.labels(client=client, key=key, result=result)
+
+
+@lru_cache(maxsize=256)
+def _cards(kind: str, indicator: str) -> Counter:
+    return CARDS.labels(kind=kind, indicator=indicator)
+
+
 def count_cards(response: dict[str, Any]) -> None:
     for card in response["cards"]:
         topic = card.get("source", {}).get("topic", {})
-        CARDS.labels(kind=topic.get("code", "unknown"), indicator=card.get("indicator", "unknown")).inc()
+        _cards(topic.get("code", "unknown"), card.get("indicator", "unknown")).inc()
 
 
 def count_prefetch(client: str | None, states: Iterable[tuple[str, bool]]) -> None:
     """states: prefetch key and whether it spared us the search."""
     for key, hit in states:
-        PREFETCH.labels(client=client or "open", key=key, result="hit" if hit else "miss").inc()
+        _prefetch(client or "open", key, "hit" if hit else "miss").inc()
 
 
 def count_upstream_error(server: str, host: str, error: str) -> None:
@@ -76,11 +96,12 @@ def metrics_routes(app: Flask, settings: Settings, store: HookStore) -> None:
     @app.after_request
     def end(response: Response) -> Response:
         if "began" in g:
+            request = current_request()
             endpoint = request.url_rule.rule if request.url_rule else "(none)"
             # A method is whatever the caller writes; only those that a rule could have are told apart.
             method = request.method if request.method in ("GET", "HEAD", "POST", "OPTIONS") else "(other)"
-            labels = {"endpoint": endpoint, "method": method, "status": str(response.status_code)}
-            REQUEST_SECONDS.labels(**labels).observe(time.perf_counter() - g.began)
+            seconds = time.perf_counter() - g.began
+            _request_seconds(endpoint, method, response.status_code).observe(seconds)
         return response
 
     @app.get("/metrics")

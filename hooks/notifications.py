@@ -19,9 +19,16 @@ def notification_routes(app: Flask, context: Context) -> None:
     if notified is None:
         return
 
+    from hooks.early_metrics import NOTIFICATIONS  # not before the folder that processes count in is named
+
     @app.post(PATH)
     def notification() -> Response:
-        notified(request.headers.get(HEADER, ""))
+        try:
+            notified(request.headers.get(HEADER, ""))
+        except Unauthenticated:
+            NOTIFICATIONS.labels(result="refused").inc()
+            raise
+        NOTIFICATIONS.labels(result="taken").inc()
         return Response(status=200)
 
 

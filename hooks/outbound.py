@@ -70,7 +70,7 @@ def fhir_credentials(settings: Settings) -> Credentials:
     return ClientCredentials(
         token_url,
         PrivateKeyJwt(settings.fhir_client_id, key, audience=settings.fhir_token_audience),
-        settings.fhir_scopes.split(),
+        settings.asked_scopes,
         tls=tls,
         connect_timeout_s=settings.connect_timeout_s,
     )

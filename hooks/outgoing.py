@@ -6,15 +6,43 @@ it must have is not dropped, since fewer cards read as "nothing found": the whol
 
 import copy
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Any
 
+import msgspec
 import structlog
 
 from cds.errors import NonconformantAnswer
+from cds.kept import Kept
 from hooks import metrics
-from hooks.conformance import MAX_SUMMARY, NO_TOPIC, Violation, discovery_violations, response_violations
+from hooks.conformance import (
+    MAX_SUMMARY,
+    NO_TOPIC,
+    Violation,
+    discovery_violations,
+    is_uuid,
+    response_violations,
+)
+from hooks.json_text import encode_json
 
 _log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class _Sent:
+    """A card that was found to keep to the rules for clients that show so many characters, and how it leaves."""
+
+    card: dict[str, Any]
+    max_summary: int
+    text: bytes
+
+
+#: By the card's uuid.
+_SENT = Kept[Any, _Sent](1024)
+#: Forms of cards that were found to keep to the rules.
+_CONFORMING = Kept[bytes, bool](1024)
+#: Of a form that is kept.
+_LARGEST_BYTES = 16 * 1024
 
 
 def checked_discovery(document: dict[str, Any]) -> dict[str, Any]:
@@ -33,8 +61,14 @@ def checked_response(
     system_actions, max_summary: what this client agreed to, and how much it shows. Raises NonconformantAnswer when
     what is wrong has to stay.
     """
+    cards = response.get("cards")
+    if response.keys() == {"cards"} and isinstance(cards, list) and _all_known(cards, max_summary):
+        return response
     found = response_violations(response, system_actions=system_actions, max_summary=max_summary)
     if not found:
+        for card in response["cards"]:
+            if (form := _form(card, max_summary)) is not None:
+                _CONFORMING.put(form, True)
         return response
     _tell(found)
     mended = copy.deepcopy(response)
@@ -45,6 +79,49 @@ def checked_response(
     if left := [violation for violation in left if violation.rule != NO_TOPIC]:
         raise _cannot_send(left)
     return mended
+
+
+def response_text(response: dict[str, Any]) -> bytes:
+    """The answer as JSON. What was checked leaves as it was checked, also if somebody changed the card since."""
+    if response.keys() != {"cards"}:
+        return encode_json(response)
+    return b'{"cards":[' + b",".join(map(_card_text, response["cards"])) + b"]}"
+
+
+def _card_text(card: dict[str, Any]) -> bytes:
+    sent = _SENT.get(card.get("uuid"))
+    return sent.text if sent is not None and sent.card is card else encode_json(card)
+
+
+def _all_known(cards: list[Any], max_summary: int) -> bool:
+    """Whether these cards are known to keep to the rules, and no two of them share a uuid."""
+    for card in cards:
+        uuid = card.get("uuid") if isinstance(card, dict) else None
+        sent = _SENT.get(uuid) if isinstance(uuid, str) else None
+        if sent is not None and sent.card is card and sent.max_summary == max_summary:
+            continue
+        form = _form(card, max_summary)
+        if form is None or not _CONFORMING.get(form):
+            return False
+        _SENT.put(card["uuid"], _Sent(card, max_summary, encode_json(card)))
+    return len({card["uuid"] for card in cards}) == len(cards)
+
+
+def _form(card: Any, max_summary: int) -> bytes | None:
+    """All that a card says but its uuids, which are looked at here; None where there is no such thing.
+
+    Two cards of the same form keep to the rules or break them alike, as long as no two of an answer share a uuid.
+    """
+    try:
+        suggestions = card.get("suggestions", [])
+        uuids = [card["uuid"], *(s["uuid"] for s in suggestions)]
+        if not all(map(is_uuid, uuids)) or len(set(uuids)) < len(uuids):
+            return None
+        rest = {**card, "uuid": "", "suggestions": [{**s, "uuid": ""} for s in suggestions]}
+        form = msgspec.json.encode((max_summary, "suggestions" in card, rest))
+    except (AttributeError, KeyError, TypeError, ValueError):
+        return None  # of a shape that only the careful way understands
+    return form if len(form) <= _LARGEST_BYTES else None
 
 
 def _leave_out(response: dict[str, Any], violation: Violation) -> None:

@@ -22,12 +22,12 @@ _FOR_GOOD = {"Cache-Control": "private, max-age=31536000, immutable"}
 
 
 def picture_routes(app: Flask, context: Context) -> None:
-    store, pictures = context.store, context.pages.pictures
+    pictures = context.pages.pictures
 
     @app.get("/studies/<uuid:key>/cells/<int:position>.jpg")
     def thumbnail(key: Any, position: int) -> Response:
         assessment = seen(context, str(key))
-        return _picture(_thumbnail(assessment, position), "image/jpeg")
+        return _picture(thumbnail_of(context, assessment, position), "image/jpeg")
 
     @app.get("/studies/<uuid:key>/cells/<int:position>/pixels.png")
     def closeup(key: Any, position: int) -> Response:
@@ -36,7 +36,7 @@ def picture_routes(app: Flask, context: Context) -> None:
     @app.get("/studies/<uuid:key>/cells/<int:position>/activation.jpg")
     def activation(key: Any, position: int) -> Response:
         assessment = seen(context, str(key))
-        jpeg = pictures.activation(assessment, position, _thumbnail(assessment, position))
+        jpeg = pictures.activation(assessment, position, thumbnail_of(context, assessment, position))
         return _picture(jpeg, "image/jpeg")
 
     @app.get("/studies/<uuid:key>/images/<int:index>/tiles/<int:level>/<int:column>_<int:row>.jpg")
@@ -66,8 +66,11 @@ def picture_routes(app: Flask, context: Context) -> None:
             short={cell_type: page_words().text(mark) for cell_type, mark in MARKS.items()},
         )
 
-    def _thumbnail(assessment: Assessment, position: int) -> bytes:
-        return store.thumbnail(assessment.key, position) or pictures.thumbnail(assessment, position)
+
+def thumbnail_of(context: Context, assessment: Assessment, position: int) -> bytes:
+    """JPEG of a cell: the one that the reader kept, else made from its image. Raises as `Pictures.thumbnail`."""
+    kept = context.store.thumbnail(assessment.key, position)
+    return kept or context.pages.pictures.thumbnail(assessment, position)
 
 
 def seen(context: Context, key: str) -> Assessment:
@@ -75,8 +78,9 @@ def seen(context: Context, key: str) -> Assessment:
     return opened(context, key)[0]
 
 
-def opened(context: Context, key: str) -> tuple[Assessment, Visitor]:
-    """The assessment under that key, and who looks at it and may see its patient; the look is recorded.
+def opened(context: Context, key: str, *, look: bool = True) -> tuple[Assessment, Visitor]:
+    """The assessment under that key, and who looks at it and may see its patient; the look is recorded, unless nothing
+    new is shown (look: False).
 
     Raises UnknownService where there is none, SignInNeeded, NotAllowed, StoreError.
     """
@@ -84,7 +88,7 @@ def opened(context: Context, key: str) -> tuple[Assessment, Visitor]:
     if assessment is None:
         visitors.any_visitor(look=False)  # whether there is one is told to nobody else
         raise UnknownService(message("There is no reading under this address."))
-    return assessment, visitors.visitor_for(assessment.study.patient)
+    return assessment, visitors.visitor_for(assessment.study.person, look=look)
 
 
 def _source(assessment: Assessment, index: int) -> str:

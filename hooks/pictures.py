@@ -15,8 +15,10 @@ import numpy.typing as npt
 
 from cds.deadline import Deadline
 from cds.errors import UnknownService, UpstreamUnavailable
+from cds.kept import Kept
 from cds.language import message
-from cds.pixels import PixelLimits, decode_dicom
+from cds.one_image import one_image
+from cds.pixels import PixelLimits
 from cds.ports import ImageArchive
 from cds.values import (
     Assessment,
@@ -46,6 +48,8 @@ _JPEG_QUALITY = 90
 _AT_ONCE = 2
 _WAITING = 4
 _LISTINGS = 32
+#: Thumbnails of cells of which the reader kept none, about 4 kB each, that one process keeps.
+_THUMBNAILS = 4000
 
 
 class Explainer(Protocol):
@@ -82,6 +86,7 @@ class StudyPictures:
         self._reading = threading.Lock()
         self._listings: OrderedDict[str, dict[str, ImageRef]] = OrderedDict()
         self._guard = threading.Lock()
+        self._thumbnails: Kept[str, bytes] = Kept(_THUMBNAILS)
 
     def size(self, assessment: Assessment, source: str) -> ImageSize:
         levels = self._levels(assessment, source)
@@ -99,17 +104,11 @@ class StudyPictures:
         return _jpeg(pixels)
 
     def thumbnail(self, assessment: Assessment, position: int) -> bytes:
-        from models.classifier import crop_about  # brings the networks' runtime, which serving starts without
-
-        cell = _cell(assessment, position)
-        card = self._card()
-        pixels = self._levels(assessment, cell.source)[-1]
-        crop = crop_about(
-            pixels, cell.row, cell.column, _scale(assessment, cell.source, card.input_um_per_px),
-            size_px=card.input_px, scale=card.input_um_per_px,
-        )  # fmt: skip
-        small = cv2.resize(crop, (THUMBNAIL_PX, THUMBNAIL_PX), interpolation=cv2.INTER_AREA)
-        return _jpeg(small.astype(np.uint8))
+        name = f"{assessment.key} {position}"
+        if (kept := self._thumbnails.get(name)) is None:
+            kept = self._thumbnail(assessment, _cell(assessment, position))
+            self._thumbnails.put(name, kept)
+        return kept
 
     def closeup(self, assessment: Assessment, position: int) -> bytes:
         cell = _cell(assessment, position)
@@ -137,6 +136,18 @@ class StudyPictures:
             explained = self._reader().explain(crop, cell.cell_type)
         return _jpeg(overlay(explained.crop, explained.map))
 
+    def _thumbnail(self, assessment: Assessment, cell: Cell) -> bytes:
+        from models.classifier import crop_about  # brings the networks' runtime, which serving starts without
+
+        card = self._card()
+        pixels = self._levels(assessment, cell.source)[-1]
+        crop = crop_about(
+            pixels, cell.row, cell.column, _scale(assessment, cell.source, card.input_um_per_px),
+            size_px=card.input_px, scale=card.input_um_per_px,
+        )  # fmt: skip
+        small = cv2.resize(crop, (THUMBNAIL_PX, THUMBNAIL_PX), interpolation=cv2.INTER_AREA)
+        return _jpeg(small.astype(np.uint8))
+
     def _card_digest(self) -> str:
         with self._reading:
             return self._reader().identity.digest
@@ -159,14 +170,12 @@ class StudyPictures:
             deadline = Deadline(self._deadline_s)
             archive = self._archive(study)
             ref = self._ref(archive, study, source, deadline)
-            for image in decode_dicom(archive.retrieve(ref, deadline), self._limits, expected=ref):
-                if image.source == source:
-                    if isinstance(image, RefusedImage):
-                        raise UnknownService(
-                            message("This image cannot be shown: {reason}", reason=image.reason)
-                        )
-                    return image.pixels
-        raise UnknownService(message("The archive no longer holds this image as it was read."))
+            image = one_image(archive, ref, source, self._limits, deadline)
+        if image is None:
+            raise UnknownService(message("The archive no longer holds this image as it was read."))
+        if isinstance(image, RefusedImage):
+            raise UnknownService(message("This image cannot be shown: {reason}", reason=image.reason))
+        return image.pixels
 
     def _ref(self, archive: ImageArchive, study: StudyRef, source: str, deadline: Deadline) -> ImageRef:
         uid = source.partition("#")[0]

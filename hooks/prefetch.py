@@ -106,13 +106,7 @@ def gather(request: HookRequest, context: Context, deadline: Deadline, profile: 
     """The chart as far as the cards need it. Raises MissingFhirData (412) and BadRequest."""
     _same_patient(request)
     server = _Server(request, context, profile)
-    # The log lines of the pool's threads are lines of this request too.
-    told = structlog.contextvars.get_contextvars()
-    pool = ThreadPoolExecutor(
-        _PARALLEL,
-        thread_name_prefix="chart",
-        initializer=lambda: structlog.contextvars.bind_contextvars(**told),
-    )
+    pool = _Pool()
     try:
         patient = _fetch_patient(request, server, pool, deadline)
         reports = _fetch_reports(request, server, pool, deadline)
@@ -121,7 +115,8 @@ def gather(request: HookRequest, context: Context, deadline: Deadline, profile: 
         else:
             studies, problems = _patient_studies(request, context, server, pool, deadline), ()
         optional: list[Future[Any]] = [f for f in (patient, reports) if f is not None]
-        wait(optional, timeout=min(_OPTIONAL_WAIT_S, deadline.left() / 2))  # endpoints may follow
+        if optional:
+            wait(optional, timeout=min(_OPTIONAL_WAIT_S, deadline.left() / 2))  # endpoints may follow
         if patient is not None:
             _check_patient(patient, deadline)
         return Chart(
@@ -132,7 +127,29 @@ def gather(request: HookRequest, context: Context, deadline: Deadline, profile: 
         )
     finally:
         # A call that outlives the budget ends by its own time-out; the EHR does not wait for it.
-        pool.shutdown(wait=False, cancel_futures=True)
+        pool.shutdown()
+
+
+class _Pool:
+    """Threads for what has to be fetched; none where everything was sent along."""
+
+    def __init__(self) -> None:
+        self._pool: ThreadPoolExecutor | None = None
+
+    def submit(self, call: Callable[..., _T], *args: Any) -> "Future[_T]":
+        if self._pool is None:
+            # The log lines of the pool's threads are lines of this request too.
+            told = structlog.contextvars.get_contextvars()
+            self._pool = ThreadPoolExecutor(
+                _PARALLEL,
+                thread_name_prefix="chart",
+                initializer=lambda: structlog.contextvars.bind_contextvars(**told),
+            )
+        return self._pool.submit(call, *args)
+
+    def shutdown(self) -> None:
+        if self._pool is not None:
+            self._pool.shutdown(wait=False, cancel_futures=True)
 
 
 class _Server:
@@ -180,7 +197,7 @@ def _same_patient(request: HookRequest) -> None:
 
 
 def _patient_studies(
-    request: HookRequest, context: Context, server: _Server, pool: ThreadPoolExecutor, deadline: Deadline
+    request: HookRequest, context: Context, server: _Server, pool: "_Pool", deadline: Deadline
 ) -> tuple[Resource, ...]:
     if request.studies.state in (PrefetchState.COMPLETE, PrefetchState.NO_DATA):
         return request.studies.resources
@@ -196,7 +213,7 @@ def _patient_studies(
 
 
 def _named_studies(
-    request: HookRequest, server: _Server, pool: ThreadPoolExecutor, deadline: Deadline
+    request: HookRequest, server: _Server, pool: "_Pool", deadline: Deadline
 ) -> tuple[tuple[Resource, ...], tuple[StudyProblem, ...]]:
     """The studies that the imaging hook names: sent along, prefetched or read one by one."""
     # By type too: servers number each type by itself, so an included Endpoint may have a study's id.
@@ -227,7 +244,7 @@ def _named_studies(
 
 
 def _fetch_patient(
-    request: HookRequest, server: _Server, pool: ThreadPoolExecutor, deadline: Deadline
+    request: HookRequest, server: _Server, pool: "_Pool", deadline: Deadline
 ) -> "Future[Resource] | None":
     fhir = server.optional()
     if fhir is None or request.patient.state is PrefetchState.COMPLETE:
@@ -245,7 +262,7 @@ def _check_patient(future: "Future[Resource]", deadline: Deadline) -> None:
 
 
 def _fetch_reports(
-    request: HookRequest, server: _Server, pool: ThreadPoolExecutor, deadline: Deadline
+    request: HookRequest, server: _Server, pool: "_Pool", deadline: Deadline
 ) -> "Future[list[Resource]] | None":
     fhir = server.optional()
     if fhir is None or request.reports.state in _ENOUGH_REPORTS:

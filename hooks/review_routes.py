@@ -6,6 +6,7 @@ page that follow from it. A version that is not the last one is answered by 409,
 
 import hmac
 from typing import Any, TypeVar
+from zlib import crc32
 
 import structlog
 from flask import Flask, Response, jsonify, render_template, request
@@ -21,17 +22,19 @@ from cds.review import (
     Review,
     Signature,
     SignatureState,
+    SignedState,
     Verdict,
     retyped,
 )
 from cds.values import Assessment, Finding, utc_now
 from hooks.context import Context
 from hooks.languages import page_words
+from hooks.patient_name import patient_name
 from hooks.picture_routes import opened, seen
 from hooks.study_page import parts
 from hooks.study_view import UNSURE_BELOW, assignable, cells_of, reviewed, told
 from hooks.study_words import EXCLUDED
-from hooks.visitors import Visitor
+from hooks.visitors import Visitor, visitor_for
 
 _log = structlog.get_logger(__name__)
 
@@ -58,13 +61,14 @@ def review_routes(app: Flask, context: Context) -> None:
 
     @app.get("/api/studies/<uuid:key>/review")
     def review(key: Any) -> Response:
-        assessment, visitor = opened(context, str(key))
+        assessment, visitor = opened(context, str(key), look=False)
         since = request.args.get("since", type=int)
         held = store.review(assessment.key)
         signed = store.signed(assessment.key)
-        as_seen = request.args.get("signed") == (signed.state.value if signed else "")
+        as_seen = request.args.get("signed") == _as_told(signed)
         if since == held.version and as_seen:
             return jsonify(version=held.version)
+        visitor_for(assessment.study.patient)  # there is something new: that is a look
         return _state(assessment, held, visitor, since)
 
     @app.post("/api/studies/<uuid:key>/changes")
@@ -111,12 +115,8 @@ def review_routes(app: Flask, context: Context) -> None:
     def patient(key: Any) -> Response:
         """Whose smear it is, in words, as the FHIR server has it."""
         assessment = seen(context, str(key))
-        reference, fhir = assessment.study.patient, context.pages.fhir
-        # Once the report is written, that server has confirmed whose study this is.
-        if reference is None or fhir is None or store.report_state(assessment.key)[1] is None:
-            return jsonify(name="")
-        resource = fhir.read(reference)
-        return jsonify(name=_name(resource), birth_date=str(resource.get("birthDate", "")))
+        known = patient_name(context, assessment)
+        return jsonify(name=known.name, birth_date=known.birth_date, soon=known.soon)
 
     def _state(assessment: Assessment, held: Review, visitor: Visitor, since: int | None = None) -> Response:
         view = parts(assessment, held, visitor, context)
@@ -137,7 +137,8 @@ def review_routes(app: Flask, context: Context) -> None:
             },
             unsure_below=UNSURE_BELOW,
             undoable=held.undoable(visitor.user) is not None,
-            signed=view["signed"].state.value if view["signed"] else "",
+            signed=_as_told(view["signed"]),
+            notice=say(view["notice"]),
             html={name: render_template(f"study/{name}.html", **view) for name in _FRAGMENTS},
             news=[
                 {"by": c.name, "text": say(told(c, held))}
@@ -145,6 +146,13 @@ def review_routes(app: Flask, context: Context) -> None:
                 if c.user != visitor.user
             ],
         )  # fmt: skip
+
+
+def _as_told(signed: SignedState | None) -> str:
+    """What the page says of the signature, in short: how far it is, and a sign of why it is not further."""
+    if signed is None:
+        return ""
+    return signed.state.value + (f" {crc32(str(signed.problem).encode()):08x}" if signed.problem else "")
 
 
 def _reviewer(context: Context, key: str) -> tuple[Assessment, Visitor]:
@@ -228,12 +236,3 @@ def _signature(assessment: Assessment, held: Review, made: Change, context: Cont
         retyped=changed,
         excluded=excluded,
     )
-
-
-def _name(patient: dict[str, Any]) -> str:
-    """As FHIR's HumanName says it: its text, or given names and family name."""
-    names = patient.get("name")
-    name = names[0] if isinstance(names, list) and names and isinstance(names[0], dict) else {}
-    listed = name.get("given")
-    given = listed if isinstance(listed, list) else []
-    return str(name.get("text") or " ".join(map(str, [*given, name.get("family", "")]))).strip()[:200]

@@ -5,13 +5,14 @@ order hooks show the same cards as the others, less the suggestions that the dra
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import structlog
 
+from cds.allowlist import normal
 from cds.deadline import Deadline
-from cds.errors import StoreError
+from cds.errors import EndpointNotAllowed, StoreError
 from cds.identifiers import derived_uuid
 from cds.language import Message, message, verbatim, words
 from cds.locate import Located, StudyProblem, locate
@@ -19,7 +20,7 @@ from cds.ports import Resource
 from cds.settings import Settings
 from cds.values import Assessment, JobState, ReportState, StoredAssessment, StudyRef
 from hooks.card_shape import shaped
-from hooks.cards import Earlier, assessment_card, job_card, more_card, problem_card
+from hooks.cards import Earlier, job_card, more_card, problem_card
 from hooks.cds_requests import HookRequest
 from hooks.client_reports import ClientReport, client_reports
 from hooks.context import Context
@@ -43,8 +44,6 @@ _DESCRIPTION = message(
     "Reads the patient's blood-smear images and shows the differential and whether it has a pattern of ALL, AML, CLL "
     "or CML. Preliminary, for research use; not a diagnosis."
 )
-#: Stands for every Endpoint while the studies are only being named: out of service, so nothing is asked of it.
-_NO_ENDPOINT: Resource = {"resourceType": "Endpoint", "status": "off"}
 
 _log = structlog.get_logger(__name__)
 
@@ -103,7 +102,7 @@ def answer(
     """
     chart = gather(request, context, Deadline(context.settings.hook_budget_s), profile)
     # What was read already needs no archive, so the endpoints are looked up for the rest only, below.
-    located = _locate(chart.imaging_studies, request, context, lambda _: _NO_ENDPOINT)
+    located = _locate(chart.imaging_studies, request, context)
     newest, strangers = _of_patient(located.studies, request.patient_reference)
     problems = [*chart.problems, *located.problems, *strangers]
     base_url = context.settings.base_url
@@ -192,7 +191,8 @@ def _study_offers(study: StudyRef, request: HookRequest, chart: Chart, context: 
 
 def _same_patient(stored: StudyRef, study: StudyRef) -> None:
     """A study UID that two patients claim: whose smear it is has to be settled before anyone acts on it."""
-    if stored.patient not in (None, study.patient):
+    servers = {stored.patient_server, study.patient_server} - {None}
+    if stored.patient not in (None, study.patient) or len(servers) > 1:
         raise _NotReadable([_problem(study, message("A study of this UID was read for another patient."))])
 
 
@@ -214,15 +214,37 @@ def _locate(
     imaging_studies: Sequence[Resource],
     request: HookRequest,
     context: Context,
-    endpoint: Callable[[str], Resource],
+    endpoint: Callable[[str], Resource] | None = None,
 ) -> Located:
-    return locate(
+    """endpoint: reads an Endpoint; None: the studies are only being named."""
+    located = locate(
         imaging_studies,
         modalities=context.settings.modalities,
         allow_list=context.allow_list,
-        endpoint=endpoint,
+        endpoint=endpoint or _no_endpoint,
         base_url=request.fhir_server,
+        placed=context.placed if endpoint is None else None,
     )
+    numbered_by = _foreign(request.fhir_server, context)
+    return replace(
+        located, studies=tuple(replace(study, patient_server=numbered_by) for study in located.studies)
+    )
+
+
+def _foreign(fhir_server: str | None, context: Context) -> str | None:
+    """The FHIR server of a hook where its patients' numbers are not ours."""
+    if fhir_server is None:
+        return None
+    try:
+        server = normal(fhir_server)
+    except EndpointNotAllowed:
+        return fhir_server  # no plain address, so none of ours
+    return None if server in context.own_servers else server
+
+
+def _no_endpoint(_reference: str) -> Resource:
+    """Stands for every Endpoint while the studies are only being named: out of service, so nothing is asked of it."""
+    return {"resourceType": "Endpoint", "status": "off"}
 
 
 class _NotReadable(Exception):
@@ -260,7 +282,7 @@ def _result(
     reports = chart.reports or ()
     says = fingerprint(assessment.outcome, _signed(reports, assessment))
     identity = _identity(request, says, assessment.study.study_uid)
-    card = assessment_card(
+    card = context.cards.card(
         identity.uuid,
         assessment,
         context.settings.base_url,

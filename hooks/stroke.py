@@ -4,18 +4,18 @@ Whatever becomes of a study is recorded: done, failed with a reason, or queued a
 """
 
 import os
-import random
 import socket
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 
 import structlog
 
 from cds.deadline import Deadline
 from cds.dicom_results import store_results
 from cds.errors import ClaimLost, LeukoError, PackageError, StoreError, UpstreamError
-from cds.language import Message, Words, message, said_by, words
+from cds.language import Words, message, said_by, words
 from cds.model_cards import ModelCards
 from cds.pipeline import assess_study, write_back
 from cds.pixels import PixelLimits
@@ -24,6 +24,7 @@ from cds.report import client_resources
 from cds.report_attachments import NO_ATTACHMENTS, Attachments
 from cds.settings import Settings
 from cds.values import Assessment, Job, ReportState, StudyRef, job_key
+from hooks.attempts import Failed, attempt, backoff, internal
 from hooks.lease import Flag, Lease, WorkerStopping
 from hooks.logs import bind
 from hooks.progress import JobProgress
@@ -120,53 +121,39 @@ def write_report(parts: WorkerParts, assessment_key: str) -> None:
         if not parts.takes_reports():
             _log.warning("a report is pending but the FHIR server is read only")
             return
-        deadline = Deadline(3 * settings.read_timeout_s)
-        try:
-            reference = write_back(
-                assessment,
-                parts.fhir,
-                deadline,
-                parts.attachments(assessment),
-                older_stand=_older_stand,
-                cards=parts.cards,
-                words=parts.words,
-            )
-            if settings.dicom_results:
-                store_results(assessment, parts.archive(assessment.study), deadline, parts.words)
-        except StoreError:
-            raise
-        except LeukoError as error:
-            _log.warning("report not written", error=type(error).__name__, reason=str(error))
-            problem = said_by(error)
-        except Exception as error:  # noqa: BLE001 - noted, logged, and the report stays pending
-            _log.exception("report not written: bug")
-            problem = _internal(error)
-        else:
-            # Before it is noted as written: who dies here does all of it again, which changes nothing.
-            job = store.job(job_key(assessment.study, assessment.model.digest))
-            if job is not None:
-                parts.progress.done(job, reference)
-            store.mark_written(assessment_key, reference)
-            _log.info("report written", report=reference)
+        written = attempt("report", partial(_write, parts, assessment, parts.fhir))
+        if isinstance(written, Failed):
+            store.report_failed(assessment_key, written.problem, partial(backoff, settings))
             return
-        store.report_failed(assessment_key, problem, lambda failures: backoff(settings, failures))
+        # Before it is noted as written: who dies here does all of it again, which changes nothing.
+        job = store.job(job_key(assessment.study, assessment.model.digest))
+        if job is not None:
+            parts.progress.done(job, written)
+        store.mark_written(assessment_key, written)
+        _log.info("report written", report=written)
+
+
+def _write(parts: WorkerParts, assessment: Assessment, fhir: FhirServer) -> str:
+    """Reference of the report, once all of it is where it belongs."""
+    deadline = Deadline(3 * parts.settings.read_timeout_s)
+    reference = write_back(
+        assessment,
+        fhir,
+        deadline,
+        parts.attachments(assessment),
+        older_stand=_older_stand,
+        cards=parts.cards,
+        words=parts.words,
+    )
+    if parts.settings.dicom_results:
+        store_results(assessment, parts.archive(assessment.study), deadline, parts.words)
+    return reference
 
 
 def _older_stand(error: UpstreamError) -> None:
     _log.warning(
         "older preliminary reports stand beside the new one", error=type(error).__name__, reason=str(error)
     )
-
-
-def _internal(error: Exception) -> Message:
-    return message("internal error ({kind})", kind=type(error).__name__)
-
-
-def backoff(settings: Settings, failures: int) -> float:
-    """Seconds before the next try after so many failures: exponential with full jitter, so that many jobs that failed
-    together do not come back together."""
-    longest = min(settings.job_backoff_max_s, settings.job_backoff_s * 2.0 ** min(failures - 1, 60))
-    return random.uniform(0.0, longest)
 
 
 def _read(parts: WorkerParts, job: Job, owner: str) -> None:
@@ -194,7 +181,7 @@ def _read(parts: WorkerParts, job: Job, owner: str) -> None:
             return
         except Exception as error:  # noqa: BLE001 - a bug or no memory; who waits for the study must learn of it
             _log.exception("job failed: bug")
-            why = _internal(error)
+            why = internal(error)
             store.fail(job.key, owner, why)
             parts.progress.failed(job, why)
             return

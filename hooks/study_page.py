@@ -31,6 +31,7 @@ from hooks.study_words import (
     CONCLUSION_NONE,
     GIVEN_VERDICTS,
     NOT_THIS,
+    OTHER_PACKAGE,
     PROBABILITY_NOTE,
     REPORT_STATES,
     SCALE_ORIGINS,
@@ -129,7 +130,9 @@ def parts(assessment: Assessment, review: Review, visitor: Visitor, context: Con
         "verdict": _verdict(now),
         "smear": smear_of(assessment.study.started, first=True),
         "machine_title": _verdict(unreviewed)["title"],
-        "other_package": now.recomputed and assessment.model.digest != context.model.digest,
+        "other_package": OTHER_PACKAGE
+        if now.recomputed and assessment.model.digest != context.model.digest
+        else None,
         "rows": rows(machine, now.differential, context.pages.ranges) if finding else [],
         "beside": beside(machine, now.differential),
         "machine_total": machine.total,
@@ -186,7 +189,7 @@ def _differential(assessment: Assessment) -> Differential:
 
 def _trend(assessment: Assessment, context: Context) -> list[Point]:
     """The patient's studies in the order of time, this one among them; the newest reading of each."""
-    patient = assessment.study.patient
+    patient = assessment.study.person
     known = context.store.of_patient(patient, 5 * _EARLIER) if patient else []
     newest: dict[str, Assessment] = {assessment.study.study_uid: assessment}
     if assessment.key in {a.key for a in known}:

@@ -33,6 +33,10 @@ SCRIPT_TEXTS: Mapping[str, Message] = {
 UNSURE = message_in("group of cells", "Unsure")
 EXCLUDED = message_in("group of cells", "Taken out")
 PROBABILITY_NOTE = message("What the model makes of the differential; not the probability of a disease.")
+OTHER_PACKAGE = message(
+    "Another model package is installed than the one that read this study; the pattern of the corrected cells is that "
+    "of the installed one."
+)
 TOO_FEW = message("Too few cells are left to name a pattern.")
 CONCLUSION_NONE = message_in("conclusion", "none")
 AS_THE_CELLS = message("As the cells give it")

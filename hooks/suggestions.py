@@ -48,6 +48,16 @@ def suggestions(
     ]
 
 
+def addressed(card: dict[str, Any], card_uuid: str) -> dict[str, Any]:
+    """A new card with the same content and that uuid, from which those of its suggestions derive."""
+    made = {**card, "uuid": card_uuid}
+    if "suggestions" in card:
+        made["suggestions"] = [
+            {**s, "uuid": derived_uuid("suggestion", card_uuid, *_ordered(s))} for s in card["suggestions"]
+        ]
+    return made
+
+
 def order_codes(orders: Iterable[Resource]) -> frozenset[tuple[str, str]]:
     """System and code of everything that those orders ask for."""
     found = set()
@@ -67,10 +77,13 @@ def open_orders(orders: Iterable[Resource]) -> list[Resource]:
 
 def suggested_codes(card: dict[str, Any]) -> dict[str, str]:
     """Uuid of each suggestion of a card to the code of what it would order."""
-    return {
-        s["uuid"]: s["actions"][0]["resource"]["code"]["coding"][0]["code"]
-        for s in card.get("suggestions", [])
-    }
+    return {s["uuid"]: _ordered(s)[1] for s in card.get("suggestions", [])}
+
+
+def _ordered(suggestion: dict[str, Any]) -> tuple[str, str]:
+    """System and code of what a suggestion would order."""
+    coding = suggestion["actions"][0]["resource"]["code"]["coding"][0]
+    return coding["system"], coding["code"]
 
 
 def _suggestion(

@@ -100,18 +100,20 @@ def current_visitor() -> Visitor | None:
     return visitor
 
 
-def visitor_for(study_patient: str | None) -> Visitor:
+def visitor_for(study_patient: str | None, *, look: bool = True) -> Visitor:
     """Who looks at a page about that patient's smear (None: of a smear without a known patient).
 
-    The look is recorded, or that it was refused. Raises SignInNeeded when nobody signed in, NotAllowed when they may
-    not see that patient, and StoreError when it cannot be recorded: then nothing may be shown.
+    The look is recorded, or that it was refused; look: False when nothing new is shown. Raises SignInNeeded when nobody
+    signed in, NotAllowed when they may not see that patient, and StoreError when it cannot be recorded: then nothing
+    may be shown.
     """
     visitor = current_visitor()
     if visitor is None:
         raise SignInNeeded(message("Sign in to see this page."))
     action = AuditAction.VIEW if request.method in _SAFE else AuditAction.CHANGE
     allowed = visitor.patient is None or visitor.patient == study_patient
-    record(action, study_patient, AuditOutcome.ALLOWED if allowed else AuditOutcome.DENIED)
+    if look or not allowed:
+        record(action, study_patient, AuditOutcome.ALLOWED if allowed else AuditOutcome.DENIED)
     if not allowed:
         _log.warning("page refused: another patient's", page=request.endpoint)
         raise NotAllowed(message("You are signed in for one patient, and this page is about another."))

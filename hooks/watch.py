@@ -3,12 +3,13 @@
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol
 
 import structlog
 
 from cds.deadline import Deadline
 from cds.errors import LeukoError
-from cds.new_studies import NewStudies
+from cds.new_studies import LookedFor, NewStudies
 from cds.ports import FhirWriter, WatchStore
 from cds.subscription import Standing, Wanted, ensure, remove
 from hooks.recurring import Recurring
@@ -31,10 +32,21 @@ class Subscribing:
     endpoint: str
 
 
+class Told(Protocol):
+    """Who counts what the watch does. part: look, again or subscription."""
+
+    def looked(self, found: LookedFor) -> None: ...
+
+    def looked_again(self, found: LookedFor) -> None: ...
+
+    def failed(self, part: str) -> None: ...
+
+
 class StudyWatch:
     """`start` and `stop` are called once. Of several workers, one looks at a time.
 
-    subscribing: None: by polling alone, and a Subscription that an earlier run made is removed.
+    subscribing: None: by polling alone, and a Subscription that an earlier run made is removed. again_s: how often what
+    was read too early is looked at once more.
     """
 
     def __init__(
@@ -45,12 +57,16 @@ class StudyWatch:
         poll_s: float,
         look_timeout_s: float,
         subscribing: Subscribing | None = None,
+        told: Told | None = None,
+        again_s: float = CHECK_SUBSCRIPTION_S,
         check_s: float = CHECK_SUBSCRIPTION_S,
         tick_s: float = TICK_S,
     ) -> None:
         self._new_studies, self._store, self._subscribing = new_studies, store, subscribing
         self._server = new_studies.fhir.base_url
         self._poll_s, self._look_timeout_s = poll_s, look_timeout_s
+        self._told = told
+        self._again_s, self._look_again = again_s, 0.0
         self._check_s = check_s
         self._check_again = 0.0
         self._said: dict[str, str] = {}
@@ -75,9 +91,23 @@ class StudyWatch:
             found = self._new_studies.look(Deadline(self._look_timeout_s))
             if found.queued or found.unusable:
                 _log.info("new studies on the FHIR server", queued=found.queued, unusable=found.unusable)
+            if self._told is not None:
+                self._told.looked(found)
             if not found.more:
+                self._attempt("again", self._look_again_if_due)
                 return
             self._store.look_now(self._server)
+
+    def _look_again_if_due(self) -> None:
+        """By whoever has just looked."""
+        if time.monotonic() < self._look_again:
+            return
+        self._look_again = time.monotonic() + self._again_s
+        found = self._new_studies.look_again(Deadline(self._look_timeout_s))
+        if found.queued:
+            _log.info("studies that were read too early are read again", queued=found.queued)
+        if self._told is not None:
+            self._told.looked_again(found)
 
     def _keep_subscription(self) -> None:
         watch = self._store.watch(self._server)
@@ -111,8 +141,11 @@ class StudyWatch:
         except Exception:  # noqa: BLE001 - the thread must outlive a bug
             _log.exception("early reading failed: bug", part=what)
         else:
-            if what == "look":
+            if what != "subscription":
                 self._said.pop(what, None)
+            return
+        if self._told is not None:
+            self._told.failed(what)
 
     def _say(self, what: str, reason: str) -> None:
         """Once for each outage, not at every tick."""

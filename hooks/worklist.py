@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from urllib.parse import urlencode
+from urllib.parse import urlencode, urlsplit
 
 import structlog
 from flask import Flask, Response, redirect, render_template, request
@@ -12,7 +12,7 @@ from werkzeug.wrappers import Response as AnyResponse
 
 from cds.errors import BadRequest, LeukoError, UnknownService
 from cds.language import Message, Text, counted, message, message_in
-from cds.values import Finding, utc_now
+from cds.values import Finding, StudyRef, utc_now
 from cds.worklist import WorklistPage, WorklistQuery, WorklistRow, WorkState
 from hooks.cards import indicator
 from hooks.context import Context
@@ -107,7 +107,7 @@ def worklist_routes(app: Flask, context: Context) -> None:
         of = store.job(key) if kind == "job" else store.get(key)
         if of is None:
             raise UnknownService(message("There is nothing of that key to be tried again."))
-        visitor_for(of.study.patient)
+        visitor_for(of.study.person)
         done = store.retry_job(key) if kind == "job" else store.retry_report(key)
         if done and kind == "job":
             _send(key)
@@ -210,7 +210,7 @@ def _line(row: WorklistRow, now: datetime) -> Line:
         detail=detail or None,
         indicator=indicator(outcome) if outcome else _PLAIN,
         link=f"/studies/{assessment.key}" if assessment else None,
-        patient=study.patient.removeprefix("Patient/") if study.patient else message_in("patient", "unknown"),
+        patient=_patient(study),
         accession=study.accession or message_in("accession", "none"),
         since=row.since,
         age=age((now - row.since).total_seconds()),
@@ -220,3 +220,11 @@ def _line(row: WorklistRow, now: datetime) -> Line:
         note=EARLIER_READING if assessment and waits else None,
         retry=retry,
     )
+
+
+def _patient(study: StudyRef) -> Text:
+    """The number, with whose it is where that is another server than ours."""
+    if study.patient is None:
+        return message_in("patient", "unknown")
+    number = study.patient.removeprefix("Patient/")
+    return f"{number} · {urlsplit(study.patient_server).netloc}" if study.patient_server else number

@@ -164,10 +164,20 @@ def _decode(
     files: Sequence[Path], root: Path, limits: "PixelLimits", um_per_px: float | None, step: "Step"
 ) -> Iterator[SmearImage | RefusedImage]:
     from cds.pixels import decode_file
+    from cds.slide_files import decode_slides, slide_series
 
+    # Whoever gives the scale of each file says that they are pictures of their own, not levels of one slide.
+    slides = slide_series(files) if um_per_px is None else {}
+    read_with_another = {file for together in slides.values() for file in together[1:]}
     for number, file in enumerate(files, start=1):
-        folder = file.relative_to(root).parent if root.is_dir() else Path()
-        for image in decode_file(file, limits, um_per_px=um_per_px):
+        if file in slides:
+            images = decode_slides(slides[file], limits)
+        elif file in read_with_another:
+            images = iter(())
+        else:
+            images = ((file, image) for image in decode_file(file, limits, um_per_px=um_per_px))
+        for where, image in images:
+            folder = where.relative_to(root).parent if root.is_dir() else Path()
             yield replace(image, source=(folder / image.source).as_posix())
         step(number, len(files))
 

@@ -237,7 +237,7 @@ def _token(settings: Settings) -> str:
     if not isinstance(credentials, ClientCredentials):
         return NOT_CONFIGURED
     token = credentials.fetch()
-    if token.scopes is not None and (lacking := set(settings.fhir_scopes.split()) - token.scopes):
+    if token.scopes is not None and (lacking := set(settings.asked_scopes) - token.scopes):
         raise _Wrong(
             f"{settings.fhir_client_id} gets a token, but without {', '.join(sorted(lacking))}; granted: "
             f"{' '.join(sorted(token.scopes)) or 'nothing'}"
@@ -296,13 +296,16 @@ def _early(settings: Settings) -> str:
     if Capabilities.of(fhir.capabilities()).has("Subscription") is False:
         return f"{polling}, since the FHIR server knows no Subscriptions; {looked}"
     found = find(fhir, watch.installation)
-    if not found:
+    if not found and watch.looked_at is None:
         return f"{polling}; the Subscription is made when `leukocds serve` or `worker` runs; {looked}"
-    status = found[0].get("status")
+    if not found:
+        why = f"the FHIR server holds {watch.subscription.partition(',')[0]} no more" if watch.subscription else (
+            "the worker has made none: it may run with older settings, or the server refuses it (its log says why)"
+        )  # fmt: skip
+        raise _Wrong(f"{polling}; our Subscription is missing: {why}; {looked}")
+    status, said = found[0].get("status"), str(found[0].get("error") or "it does not say why")[:200]
     if status not in ("requested", "active"):
-        raise _Wrong(
-            f"{polling}; the FHIR server has switched our Subscription off (status {status}); {looked}"
-        )
+        raise _Wrong(f"{polling}; our Subscription is switched off (status {status}: {said}); {looked}")
     return (
         f"Subscription/{found[0]['id']} ({status}) to {settings.notification_endpoint}, last notified "
         f"{_when(watch.notified_at)}, and {polling}; {looked}"

@@ -6,7 +6,7 @@ from typing import Any
 
 from flask import Flask, Response, abort, render_template
 
-from cds.language import LANGUAGES, words
+from cds.language import ENGLISH, LANGUAGES, words
 from cds.report_text import number_counted
 from fhir_profiles.codes import ORDERS
 from hooks.demo.desk import Desk, add_desk
@@ -17,6 +17,8 @@ Resource = dict[str, Any]
 
 #: How reports mark the number that goes with a percent, in each language.
 _NUMBERS = tuple(words(language).text(number_counted("")) for language in LANGUAGES)
+#: A probability is no percent there; it has four digits, and none is nought or one.
+_PROBABILITY, _LEAST = "probability", 0.00005
 
 
 def add_pages(app: Flask, hospital: Hospital, desk: Desk, admitted: Mapping[str, Admitted]) -> None:
@@ -95,6 +97,8 @@ def value(holder: Resource) -> str:
     """The value of an Observation or of one of its components, in words."""
     if "valueQuantity" in holder:
         quantity = holder["valueQuantity"]
+        if quantity.get("unit") == _PROBABILITY:
+            return ENGLISH.percent(min(max(quantity["value"], _LEAST), 1 - _LEAST))
         return f"{quantity['value']:.3g} {quantity.get('unit', '')}".strip()
     if "valueCodeableConcept" in holder:
         return concept(holder["valueCodeableConcept"])

@@ -147,7 +147,7 @@ class FhirDouble:
 
     def _check_references(self, resource: Resource) -> None:
         for reference in references(resource):
-            kind, _, rid = reference.partition("/")
+            kind, _, rid = reference.partition("/_history/")[0].partition("/")
             absolute = reference.startswith(("#", "http://", "https://", "urn:oid:"))
             if not absolute and rid not in self._resources.get(kind, {}):
                 raise FhirRefusal(

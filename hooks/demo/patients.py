@@ -14,6 +14,7 @@ from PIL import Image
 
 from cds.values import Pattern, SmearImage
 from hooks.demo.hospital import Hospital
+from hooks.development import PEOPLE
 
 Resource = dict[str, Any]
 
@@ -90,7 +91,9 @@ def admit_all(
 ) -> list[Admitted]:
     """Draw every patient's smear, in parallel, and put patients, ImagingStudies and instances into the hospital."""
     hospital.fhir.put(_endpoint(hospital))
-    for practitioner_id, name in STAFF.items():
+    # With the development login, those sign whom it offers: a report names nobody whom its server does not know.
+    visitors = {key: person.name for key, person in PEOPLE.items()}
+    for practitioner_id, name in {**STAFF, **visitors}.items():
         hospital.fhir.put(_practitioner(practitioner_id, name))
     orders = [(p.smear, p.seed, SPOILT if p.smear == UNREADABLE else cells) for p in patients]
     # Spawned, not forked: the hospital's threads are running. Ctrl-C is for the parent.

@@ -49,8 +49,9 @@ _ERRORS: tuple[tuple[type[LeukoError], int], ...] = (
     (UnreadableImage, 404),
     (DiskTrouble, 507),
 )
+#: data: the frame's icon is one, so that no browser asks for another.
 _CONTENT_SECURITY = (
-    "default-src 'none'; style-src 'self'; img-src 'self'; base-uri 'none'; form-action 'self'; "
+    "default-src 'none'; style-src 'self'; img-src 'self' data:; base-uri 'none'; form-action 'self'; "
     "frame-ancestors 'none'"
 )
 

@@ -13,6 +13,7 @@ from cds.settings import PREFIX, Settings
 from cds.values import StudyRef
 from hooks import logs
 from hooks.bootstrap import model_identity, open_store
+from hooks.connections import timed_worker
 from hooks.gateway.door import check_door
 from hooks.gateway.gateway import Gateway, prepare
 from hooks.serve import GunicornLogger, check_address
@@ -94,7 +95,7 @@ class _Server(BaseApplication):  # type: ignore[misc]
         values: dict[str, Any] = {
             "bind": f"{host}:{settings.gateway_port}",
             "workers": 1,
-            "worker_class": "gthread",
+            "worker_class": timed_worker(settings.receive_timeout_s),
             "threads": 4,
             "graceful_timeout": _GRACE_S,
             "timeout": 60,
@@ -103,6 +104,8 @@ class _Server(BaseApplication):  # type: ignore[misc]
             "proc_name": "leukocds-gateway",
             "loglevel": settings.log_level.lower(),
             "logger_class": GunicornLogger,
+            # Otherwise a caller on this machine, or behind a gateway on it, may say below which path it called.
+            "forwarder_headers": "",
             "control_socket_disable": True,
             "post_worker_init": self._after_fork,
             "worker_exit": self._before_exit,

@@ -9,6 +9,7 @@ from playwright.sync_api import Browser, Page, expect
 
 from hooks.demo.patients import PATIENTS, admit_all
 from hooks.demo.stage import Stage, staged
+from tests.fakes.axe import serious
 
 ACUTE = replace(PATIENTS[2], id="launch-acute")
 READ_MS = 90_000
@@ -51,3 +52,21 @@ def test_who_begins_at_the_service_says_at_the_hospital_who_they_are(stage, page
     page.get_by_role("link", name="Dr. Hana Marrow").click()
     page.wait_for_url(f"{stage.serving.url}/worklist")
     expect(page.locator("body")).to_contain_text("Dr. Hana Marrow")
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [1366, 390])
+def test_axe_finds_nothing_serious_where_the_hospital_asks_who_you_are(
+    stage, chromium, shoot, width, scheme
+) -> None:
+    context = chromium.new_context(
+        viewport={"width": width, "height": 844}, color_scheme=scheme, bypass_csp=True
+    )
+    page = context.new_page()
+    page.goto(f"{stage.serving.url}/worklist")
+    page.get_by_role("link", name="The simulated hospital").click()
+    expect(page.get_by_role("heading", name="Who are you?")).to_be_visible()
+    shoot(page, f"hospital-who-{width}-{scheme}", full_page=True)
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    assert serious(page) == []
+    context.close()

@@ -29,7 +29,7 @@ from tests.fakes.drawn_study import DrawnArchive, DrawnStudy, drawn_study
 from tests.fakes.signed_in import open_session
 
 
-class _Quiet(WSGIRequestHandler):
+class Quiet(WSGIRequestHandler):
     def log_request(self, code: int | str = "-", size: int | str = "-") -> None:
         return
 
@@ -59,7 +59,8 @@ class Site:
 
 
 @contextmanager
-def served(folder: Path, fhir: HttpFhirServer | None = None) -> Iterator[Site]:
+def served(folder: Path, fhir: HttpFhirServer | None = None, **settings: Any) -> Iterator[Site]:
+    """settings: of the service, as `cds.settings.Settings` names them."""
     archives: dict[str, DrawnArchive] = {}
     package = bundled_package()
     card = functools.cache(lambda: load_card(package))
@@ -79,9 +80,9 @@ def served(folder: Path, fhir: HttpFhirServer | None = None) -> Iterator[Site]:
         fhir=fhir,
     )
     context = make_context(folder, model=load_identity(package), pages=pages)
-    server = make_server("127.0.0.1", 0, Flask(__name__), threaded=True, request_handler=_Quiet)
+    server = make_server("127.0.0.1", 0, Flask(__name__), threaded=True, request_handler=Quiet)
     url = f"http://127.0.0.1:{server.server_port}"
-    context = replace(context, settings=replace(context.settings, public_url=url))
+    context = replace(context, settings=replace(context.settings, public_url=url, **settings))
     server.app = create_app(context)  # made now, for it needs to know its own address
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()

@@ -31,17 +31,26 @@ _WITH_CELLS, _RED_CELLS, _GLASS = 3, 5, 2
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Slide:
-    """instances: Part 10 files, the finest level first. cells: tiles (row, column) of that level with a whole cell."""
+    """instances: Part 10 files, the finest level first.
+
+    places: row and column of each frame of that level, in their order; cells: those in which the centre of a white cell
+    lies.
+    """
 
     study_uid: str
     series_uid: str
     instances: tuple[bytes, ...]
     tiles: int
+    places: tuple[tuple[int, int], ...]
     cells: frozenset[tuple[int, int]]
 
     @property
     def size(self) -> int:
         return sum(map(len, self.instances))
+
+    def place(self, source: str) -> tuple[int, int]:
+        """Row and column of the tile that an image was read from; `source` is the image's."""
+        return self.places[int(source.rpartition("#")[2]) - 1]
 
 
 def synthetic_slide(
@@ -62,7 +71,7 @@ def synthetic_slide(
     )
     plan = rng.choice(len(fields), (blocks, blocks), p=chance)
     study, series = study_uid or _new_uid(), _new_uid()
-    instances = [
+    levels_drawn = [
         _level(fields, plan, side, factor, um_per_px, sparse=sparse, study=study, series=series)
         for factor in levels
     ]
@@ -75,8 +84,9 @@ def synthetic_slide(
     return Slide(
         study_uid=study,
         series_uid=series,
-        instances=tuple(instances),
+        instances=tuple(instance for instance, _ in levels_drawn),
         tiles=side * side,
+        places=tuple(levels_drawn[0][1]),
         cells=frozenset(with_cells),
     )
 
@@ -113,7 +123,8 @@ def _level(
     sparse: bool,
     study: str,
     series: str,
-) -> bytes:
+) -> tuple[bytes, list[tuple[int, int]]]:
+    """The level as a Part 10 file, and where its frames lie."""
     px = FIELD_PX // factor
     small = [cv2.resize(f, (px, px), interpolation=cv2.INTER_AREA) for f in fields]
     extent = side * TILE_PX // factor
@@ -156,7 +167,7 @@ def _level(
     dataset["PixelData"].VR = "OB"
     dataset["PixelData"].is_undefined_length = True
     dataset.file_meta.TransferSyntaxUID = JPEGBaseline8Bit
-    return part10(dataset)
+    return part10(dataset), places
 
 
 def _tile(

@@ -11,27 +11,37 @@ from pathlib import Path
 import pytest
 import requests
 from pydicom import dcmread
-from pydicom.uid import HTJ2K, JPEG2000, HTJ2KLossless, HTJ2KLosslessRPCL, JPEG2000Lossless
+from pydicom.uid import (
+    HTJ2K,
+    JPEG2000,
+    HTJ2KLossless,
+    HTJ2KLosslessRPCL,
+    JPEG2000Lossless,
+    JPEGBaseline8Bit,
+)
 
-from cds.associations import TRANSFER_SYNTAXES
+from cds.associations import OVERHEAD_BYTES, TRANSFER_SYNTAXES
 from cds.deadline import Deadline
 from cds.dicomweb import DicomWebArchive
 from cds.errors import UpstreamError, UpstreamNotFound, UpstreamRefused, UpstreamUnavailable
 from cds.image_files import PixelLimits
+from cds.orthanc import OrthancArchive
 from cds.pipeline import assess_study
 from cds.pixels import decode_dicom
 from cds.ports import ImageArchive
 from cds.retrieve import retrieve_images
 from cds.settings import Settings
 from cds.store import SqlAssessmentStore
-from cds.values import ImageRef, SmearImage, StudyRef
+from cds.values import ImageRef, RefusedImage, SmearImage, StudyRef
 from hooks.outbound import archives, open_archive
 from tests.fakes.assessments import MODEL
+from tests.fakes.counting_archive import counted
 from tests.fakes.fhir_server import FakeFhirServer
 from tests.fakes.hook_requests import SERVICE, imaging_study, with_studies
 from tests.fakes.images import dicom_file, drawing, encapsulated, encoded
 from tests.fakes.processes import Process, free_port
 from tests.fakes.reading import FakeReader
+from tests.fakes.slides import synthetic_slide
 from tests.fakes.transfer_syntaxes import instance
 
 KINDS = ("dicomweb", "wado-uri", "orthanc", "dimse-get", "dimse-move")
@@ -182,6 +192,35 @@ def test_an_outage_is_an_outage(site: Site, kind: str) -> None:
     for call in (lambda: archive.instances(ref.study_uid, Deadline(20)), lambda: archive.retrieve(ref)):
         with pytest.raises(UpstreamUnavailable):
             call()
+
+
+def test_a_whole_slide_is_read_by_its_frames_without_dicomweb(site: Site) -> None:
+    """As they are stored, and as few of them as by DICOMweb."""
+    slide = synthetic_slide(45, sparse=True)
+    web, rest = site.archive("dicomweb"), site.archive("orthanc")
+    assert isinstance(rest, OrthancArchive)
+    for file in slide.instances:
+        web.store([file])
+    count = counted(rest)
+    images = shown(rest, rest.instances(slide.study_uid))
+    assert images == shown(web, web.instances(slide.study_uid))
+    assert {syntax for _, _, syntax in images} == {JPEGBaseline8Bit}
+    assert 0 < count.received < 0.05 * slide.size
+
+
+@pytest.mark.parametrize("kind", ["wado-uri", "dimse-get"])
+def test_a_whole_slide_by_an_archive_without_frames(site: Site, kind: str) -> None:
+    """Orthanc's WADO-URI refuses `frameNumber`, DIMSE has none: as a whole, as far as that is allowed."""
+    slide = synthetic_slide(28, levels=(1,))
+    assert slide.size > (1 << 20) + OVERHEAD_BYTES
+    site.archive("dicomweb").store(slide.instances)
+    archive = site.archive(kind)
+    assert len(shown(archive, archive.instances(slide.study_uid))) == 64
+    settings = site.settings(kind, max_instance_mb=1)
+    limited = open_archive(archives(settings)[0], settings)
+    (image,) = retrieve_images(limited, archive.instances(slide.study_uid))
+    assert isinstance(image, RefusedImage)
+    assert "single frames" in image.reason
 
 
 @pytest.mark.parametrize("kind", ["wado-uri", "orthanc", "dimse-get"])

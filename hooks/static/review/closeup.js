@@ -1,7 +1,7 @@
 // One cell large: the image's own pixels, with or without the activation map, and what was said of it.
 
 import { all, base, element, find, say } from "./page.js";
-import { commentsOf, labelOf, shownCells, tileOf } from "./gallery.js";
+import { commentsOf, labelOf, retype, shownCells, tileOf, typeOfKey } from "./gallery.js";
 
 const dialog = find("#closeup");
 let cell = null;
@@ -19,6 +19,10 @@ export function startCloseup({ showInImage }) {
     if (event.target.matches("input")) return;
     if (event.key === "ArrowRight") step(1);
     if (event.key === "ArrowLeft") step(-1);
+    if (typeOfKey(event)) {
+      event.preventDefault();
+      give(typeOfKey(event));
+    }
   });
   dialog.addEventListener("close", () => tileOf(cell)?.focus());
   find("#closeup-activation").addEventListener("change", map);
@@ -46,6 +50,17 @@ function step(by) {
   const cells = shownCells();
   const next = cells[cells.indexOf(cell) + by];
   if (next !== undefined) enlarge(next);
+}
+
+// Gives the cell that type and goes on to the next one, as it stood before this one moved away.
+function give(type) {
+  const about = cell;
+  step(1);
+  const last = cell === about;
+  retype(type, [about]).then((stored) => {
+    if (!stored) dialog.close(); // what keeps it is told on the page
+    else if (last && dialog.open) enlarge(about);
+  });
 }
 
 function map() {

@@ -7,11 +7,14 @@ const box = find(".gallery-box");
 const tiles = new Map(all(".tile").map((tile) => [Number(tile.dataset.cell), tile]));
 const machine = new Map([...tiles].map(([cell, tile]) => [cell, { ...tile.dataset }]));
 const groups = new Map(all(".group").map((group) => [group.dataset.group, group]));
+// Cells that the page does not hold, of each group: there may be too many of them.
+const beyond = new Map([...groups].map(([id, group]) => [id, Number(find("[data-count]", group).textContent) - all(".tile", group).length]));
 const keys = new Map(all(".palette .type").map((b) => [b.getAttribute("aria-keyshortcuts"), b.dataset.type]));
 const selected = new Set();
 let comments = {};
 let anchor = null;
 let labels = {};
+let clicks = [null, null]; // the tiles of the last two clicks
 
 export const commentsOf = (cell) => comments[cell] ?? [];
 export const labelOf = (cell) => labels[cell];
@@ -25,7 +28,8 @@ export function startGallery({ enlarge }) {
   box.addEventListener("click", (event) => clicked(event));
   box.addEventListener("dblclick", (event) => {
     const tile = event.target.closest(".tile");
-    if (tile) enlarge(Number(tile.dataset.cell));
+    // Two quick taps on neighbours are a double one to the browser, too.
+    if (tile && clicks.every((clicked) => clicked === tile)) enlarge(Number(tile.dataset.cell));
   });
   box.addEventListener("keydown", (event) => pressed(event, enlarge));
   box.addEventListener("contextmenu", (event) => {
@@ -48,6 +52,7 @@ const focused = () => (document.activeElement?.matches?.(".tile") ? document.act
 
 function clicked(event) {
   const tile = event.target.closest(".tile");
+  clicks = [clicks[1], tile];
   if (tile) {
     if (event.shiftKey && anchor) range(anchor, tile);
     else if (event.ctrlKey || event.metaKey || matchMedia("(pointer: coarse)").matches) toggle(tile);
@@ -119,15 +124,17 @@ function pressed(event, enlarge) {
     event.preventDefault();
     enlarge(Number(tile.dataset.cell));
   } else if (event.key === "Escape") clear();
-  else if (!mayReview) return;
-  else if (event.key === "Delete" || event.key === "Backspace") {
+  else if (event.key === "F2") openMenu();
+  else if (typeOfKey(event)) {
     event.preventDefault();
-    retype("excluded");
-  } else if (event.key === "F2") openMenu();
-  else if (keys.has(event.key.toLowerCase())) {
-    event.preventDefault();
-    retype(keys.get(event.key.toLowerCase()));
+    retype(typeOfKey(event));
   }
+}
+
+// What that key makes of a cell: a type, "excluded", or nothing.
+export function typeOfKey(event) {
+  if (!mayReview || event.ctrlKey || event.metaKey || event.altKey) return undefined;
+  return event.key === "Delete" || event.key === "Backspace" ? "excluded" : keys.get(event.key.toLowerCase());
 }
 
 // The tile of the row above or below that is nearest to this one.
@@ -216,7 +223,7 @@ function insert(list, tile) {
 
 function counts() {
   for (const [id, group] of groups) {
-    const many = all(".tile", group).length;
+    const many = all(".tile", group).length + beyond.get(id);
     group.hidden = many === 0;
     all(`[data-count="${id}"]`).forEach((where) => (where.textContent = many));
   }

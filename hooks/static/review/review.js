@@ -9,13 +9,24 @@ let version = firstVersion;
 let signed = firstSigned;
 let last = Promise.resolve();
 let waiting = 0;
+let unstored = 0;
 
 // A change, an undo or a signature; resolves to whether it was stored.
 export function send(path, body) {
   waiting += 1;
-  const result = last.then(() => attempt(path, body)).finally(() => (waiting -= 1));
-  last = result.catch(() => false);
+  last = last.then(() => attempt(path, body)).catch(() => false).then((stored) => {
+    waiting -= 1;
+    if (!stored) unstored += 1;
+    return stored;
+  });
   return last;
+}
+
+// When nothing is on its way any more; resolves to whether all that was has been stored.
+export async function settled() {
+  const before = unstored;
+  await last;
+  return unstored === before;
 }
 
 export const change = (kind, cells, value = "") => send("changes", { kind, cells, value });
@@ -95,6 +106,7 @@ async function look(how) {
 function take(state) {
   version = state.version;
   signed = state.signed;
+  find("main > .notice").textContent = state.notice;
   for (const [name, html] of Object.entries(state.html)) {
     const part = find(`[data-part="${name}"]`);
     if (part && !(name === "signing" && part.contains(document.activeElement) && busy(part))) part.innerHTML = html;

@@ -1,7 +1,7 @@
 // The form: verdict, conclusion and remark are stored as they are given; then the signature.
 
 import { find, mayReview, say } from "./page.js";
-import { change, review, send } from "./review.js";
+import { change, review, send, settled } from "./review.js";
 
 const part = find('[data-part="signing"]');
 let typing = null;
@@ -21,9 +21,12 @@ export function startSigning() {
   });
   part.addEventListener("submit", async (event) => {
     event.preventDefault();
-    const text = find('textarea[name="remark"]', part);
     document.activeElement.blur();
-    if (text.value !== text.defaultValue) await flush();
+    flush();
+    // What could not be stored is told on the page: nobody signs without it, or upon what was not seen.
+    if (!(await settled())) return;
+    const undecided = find(".message.conflict button");
+    if (undecided) return undecided.focus();
     if (window.confirm(say("sign_confirm"))) send("signature", {});
   });
   review.addEventListener("state", () => {
@@ -38,11 +41,11 @@ async function store(kind, value, input) {
   if (await change(kind, [], value)) find(`[name="${where}"][value="${held}"], select[name="${where}"]`, part)?.focus();
 }
 
-function flush() {
+async function flush() {
   clearTimeout(typing);
   const text = find('textarea[name="remark"]', part);
-  if (!text || text.value === text.defaultValue) return Promise.resolve(true);
-  const value = text.value;
+  if (!text || text.value === text.defaultValue) return;
+  const { value, defaultValue } = text;
   text.defaultValue = value;
-  return change("remark", [], value);
+  if (!(await change("remark", [], value))) text.defaultValue = defaultValue;
 }

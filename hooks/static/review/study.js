@@ -12,12 +12,13 @@ startViewer({ enlarge });
 startSigning();
 find("#print").addEventListener("click", () => window.print());
 
-// Whose smear it is, from the FHIR server; the page does not wait for it.
-fetch(`${api}/patient`, { headers: { Accept: "application/json" } })
-  .then((answer) => (answer.ok ? answer.json() : null))
-  .then((patient) => {
-    if (!patient?.name) return;
+// Whose smear it is, from the FHIR server; the page does not wait for it. Told once the report is written.
+async function tellWhose(pause) {
+  const answer = await fetch(`${api}/patient`, { headers: { Accept: "application/json" } }).catch(() => null);
+  const patient = answer?.ok ? await answer.json().catch(() => null) : null;
+  if (patient?.name) {
     find("#patient-name").textContent = patient.name;
     find("#patient-birth").textContent = patient.birth_date ? `*${patient.birth_date}` : "";
-  })
-  .catch(() => {});
+  } else if (patient?.soon && pause < 60000) setTimeout(() => tellWhose(2 * pause), pause);
+}
+tellWhose(2000);

@@ -69,3 +69,13 @@ def test_sent_again_it_is_the_same_one():
     (entry,) = audit_bundle(ENTRY, "x")["entry"]
     assert entry["request"]["ifNoneExist"] == f"_tag={AUDIT_SYSTEM}|6b1f"
     assert entry["resource"]["meta"]["tag"] == [{"system": AUDIT_SYSTEM, "code": "6b1f"}]
+
+
+def test_a_patient_of_another_server_is_named_by_identifier():
+    theirs = "https://theirs.example/fhir/Patient/p-1"
+    event = audit_event(changed(patient=theirs), "https://leuko.example")
+    AuditEvent.model_validate(event)
+    assert event["entity"][0]["what"] == {
+        "type": "Patient",
+        "identifier": {"system": "urn:leukocds:patient", "value": theirs},
+    }

@@ -2,6 +2,7 @@
 
 import io
 from datetime import UTC, date, datetime
+from typing import Any
 
 import cv2
 import numpy as np
@@ -119,6 +120,38 @@ def test_a_stripped_jpeg_keeps_its_colours_and_every_bit_of_the_picture() -> Non
     assert np.array_equal(np.array(Image.open(io.BytesIO(data))), np.array(Image.open(io.BytesIO(stripped))))
     (stream,) = generate_frames(dcmread(io.BytesIO(done(instance()).data)).PixelData, number_of_frames=1)
     assert stream.rstrip(b"\0") == strip_jpeg(exif_jpeg())
+
+
+def test_a_preview_behind_the_picture_is_no_part_of_it() -> None:
+    """Cameras append a whole JPEG of its own, with its own EXIF, to the one that is shown."""
+    picture = encoded(drawing())
+    assert strip_jpeg(picture + exif_jpeg()) == strip_jpeg(picture)
+    assert strip_jpeg(picture) == picture
+
+
+@pytest.mark.parametrize("options", [{"progressive": True}, {"restart_marker_blocks": 1}])
+def test_what_stands_between_the_scans_is_stripped_too(options: dict[str, Any]) -> None:
+    picture = encoded(drawing(), **options)
+    comment = b"\xff\xfe\x00\x09Doe\xff\xd9!!"
+    last_scan = picture.rindex(b"\xff\xda")
+    told = picture[:last_scan] + comment + picture[last_scan:]
+    assert strip_jpeg(told) == picture
+    shown = [np.array(Image.open(io.BytesIO(p))) for p in (told, strip_jpeg(told))]
+    assert np.array_equal(*shown)
+
+
+def test_a_jpeg_is_called_lossy_whatever_the_old_instance_says() -> None:
+    assert (
+        dcmread(io.BytesIO(done(with_more(instance(), LossyImageCompression="")).data)).LossyImageCompression
+        == "01"
+    )
+    native = instance(encoded(drawing(), "PNG"))
+    assert dcmread(io.BytesIO(done(native).data)).LossyImageCompression == "00"
+
+
+def test_a_picture_without_an_end_is_damaged() -> None:
+    with pytest.raises(UnreadableImage, match="damaged"):
+        strip_jpeg(encoded(drawing())[:-2])
 
 
 @pytest.mark.parametrize(

@@ -25,6 +25,7 @@ from cds.errors import (
     UpstreamNotFound,
     UpstreamRefused,
     UpstreamTimeout,
+    UpstreamTooLarge,
     UpstreamUnavailable,
 )
 from cds.image_files import PixelLimits
@@ -141,7 +142,7 @@ def test_more_than_is_allowed_ends_early(way):
         pacs = archive(peer, max_instance_bytes=1 << 16, **way[1])
         (ref,) = pacs.instances(STUDY_UID)
         peer.fault = Fault.LARGE
-        with pytest.raises((UpstreamInvalid, UpstreamUnavailable, UpstreamNotFound)):
+        with pytest.raises(UpstreamTooLarge, match="bytes allowed"):
             pacs.retrieve(ref)
 
 

@@ -5,6 +5,7 @@ import zlib
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 from PIL import Image
@@ -84,6 +85,14 @@ def test_16_bit_colour_keeps_its_upper_8_bits(tmp_path: Path) -> None:
     assert np.array_equal(decoded(tmp_path / "a.png", data).pixels, picture)
 
 
+def test_a_16_bit_tiff_keeps_its_upper_8_bits(tmp_path: Path) -> None:
+    """Pillow neither writes nor reads every such TIFF; what it does not read is refused, not guessed."""
+    picture = drawing()
+    done, data = cv2.imencode(".tif", picture[:, :, ::-1].astype(np.uint16) * 257)
+    assert done
+    assert np.array_equal(decoded(tmp_path / "a.tif", bytes(data)).pixels, picture)
+
+
 @pytest.mark.parametrize(
     ("kind", "options", "scale"),
     [
@@ -136,9 +145,10 @@ def test_monochrome_files_are_refused(kind: str, tmp_path: Path) -> None:
         assert "monochrome" in refusal(tmp_path / "c", encoded(grey.astype(np.uint16) * 256, kind))
 
 
-def test_print_colours_are_refused(tmp_path: Path) -> None:
-    Image.fromarray(drawing()).convert("CMYK").save(tmp_path / "a.jpg")
-    assert "CMYK" in refusal(tmp_path / "a.jpg", (tmp_path / "a.jpg").read_bytes())
+@pytest.mark.parametrize("kind", ["JPEG", "TIFF"])
+def test_print_colours_are_refused(kind: str, tmp_path: Path) -> None:
+    Image.fromarray(drawing()).convert("CMYK").save(tmp_path / "a", kind)
+    assert "CMYK" in refusal(tmp_path / "a", (tmp_path / "a").read_bytes())
 
 
 @pytest.mark.parametrize("kind", ["PNG", "TIFF"])
@@ -147,6 +157,18 @@ def test_several_pictures_in_one_file_are_refused(kind: str, tmp_path: Path) -> 
     assert "2 pages or frames" in refusal(
         tmp_path / "a", encoded(drawing(), kind, save_all=True, append_images=more)
     )
+
+
+@pytest.mark.parametrize("side", [10_000, 60_000])
+def test_a_tiff_bomb_is_refused_by_what_it_declares(side: int, tmp_path: Path) -> None:
+    """A few hundred bytes that would inflate to gigabytes of zeros."""
+    data = bytearray(encoded(drawing(), "TIFF", compression="tiff_adobe_deflate"))
+    directory = int.from_bytes(data[4:8], "little")
+    for number in range(int.from_bytes(data[directory : directory + 2], "little")):
+        entry = directory + 2 + 12 * number
+        if int.from_bytes(data[entry : entry + 2], "little") in (256, 257):  # ImageWidth, ImageLength
+            data[entry + 2 : entry + 12] = struct.pack("<HII", 4, 1, side)
+    assert "megapixels allowed" in refusal(tmp_path / "a.tif", bytes(data))
 
 
 @pytest.mark.parametrize("side", [1100, 10_000, 20_000])

@@ -5,7 +5,7 @@ import pytest
 
 from cds.allowlist import AllowList
 from cds.errors import UpstreamNotFound, UpstreamUnavailable
-from cds.locate import locate
+from cds.locate import Placed, locate
 from cds.values import StudyRef
 
 UID = "1.2.840.99999.1"
@@ -380,3 +380,61 @@ def test_a_malformed_resource_never_raises():
         located = find(resource, endpoints={"Endpoint/e1": endpoint})
         assert len(located.studies) + len(located.problems) <= 1
     assert find(None, [], "x", {}).studies == ()
+
+
+def test_a_study_met_before_comes_to_the_same_without_another_look():
+    placed, asked = Placed(10), []
+
+    def endpoint(reference):
+        asked.append(reference)
+        return wado()
+
+    first = only(study(), endpoint=endpoint, placed=placed)
+    again = only(copy.deepcopy(study()), endpoint=endpoint, placed=placed)
+
+    assert again is first
+    assert asked == ["Endpoint/e1"]
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"subject": {"reference": "Patient/p2"}},
+        {"numberOfInstances": 3, "series": []},
+        {"status": "entered-in-error"},
+        {"identifier": [{"system": "urn:dicom:uid", "value": f"urn:oid:{UID}.9"}]},
+    ],
+)
+def test_a_study_that_says_anything_else_is_looked_at_again(changed):
+    placed = Placed(10)
+    find(study(), placed=placed)
+
+    assert find(study(**changed), placed=placed) == find(study(**changed))
+
+
+def test_the_same_study_on_another_server_is_looked_at_again():
+    placed = Placed(10)
+    absolute = study(subject={"reference": "https://a.example/fhir/Patient/p1"})
+
+    here = only(absolute, placed=placed, base_url="https://a.example/fhir")
+    there = only(absolute, placed=placed, base_url="https://b.example/fhir")
+
+    assert (here.patient, there.patient) == ("Patient/p1", None)
+
+
+def test_problems_and_foreign_studies_are_remembered_as_such():
+    placed = Placed(10)
+    bad, foreign = study(identifier=[]), study(series=[], modality=[{"code": "CT"}])
+
+    for _ in range(2):
+        located = find(bad, foreign, placed=placed)
+        assert located.studies == ()
+        assert len(located.problems) == 1
+
+
+@pytest.mark.parametrize("odd", [{"description": "\ud800"}, {"description": "x" * Placed.LARGEST_BYTES}])
+def test_what_is_too_large_or_cannot_be_written_is_not_kept(odd):
+    placed = Placed(10)
+    first = only(study(**odd), placed=placed)
+
+    assert only(study(**odd), placed=placed) is not first

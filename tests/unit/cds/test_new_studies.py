@@ -1,6 +1,7 @@
 """New studies on a fake FHIR server whose clock is the test's; tests/servers does it on a real one."""
 
 from contextlib import closing
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -10,12 +11,13 @@ from cds.errors import StoreError, UpstreamUnavailable
 from cds.fhir_client import HttpFhirServer
 from cds.new_studies import OVERLAP, LookedFor, NewStudies
 from cds.store import SqlAssessmentStore
-from cds.values import ReportState, StudyRef, job_key
+from cds.values import JobState, NotAnalysed, NotAnalysedReason, ReportState, StudyRef, job_key
 from tests.fakes.assessments import MODEL, assessment
 from tests.fakes.fhir_server import FakeFhirServer, Fault
 
 NOW = datetime(2026, 3, 4, 12, 0, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)
+NO_IMAGES = NotAnalysed(reason=NotAnalysedReason.NO_IMAGES, detail="none are there")
 
 
 class Bench:
@@ -41,7 +43,7 @@ class Bench:
         }
         self.server.resources[f"ImagingStudy/{number}"] = resource
 
-    def look(self, **changes):
+    def new_studies(self, **changes):
         values = {
             "fhir": self.fhir,
             "store": self.store,
@@ -52,7 +54,10 @@ class Bench:
             "first": timedelta(days=1),
             "clock": lambda: self.now,
         }
-        return NewStudies(**{**values, **changes}).look()
+        return NewStudies(**{**values, **changes})
+
+    def look(self, **changes):
+        return self.new_studies(**changes).look()
 
     def look_at_all(self, **changes):
         rounds = 1
@@ -77,7 +82,7 @@ def bench(tmp_path):
 
 def test_a_new_study_is_queued_as_a_hook_would(bench):
     bench.put(1)
-    assert bench.look() == LookedFor(queued=1)
+    assert bench.look() == LookedFor(found=1, queued=1)
     (key,) = bench.queued
     assert key == job_key(StudyRef(study_uid="1.2.3.1", number_of_instances=2), MODEL.digest)
     assert bench.store.job(key).study.patient == "Patient/p-1"
@@ -101,10 +106,10 @@ def test_what_was_seen_is_not_looked_at_again_and_what_has_grown_is(bench):
     bench.look()
     assert bench.look() == LookedFor()
     bench.put(1, NOW + MINUTE, version=2, instances=3)
-    assert bench.look() == LookedFor(queued=1)
+    assert bench.look() == LookedFor(found=1, queued=1)
     assert bench.look() == LookedFor()
     bench.put(1, NOW + 2 * MINUTE, version=3, instances=3, description="another word")
-    assert bench.look() == LookedFor()
+    assert bench.look() == LookedFor(found=1)
     assert len(set(bench.queued)) == 2
 
 
@@ -192,7 +197,7 @@ def test_an_endpoint_that_cannot_be_read_now_is_no_reason_to_pass_a_study_by(ben
     with pytest.raises(UpstreamUnavailable):
         bench.look()
     monkeypatch.setattr(bench.fhir, "read", read)
-    assert bench.look() == LookedFor(queued=1)
+    assert bench.look() == LookedFor(found=1, queued=1)
     assert bench.store.job(bench.queued[0]).study.archive_url == "https://archive.example/dicom-web"
 
 
@@ -203,7 +208,7 @@ def test_a_server_that_is_out_moves_nothing(bench):
         bench.look()
     assert bench.cursor() is None
     bench.server.fault = Fault.NONE
-    assert bench.look() == LookedFor(queued=1)
+    assert bench.look() == LookedFor(found=1, queued=1)
 
 
 def test_a_crash_in_the_middle_queues_nothing_twice(bench, monkeypatch):
@@ -234,16 +239,16 @@ def test_a_crash_in_the_middle_queues_nothing_twice(bench, monkeypatch):
 )
 def test_a_study_that_cannot_be_read_is_left_to_the_hook(bench, changes):
     bench.put(1, **changes)
-    assert bench.look() == LookedFor(unusable=1)
+    assert bench.look() == LookedFor(found=1, unusable=1)
     assert bench.look() == LookedFor()
 
 
 @pytest.mark.parametrize("early", [{"status": "registered"}, {"instances": 0}])
 def test_a_study_whose_images_are_still_to_come_is_read_once_they_are_there(bench, early):
     bench.put(1, **early)
-    assert bench.look() == LookedFor()
+    assert bench.look() == LookedFor(found=1)
     bench.put(1, NOW + MINUTE, version=2)
-    assert bench.look() == LookedFor(queued=1)
+    assert bench.look() == LookedFor(found=1, queued=1)
 
 
 @pytest.mark.parametrize(
@@ -251,14 +256,15 @@ def test_a_study_whose_images_are_still_to_come_is_read_once_they_are_there(benc
 )
 def test_withdrawn_studies_and_other_images_are_no_matter_of_ours(bench, changes):
     bench.put(1, **changes)
-    assert bench.look() == LookedFor()
+    assert bench.look().queued == 0
+    assert bench.queued == []
 
 
 def test_another_patients_study_of_the_same_uid_is_not_read(bench):
     bench.store.save(assessment(1), ReportState.PENDING)
     uid = assessment(1).study.study_uid
     bench.put(7, identifier=[{"system": "urn:dicom:uid", "value": f"urn:oid:{uid}"}])
-    assert bench.look() == LookedFor(unusable=1)
+    assert bench.look() == LookedFor(found=1, unusable=1)
     assert bench.queued == []
 
 
@@ -266,5 +272,107 @@ def test_a_study_that_was_read_for_a_hook_is_not_read_again(bench):
     known = assessment(1)
     bench.store.save(known, ReportState.PENDING)
     bench.put(1, identifier=[{"system": "urn:dicom:uid", "value": f"urn:oid:{known.study.study_uid}"}])
-    assert bench.look() == LookedFor()
+    assert bench.look() == LookedFor(found=1)
     assert bench.queued == []
+
+
+HOUR = timedelta(hours=1)
+
+
+def read_without_images(bench, key):
+    """The worker came before the archive had any."""
+    job = bench.store.job(key)
+    nothing = replace(assessment(1), study=job.study, instance_uids=(), outcome=NO_IMAGES)
+    bench.store.claim(key, "worker", 60)
+    bench.store.save(nothing, ReportState.NOT_CONFIGURED)
+    bench.store.finish(key, "worker", nothing.key)
+
+
+def look_again(bench):
+    return bench.new_studies().look_again()
+
+
+def test_a_study_that_was_read_before_its_images_came_is_read_again_without_a_hook(bench):
+    bench.put(1)
+    bench.look()
+    (key,) = bench.queued
+    read_without_images(bench, key)
+    bench.now += MINUTE
+    assert look_again(bench) == LookedFor()  # not at once
+    bench.now += timedelta(minutes=20)
+    assert look_again(bench) == LookedFor(found=1, queued=1)
+    assert bench.queued == [key, key]
+    assert look_again(bench) == LookedFor()  # it is queued
+
+
+def test_a_change_that_came_too_soon_after_the_reading_is_not_lost(bench):
+    bench.put(1)
+    bench.look()
+    (key,) = bench.queued
+    read_without_images(bench, key)
+    bench.now += MINUTE
+    bench.put(1, bench.now, version=2)
+    assert bench.look() == LookedFor(found=1)
+    bench.now += timedelta(minutes=20)
+    assert look_again(bench).queued == 1
+
+
+def test_a_job_that_failed_is_taken_up_again(bench):
+    bench.put(1)
+    bench.look()
+    (key,) = bench.queued
+    bench.store.claim(key, "worker", 60)
+    bench.store.fail(key, "worker", "the archive is out")
+    bench.now += HOUR
+    assert look_again(bench).queued == 1
+
+
+def test_one_that_never_gets_images_is_read_a_few_times_and_no_more(bench):
+    bench.put(1)
+    bench.look()
+    (key,) = bench.queued
+    times = 0
+    for _ in range(4 * 72):
+        if bench.store.job(key).state is JobState.QUEUED:
+            times += 1
+            read_without_images(bench, key)
+        bench.now += timedelta(minutes=15)
+        look_again(bench)
+    assert 5 <= times <= 10
+    assert bench.now - bench.store.job(key).updated_at > timedelta(days=1)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"status": "entered-in-error"},
+        {"identifier": [{"system": "urn:dicom:uid", "value": "urn:oid:1.2.3.99"}]},
+        {"subject": {"reference": "Patient/p-2"}},
+        {"meta": {}},
+        None,
+    ],
+)
+def test_what_is_another_study_by_now_is_left(bench, changes):
+    bench.put(1)
+    bench.look()
+    read_without_images(bench, bench.queued[0])
+    if changes is None:
+        bench.server.resources.pop("ImagingStudy/1")
+    else:
+        bench.put(1, **changes)
+    bench.now += HOUR
+    assert look_again(bench).queued == 0
+    assert len(bench.queued) == 1
+
+
+def test_a_study_that_was_read_is_not_read_again(bench):
+    bench.put(1)
+    bench.look()
+    (key,) = bench.queued
+    done = replace(assessment(1), study=bench.store.job(key).study)
+    bench.store.claim(key, "worker", 60)
+    bench.store.save(done, ReportState.PENDING)
+    bench.store.finish(key, "worker", done.key)
+    bench.put(1, instances=len(done.instance_uids))
+    bench.now += HOUR
+    assert look_again(bench).queued == 0

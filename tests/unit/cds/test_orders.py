@@ -72,3 +72,36 @@ def test_labels_that_agree_are_taken() -> None:
 def test_a_patient_who_is_not_there() -> None:
     with pytest.raises(NoOrder, match="patient is not on the FHIR server"):
         find(Slide(accession_number="A-1"), order("A-1", "p-1"))
+
+
+@pytest.mark.parametrize(
+    ("family", "label"),
+    [
+        ("van der Berg", "VANDERBERG^Ann"), ("Vandenberg", "Ann van den Berg"), ("O'Brien", "Obrien, Ann"),
+        ("Núñez-Ångström", "nunez angstrom"), ("Weiß", "WEISS A."), ("Müller1", "Muller Ann"), ("王", "王小明"),
+    ],
+)  # fmt: skip
+def test_a_name_may_be_written_in_other_ways(family: str, label: str) -> None:
+    slide = Slide(accession_number="A-1", patient_name=label)
+    whose = patient(1) | {"name": [{"family": family}]}
+    assert find(slide, whose, order("A-1", "p-1")).patient == "Patient/p-1"
+
+
+@pytest.mark.parametrize(
+    ("family", "label"), [("Li", "Berlin^Jane"), ("Ann", "Hannah Doe"), ("Doe", "Doering")]
+)
+def test_a_name_that_only_begins_or_ends_alike_is_another(family: str, label: str) -> None:
+    slide = Slide(accession_number="A-1", patient_name=label)
+    with pytest.raises(NoOrder, match="patient_name"):
+        find(slide, patient(1) | {"name": [{"family": family}]}, order("A-1", "p-1"))
+
+
+def test_an_order_and_a_specimen_of_two_patients_are_not_believed() -> None:
+    specimen = {
+        "resourceType": "Specimen",
+        "id": "s",
+        "accessionIdentifier": {"value": "A-1"},
+        "subject": {"reference": "Patient/p-2"},
+    }
+    with pytest.raises(NoOrder, match="different patients"):
+        find(Slide(accession_number="A-1"), patient(1), patient(2), order("A-1", "p-1"), specimen)

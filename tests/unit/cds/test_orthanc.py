@@ -3,6 +3,7 @@
 import json
 
 import pytest
+from pydicom.uid import JPEGBaseline8Bit
 
 from cds.errors import (
     InstancesRefused,
@@ -21,6 +22,28 @@ FILE = dicom_file(drawing(), sop_instance_uid="2.25.1")
 REF = ImageRef(study_uid=STUDY_UID, series_uid=SERIES_UID, sop_instance_uid="2.25.1")
 STUDY, SERIES, INSTANCE = ("-".join([digit * 8] * 5) for digit in "abc")
 CLASS = "1.2.840.10008.5.1.4.1.1.77.1.2"
+SLIDE = "1.2.840.10008.5.1.4.1.1.77.1.6"
+TAGS = {
+    "0008,0008": {"Name": "ImageType", "Type": "String", "Value": "ORIGINAL\\PRIMARY\\VOLUME\\NONE"},
+    "0008,0018": {"Name": "SOPInstanceUID", "Type": "String", "Value": "2.25.1"},
+    "0009,1001": {"Name": "Unknown Tag & Data", "PrivateCreator": "ACME", "Type": "String", "Value": "x"},
+    "0028,0010": {"Name": "Rows", "Type": "String", "Value": "256"},
+    "0028,0011": {"Name": "Columns", "Type": "String", "Value": "many"},
+    "5200,9229": {
+        "Name": "SharedFunctionalGroupsSequence",
+        "Type": "Sequence",
+        "Value": [
+            {
+                "0028,9110": {
+                    "Name": "PixelMeasuresSequence",
+                    "Type": "Sequence",
+                    "Value": [{"0028,0030": {"Name": "PixelSpacing", "Type": "String", "Value": "0.1\\0.1"}}],
+                }
+            }
+        ],
+    },
+    "7fe0,0010": {"Name": "PixelData", "Type": "Null", "Value": None},
+}
 
 
 class Double:
@@ -50,8 +73,16 @@ class Double:
             "/system": {"Version": "1.12.0"},
             "/instances": {"Status": "Success"},
         }
-        if asked.path == f"/instances/{INSTANCE}/file":
-            return Answer(FILE)
+        bare = {
+            f"/instances/{INSTANCE}/file": FILE,
+            f"/instances/{INSTANCE}/metadata/SopClassUid": SLIDE.encode(),
+            f"/instances/{INSTANCE}/metadata/TransferSyntax": JPEGBaseline8Bit.encode(),
+            f"/instances/{INSTANCE}/frames/0/raw": b"first",
+            f"/instances/{INSTANCE}/frames/2/raw": b"third",
+            f"/instances/{INSTANCE}/tags": json.dumps(TAGS).encode(),
+        }
+        if asked.path in bare:
+            return Answer(bare[asked.path])
         return (
             Answer(json.dumps(answers[asked.path]).encode()) if asked.path in answers else Answer(status=404)
         )
@@ -152,3 +183,56 @@ def test_check(archive, double):
     double.faults["/system"] = Answer(b"{}")
     with pytest.raises(UpstreamRefused, match="is no Orthanc"):
         archive.check()
+
+
+def test_it_describes_an_instance_and_hands_out_frames(archive):
+    described = archive.metadata(REF)
+    assert described["00080008"] == {"vr": "CS", "Value": ["ORIGINAL", "PRIMARY", "VOLUME", "NONE"]}
+    assert described["00280010"] == {"vr": "US", "Value": [256]}
+    spacing = described["52009229"]["Value"][0]["00289110"]["Value"][0]["00280030"]
+    assert spacing == {"vr": "DS", "Value": ["0.1", "0.1"]}
+    # Neither what is private, nor what is no number where one belongs, nor the pixels.
+    assert not {"00091001", "00280011", "7FE00010"} & set(described)
+    first, third = archive.frames(REF, [1, 3])
+    assert (first.data, third.data) == (b"first", b"third")
+    assert first.transfer_syntax_uid == third.transfer_syntax_uid == JPEGBaseline8Bit
+
+
+def test_an_old_orthanc_is_asked_what_an_instance_of_several_frames_is(archive, double, server):
+    listed = {"ID": INSTANCE, "MainDicomTags": {"SOPInstanceUID": "2.25.1", "NumberOfFrames": "3"}}
+    double.faults[f"/series/{SERIES}/instances"] = Answer(json.dumps([listed]).encode())
+    assert archive.instances(STUDY_UID)[0].sop_class_uid == SLIDE
+    double.faults[f"/instances/{INSTANCE}/metadata/SopClassUid"] = Answer(status=404)
+    assert archive.instances(STUDY_UID)[0].sop_class_uid is None
+    listed["MainDicomTags"].pop("NumberOfFrames")
+    double.faults[f"/series/{SERIES}/instances"] = Answer(json.dumps([listed]).encode())
+    asked = len(server.asked)
+    assert archive.instances(STUDY_UID)[0].sop_class_uid is None
+    assert not any("SopClassUid" in a.path for a in server.asked[asked:])
+
+
+@pytest.mark.parametrize(
+    ("path", "answer", "error"),
+    [
+        ("frames/0/raw", Answer(status=400), UpstreamRefused),
+        ("frames/0/raw", Answer(status=503), UpstreamUnavailable),
+        ("frames/0/raw", Answer(b"0" * (1 << 20)), UpstreamInvalid),
+        ("metadata/TransferSyntax", Answer(b"<html>"), UpstreamInvalid),
+        ("metadata/TransferSyntax", Answer(status=404), UpstreamNotFound),
+    ],
+)
+def test_frames_that_it_does_not_deliver(archive, double, path, answer, error):
+    double.faults[f"/instances/{INSTANCE}/{path}"] = answer
+    with pytest.raises(error):
+        archive.frames(REF, [1])
+
+
+@pytest.mark.parametrize(
+    "body", [b"[]", b"<html>", b'{"0008,0008":' * 400 + b"{}" + b"}" * 400, b"[" * 100_000]
+)
+def test_a_description_that_is_none(archive, double, body):
+    double.faults[f"/instances/{INSTANCE}/tags"] = Answer(body)
+    try:
+        assert archive.metadata(REF) == {}
+    except UpstreamInvalid:
+        assert body[:1] != b"{"

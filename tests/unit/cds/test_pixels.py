@@ -182,8 +182,10 @@ def test_palette_colour() -> None:
     picture = drawing()
     paletted = Image.fromarray(picture).quantize(64)
     table = np.zeros((256, 3), np.uint16)
-    colours = np.array(paletted.getpalette(), np.uint16).reshape(-1, 3)
-    table[: len(colours)] = colours * 257
+    colours = np.array(paletted.getpalette(), np.int32).reshape(-1, 3)
+    # Sixteen bits in earnest: the lower byte is none that repeats the upper one.
+    between = np.random.default_rng(1).integers(-100, 101, colours.shape)
+    table[: len(colours)] = np.clip(colours * 257 + between, 0, 0xFFFF)
     data = dicom_file(
         np.array(paletted, np.uint8),
         PhotometricInterpretation="PALETTE COLOR",
@@ -365,6 +367,28 @@ def test_a_file_cut_anywhere_is_refused(make: Callable[[Pixels], bytes], share: 
 )
 def test_what_must_not_be_guessed_is_refused(elements: dict[str, object], reason: str) -> None:
     assert reason in refusal(dicom_file(drawing(), **elements))
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("Rows", "Columns", "SamplesPerPixel", "BitsAllocated", "BitsStored"),
+        *("PhotometricInterpretation", "PixelData"),
+    ],
+)
+def test_without_what_tells_the_pixels_it_is_refused(name: str) -> None:
+    dataset = dicom_dataset(drawing())
+    delattr(dataset, name)
+    assert refusal(part10(dataset))
+
+
+@pytest.mark.parametrize("name", ["ImageType", "HighBit", "PixelSpacing", "NumberOfFrames"])
+def test_without_what_can_be_done_without_it_is_read(name: str) -> None:
+    dataset = dicom_dataset(drawing(), PixelSpacing=["0.0001", "0.0001"])
+    if name in dataset:
+        delattr(dataset, name)
+    (image,) = decode_dicom(part10(dataset), PixelLimits())
+    assert isinstance(image, SmearImage)
 
 
 def test_a_video_is_refused() -> None:

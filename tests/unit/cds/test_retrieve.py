@@ -12,7 +12,14 @@ import pytest
 
 from cds.deadline import Deadline
 from cds.dicomweb import DicomWebArchive
-from cds.errors import DeadlineExceeded, UpstreamError, UpstreamInvalid, UpstreamNotFound, UpstreamUnavailable
+from cds.errors import (
+    DeadlineExceeded,
+    UpstreamError,
+    UpstreamInvalid,
+    UpstreamNotFound,
+    UpstreamTooLarge,
+    UpstreamUnavailable,
+)
 from cds.pixels import PixelLimits, decode_dicom
 from cds.retrieve import retrieve_images
 from cds.values import ImageRef, RefusedImage, SmearImage
@@ -211,6 +218,25 @@ def test_many_instances_that_fail_here_and_there_are_an_outage() -> None:
 
     with pytest.raises(UpstreamUnavailable):
         list(retrieve(Archive(answer), 40))
+
+
+@pytest.mark.parametrize("good", [False, True])
+def test_instances_that_are_too_large_are_refused_and_no_outage(good: bool) -> None:
+    """However many; a whole slide by an archive without single frames is the usual case."""
+
+    def answer(number: int) -> bytes:
+        if good and number == 19:
+            return instance(number)
+        raise UpstreamTooLarge("it sent more than is allowed")
+
+    whole_slide = "1.2.840.10008.5.1.4.1.1.77.1.6"
+    refs = [ref(0, whole_slide), *map(ref, range(1, 20))]
+    images = list(retrieve_images(Archive(answer), refs, concurrency=2, limits=LIMITS))
+    assert len(images) == 20
+    refused = [i for i in images if isinstance(i, RefusedImage)]
+    assert len(refused) == 20 - good
+    assert "single frames" in refused[0].reason
+    assert "single frames" not in refused[1].reason
 
 
 def test_some_that_are_not_found_are_refused() -> None:

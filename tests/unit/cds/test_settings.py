@@ -138,3 +138,11 @@ def test_where_notifications_go():
     assert named.notification_endpoint == "http://10.0.0.7:8702/fhir-notifications"
     with pytest.raises(ConfigurationError, match="LEUKOCDS_NOTIFICATION_URL"):
         Settings(notification_url="leuko.example")
+
+
+def test_the_scope_for_our_subscription_is_asked_for_where_there_is_one() -> None:
+    on = {"early_reading": "subscribe", "fhir_url": "http://a"}
+    assert Settings(**on).asked_scopes[-1] == "system/Subscription.cruds"
+    assert "Subscription" not in " ".join(Settings(**{**on, "early_reading": "poll"}).asked_scopes)
+    # Who names the scopes names them all.
+    assert Settings(**on, fhir_scopes="system/*.cruds").asked_scopes == ("system/*.cruds",)

@@ -1,18 +1,21 @@
 """Whole slides over a real socket: what is fetched, and what comes of an archive that fails meanwhile."""
 
+import io
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from pydicom import dcmread
 from pydicom.uid import JPEG2000Lossless, JPEGBaseline8Bit
 
 from cds.dicomweb import DicomWebArchive
 from cds.errors import UpstreamError, UpstreamInvalid, UpstreamUnavailable
 from cds.pixels import PixelLimits, decode_dicom, instance_ref
 from cds.retrieve import retrieve_images
-from cds.values import RefusedImage, SmearImage
+from cds.values import RefusedImage, SmearImage, StoredFrame
 from tests.fakes.dicomweb import FakeArchive, Fault
 from tests.fakes.images import SERIES_UID, STUDY_UID, dicom_file, drawing
 from tests.fakes.slides import Slide, synthetic_slide
@@ -50,7 +53,7 @@ def test_tiles_with_cells_are_fetched_and_nothing_else(fake: FakeArchive, slide:
         assert image.transfer_syntax_uid == JPEGBaseline8Bit
         places.add(divmod(int(image.source.rpartition("#")[2]) - 1, 16))
     assert len(places) == len(images)
-    assert len(places & slide.cells) >= len(places) / 3
+    assert places >= slide.cells  # and some more: a slide this small has too few of them for a sample
     # Metadata of three instances, one coarse tile, and the fields by sixteens: no instance as a whole.
     assert fake.count("GET", "/metadata") == 3
     assert sum("/frames/" in path for _, path in fake.requests) <= 3
@@ -66,10 +69,20 @@ def test_the_pixels_are_those_of_the_tile(fake: FakeArchive) -> None:
         assert np.array_equal(image.pixels, by_source[image.source].pixels)
 
 
+def coarser(fake: FakeArchive) -> list[str]:
+    refs = fake.archive.instances(STUDY_UID)
+    sizes = {
+        r.sop_instance_uid: dcmread(io.BytesIO(r.data), stop_before_pixels=True).NumberOfFrames for r in refs
+    }
+    return sorted(uid for uid, frames in sizes.items() if frames < 256)
+
+
 def test_an_archive_without_frames_is_asked_for_whole_instances(fake: FakeArchive) -> None:
     fake.hands_out_frames = False
     images = read(fake)
-    assert len(images) == 40 + 16 + 1
+    # The coarser levels would show the same cells again.
+    assert [i.source for i in images if isinstance(i, RefusedImage)] == coarser(fake)
+    assert len(images) == 40 + 2
     assert fake.count("GET", "/metadata") == 1
 
 
@@ -84,6 +97,20 @@ def test_frames_under_a_false_label_are_refused(fake: FakeArchive) -> None:
     images = read(fake)
     assert images
     assert all(isinstance(i, RefusedImage) for i in images)
+
+
+def test_half_a_frame_in_a_sound_answer_is_refused(
+    fake: FakeArchive, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = DicomWebArchive.frames
+
+    def halves(*args: Any, **options: Any) -> tuple[StoredFrame, ...]:
+        return tuple(replace(f, data=f.data[: len(f.data) // 2]) for f in whole(*args, **options))
+
+    monkeypatch.setattr(DicomWebArchive, "frames", halves)
+    images = read(fake)
+    assert images
+    assert all(isinstance(i, RefusedImage) and "cut short" in i.reason for i in images)
 
 
 def test_frames_that_the_archive_does_not_have_are_refused(fake: FakeArchive) -> None:

@@ -70,7 +70,7 @@ def test_a_study_stored_before_its_series_were():
 
 def test_patient_data_beyond_references_is_not_invented():
     assert set(json.loads(encode_study(study()))) == {
-        "version", "study_uid", "archive_url", "imaging_study", "patient", "encounter",
+        "version", "study_uid", "archive_url", "imaging_study", "patient", "patient_server", "encounter",
         "instance_uids", "series_uids", "number_of_instances", "started", "accession",
     }  # fmt: skip
 

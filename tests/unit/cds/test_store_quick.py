@@ -104,3 +104,35 @@ def test_a_query_keeps_the_constants_of_its_statement(engine):
     )
     assert len(Quick(engine, of_issuer).rows(iss="a")) == 2
     assert Quick(engine, of_issuer.limit(literal_column("1"))).rows(iss="c") == []
+
+
+def test_a_connection_stays_for_the_next_statement_and_is_closed_with_the_engine(engine, path):
+    insert, first = QuickInsert(engine, used_jtis, 1.0), select(used_jtis.c.iss).limit(literal_column("1"))
+    query = Quick(engine, first)
+    for number in range(3):
+        insert.insert([row(number)])
+        assert len(query.rows()) == 1
+    assert engine.pool.checkedout() == 2
+    taken = engine.pool.idle[None][0].driver_connection
+
+    engine.dispose()
+
+    with pytest.raises(sqlite3.ProgrammingError, match="closed"):
+        taken.execute("SELECT 1")
+    assert len(query.rows()) == 1
+
+
+def test_a_connection_that_failed_goes_back_to_the_pool_without_its_transaction(engine, path):
+    insert = QuickInsert(engine, used_jtis, 0.1)
+    with pytest.raises(StoreError):
+        insert.insert([row(1), {**row(2), "iss": None}])
+    assert engine.pool.checkedout() == 0
+    assert insert.insert([row(1)]) == [True]
+
+
+def test_a_query_sees_what_others_wrote_since(engine, path):
+    count = Quick(engine, select(func.count()).select_from(used_jtis))
+    assert count.rows() == [(0,)]
+    other = QuickInsert(open_engine(f"sqlite:///{path}"), used_jtis, 1.0)
+    other.insert([row(1)])
+    assert count.rows() == [(1,)]

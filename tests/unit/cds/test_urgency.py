@@ -20,7 +20,7 @@ def test_levels_never_meet_whatever_the_share_of_blasts():
         of(Pattern.HEALTHY, 100),
         urgency(not_analysed()),
         of(Pattern.CLL),
-        of(Pattern.INDETERMINATE, 100),
+        of(Pattern.INDETERMINATE, 19),
         of(Pattern.ALL),
         of(Pattern.AML, 100),
         of(Pattern.AML, 0, apl=True),
@@ -31,3 +31,8 @@ def test_levels_never_meet_whatever_the_share_of_blasts():
 
 def test_more_blasts_are_more_urgent():
     assert of(Pattern.AML, 40) > of(Pattern.AML, 39) > of(Pattern.AML, 0)
+
+
+def test_many_blasts_are_as_urgent_where_their_lineage_cannot_be_told():
+    assert of(Pattern.ALL, 15) < of(Pattern.INDETERMINATE, 20) < of(Pattern.AML, 21)
+    assert of(Pattern.INDETERMINATE, 60, apl=True) > of(Pattern.AML, 100)

@@ -1,15 +1,23 @@
 """WADO-URI against archives that differ, and ones that do not keep their word."""
 
+import io
+
+import numpy as np
 import pytest
+from PIL import Image
+from pydicom import dcmread
+from pydicom.encaps import generate_frames
 
 from cds.dicomweb import DicomWebArchive
-from cds.errors import UpstreamInvalid, UpstreamNotFound, UpstreamRefused, UpstreamUnavailable
+from cds.errors import UpstreamError, UpstreamInvalid, UpstreamNotFound, UpstreamRefused, UpstreamUnavailable
+from cds.retrieve import retrieve_images
 from cds.upstream import FixedCredentials
-from cds.values import ImageRef, StudyRef
+from cds.values import ImageRef, SmearImage, StudyRef
 from cds.wado_uri import WadoUriArchive
 from tests.fakes.dicomweb import FakeArchive
 from tests.fakes.http_archive import Answer, HttpArchive
-from tests.fakes.images import SERIES_UID, STUDY_UID, dicom_file, drawing
+from tests.fakes.images import SERIES_UID, STUDY_UID, dicom_file, drawing, encoded
+from tests.fakes.slides import synthetic_slide
 
 FILE = dicom_file(drawing(), sop_instance_uid="2.25.1")
 REF = ImageRef(study_uid=STUDY_UID, series_uid=SERIES_UID, sop_instance_uid="2.25.1")
@@ -99,3 +107,90 @@ def test_endpoints_name_it_only_as_configured():
     assert WadoUriArchive("http://pacs.example/wado").base_url is None
     archive = WadoUriArchive("http://pacs.example/wado", endpoint="http://pacs.example/rs")
     assert archive.base_url == "http://pacs.example/rs"
+
+
+SLIDE = synthetic_slide(16, seed=2, levels=(1, 16), study_uid=STUDY_UID)
+STREAMS = {
+    str(dataset.SOPInstanceUID): list(
+        generate_frames(dataset.PixelData, number_of_frames=dataset.NumberOfFrames)
+    )
+    for dataset in (dcmread(io.BytesIO(instance)) for instance in SLIDE.instances)
+}
+
+
+def as_png(jpeg, size=None):
+    with Image.open(io.BytesIO(jpeg)) as picture:
+        return encoded(np.array(picture.resize(size) if size else picture), "PNG")
+
+
+def renders(asked, of=lambda query: as_png(STREAMS[query["objectUID"]][int(query["frameNumber"]) - 1])):
+    """A PACS that renders frames, and knows whole files."""
+    if asked.query["contentType"] == "image/png":
+        return Answer(of(asked.query))
+    return Answer(next(i for i in SLIDE.instances if asked.query["objectUID"].encode() in i))
+
+
+def read(server, listing):
+    archive = pacs(server, listing=DicomWebArchive(listing.url, attempts=1))
+    return [*retrieve_images(archive, archive.instances(STUDY_UID))]
+
+
+def test_a_slide_is_read_by_frames_that_the_archive_renders():
+    with FakeArchive(*SLIDE.instances) as listing, HttpArchive(renders) as server:
+        images = read(server, listing)
+        by_frames = [*retrieve_images(listed := DicomWebArchive(listing.url), listed.instances(STUDY_UID))]
+    assert {a.query["contentType"] for a in server.asked} == {"image/png"}
+    # Two to see whether it can, of either level; the coarse one; and the fields.
+    assert len(server.asked) <= 2 + 1 + len(images)
+    assert [i.source for i in images] == [i.source for i in by_frames]
+    for image, other in zip(images, by_frames, strict=True):
+        assert isinstance(image, SmearImage)
+        assert isinstance(other, SmearImage)
+        assert np.array_equal(image.pixels, other.pixels)
+        assert image.um_per_px == other.um_per_px
+
+
+@pytest.mark.parametrize(
+    "of",
+    [
+        lambda query: as_png(STREAMS[query["objectUID"]][0]),  # whatever the number
+        lambda query: b"",
+    ],
+)
+def test_an_archive_that_does_not_know_the_number_is_asked_for_whole_instances(of):
+    with FakeArchive(*SLIDE.instances) as listing, HttpArchive(lambda asked: renders(asked, of)) as server:
+        images = read(server, listing)
+    assert "application/dicom" in {a.query["contentType"] for a in server.asked}
+    assert all(isinstance(i, SmearImage) for i in images[:-1])
+    assert "coarser" in images[-1].reason
+
+
+def test_an_archive_that_refuses_frames_is_asked_for_whole_instances():
+    def answer(asked):
+        return Answer(status=400) if "frameNumber" in asked.query else renders(asked)
+
+    with FakeArchive(*SLIDE.instances) as listing, HttpArchive(answer) as server:
+        assert [i.reason for i in read(server, listing) if not isinstance(i, SmearImage)] == [
+            "it shows a slide again, coarser than another of its images"
+        ]
+
+
+@pytest.mark.parametrize(
+    "of",
+    [
+        lambda query: STREAMS[query["objectUID"]][int(query["frameNumber"]) - 1],  # JPEG all the same
+        lambda query: as_png(STREAMS[query["objectUID"]][int(query["frameNumber"]) - 1], (128, 128)),
+        lambda query: as_png(STREAMS[query["objectUID"]][int(query["frameNumber"]) - 1])[:-12],
+    ],
+)
+def test_frames_that_are_not_what_was_asked_for_are_refused(of):
+    with FakeArchive(*SLIDE.instances) as listing, HttpArchive(lambda asked: renders(asked, of)) as server:
+        archive = pacs(server, listing=DicomWebArchive(listing.url))
+        (ref,) = [r for r in archive.instances(STUDY_UID) if r.number_of_frames > 1]
+        with pytest.raises(UpstreamInvalid, match="a frame that cannot be used"):
+            archive.frames(ref, [7])
+
+
+def test_without_a_dicomweb_service_beside_nothing_says_where_tiles_lie():
+    with HttpArchive(renders) as server, pytest.raises(UpstreamError, match="qido_url"):
+        pacs(server).metadata(REF)

@@ -1,7 +1,10 @@
+import gzip
 import io
+import json
 from dataclasses import replace
 
 import pytest
+from gunicorn.http.errors import InvalidChunkSize
 from structlog.testing import capture_logs
 
 from cds.errors import StoreError, Unauthenticated, UpstreamRefused, UpstreamTimeout
@@ -56,6 +59,15 @@ def test_the_service_answers_with_and_without_trailing_slash(client, path):
     assert response.mimetype == "application/json"
 
 
+@pytest.mark.parametrize("path", ["/cds-services//leukemia-smear", f"{SERVICE}//feedback"])
+def test_doubled_slashes_are_another_address_and_lead_nowhere(client, path):
+    response = client.post(
+        "/", json=with_studies(), headers={"Host": "elsewhere.example"}, environ_overrides={"PATH_INFO": path}
+    )
+    assert response.status_code == 404
+    assert "Location" not in response.headers
+
+
 def test_an_unknown_service_is_404(client):
     assert "no CDS service" in outcome_of(client.post("/cds-services/other", json=hook_request()), 404)
 
@@ -71,6 +83,13 @@ def test_another_method_is_405_and_says_which_is_allowed(client, method):
 def test_another_content_type_is_415(client, content_type):
     response = client.post(SERVICE, data=b"{}", content_type=content_type)
     assert "application/json" in outcome_of(response, 415)
+
+
+@pytest.mark.parametrize("path", [SERVICE, f"{SERVICE}/feedback"])
+def test_a_compressed_body_is_415_and_says_so(client, path):
+    body = gzip.compress(json.dumps(with_studies()).encode())
+    headers = {"Content-Type": "application/json", "Content-Encoding": "gzip"}
+    assert "Content-Encoding" in outcome_of(client.post(path, data=body, headers=headers), 415)
 
 
 def test_a_charset_is_no_other_content_type(client):
@@ -97,6 +116,26 @@ def test_a_body_over_the_limit_is_413_whether_its_length_is_told_or_not(client):
         environ_overrides={"wsgi.input_terminated": True},
     )
     outcome_of(streamed, 413)
+
+
+class WrongChunks(io.BytesIO):
+    """What gunicorn gives where the body is not chunked as it says."""
+
+    def readinto(self, _buffer):
+        raise InvalidChunkSize(b"zz")
+
+
+@pytest.mark.parametrize("path", [SERVICE, f"{SERVICE}/feedback"])
+def test_a_body_that_is_not_chunked_as_it_says_is_400_and_no_bug(client, path):
+    with capture_logs() as logs:
+        response = client.post(
+            path,
+            input_stream=WrongChunks(),
+            content_type="application/json",
+            environ_overrides={"wsgi.input_terminated": True},
+        )
+    assert "Transfer-Encoding" in outcome_of(response, 400)
+    assert "bug" not in [entry["event"] for entry in logs]
 
 
 class BrokenStore:

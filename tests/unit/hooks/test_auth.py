@@ -155,6 +155,14 @@ def test_nothing_of_the_surface_answers_without_a_token(door, method, path):
     assert [line["reason"] for line in logs if line["event"] == "client refused"] == ["no-token"]
 
 
+@pytest.mark.parametrize(
+    "path", ["//cds-services", "///cds-services/", "/cds-services//", "//cds-services//x"]
+)
+def test_doubled_slashes_lead_round_no_token(door, path):
+    response = door.client.get("/", environ_overrides={"PATH_INFO": path})
+    assert (response.status_code, response.data) == (401, b"")
+
+
 def test_health_pages_and_preflights_need_none(door):
     assert door.client.get("/health").status_code == 200
     assert door.client.get("/sign-in").status_code == 200
@@ -458,6 +466,9 @@ def test_a_jti_is_remembered_as_long_as_its_token_could_pass(door):
     door.admits(token)
     for later in (120, 149, 151, 200, 10_000):
         door.now = NOW + later
+        # Another call, which deletes what ran out.
+        door.store._next_sweep = 0.0
+        door.admits(signed(claims(iat=door.now, exp=door.now + 60, jti=f"sweeps-{later}")))
         door.refuses(token, "jti-reused" if later < 150 else "exp-past")
 
 

@@ -52,7 +52,10 @@ def test_unknown_fields_are_ignored():
     [
         (b"hook=patient-view", "not JSON"),
         (b"", "not JSON"),
-        (b"\xff\xfe\xff", "not JSON"),
+        (b"\xff\xfe\xff", "not in UTF-8"),
+        # Bytes of UTF-16 that look like quotes would hide brackets from the limits.
+        (json.dumps(hook_request()).encode("utf-16"), "not in UTF-8"),
+        (json.dumps(hook_request()).encode("utf-16-le"), "not JSON"),
         (b'{"hook": NaN}', "not JSON"),
         (b'{"hook": -Infinity}', "not JSON"),
         (b"[" * 100_000, "nested too deeply"),

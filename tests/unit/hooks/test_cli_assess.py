@@ -13,6 +13,7 @@ from hooks.cli import cli
 from hooks.demo.hospital import Hospital
 from tests.fakes.drawn_smears import draw_smear
 from tests.fakes.images import SERIES_UID, STUDY_UID, drawing, encoded
+from tests.fakes.slides import synthetic_slide
 from tests.fakes.smear_reader import FakeSmearReader
 from tests.fakes.tiny_package import write_explaining_package, write_tiny_package
 
@@ -217,3 +218,18 @@ def test_a_package_that_cannot_explain_itself_says_so(tmp_path: Path) -> None:
     result = assess(tmp_path / "smear", "--model", explaining, "--explain", tmp_path / "file" / "below")
     assert result.exit_code == 1
     assert "Could not open file" in result.stderr
+
+
+def test_the_files_of_a_slide_are_read_as_one_slide(reader: FakeSmearReader, tmp_path: Path) -> None:
+    """Its fields with cells, not the same cells again at every resolution."""
+    slide = synthetic_slide(16, seed=2)
+    folder = smear(tmp_path / "smear")
+    (folder / "slide").mkdir()
+    for number, instance in enumerate(slide.instances):
+        (folder / "slide" / f"level{number}.dcm").write_bytes(instance)
+    files = [image["file"] for image in answer(assess("--json", folder))["images"]]
+    assert files[:3] == ["1.png", "2.tiff", "below/IM0003"]
+    assert {file.partition("#")[0] for file in files[3:]} == {"slide/level0.dcm"}
+    assert {slide.place(file) for file in files[3:]} >= slide.cells
+    with_scale = [i["file"] for i in answer(assess("--json", "--um-per-px", "0.25", folder))["images"]]
+    assert "slide/level2.dcm" in {file.partition("#")[0] for file in with_scale}

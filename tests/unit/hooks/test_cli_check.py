@@ -172,7 +172,6 @@ def test_how_new_studies_are_found_is_said(package: Path, tmp_path: Path) -> Non
         store = SqlAssessmentStore(f"sqlite:///{tmp_path / 'store.db'}")
         store.migrate()
         watch = store.watch(server.url)
-        store.close()
         assert "polling every 60 s; last looked never" in early(server, "poll")
         assert "the Subscription is made when" in early(server, "subscribe")
         wanted = Wanted(
@@ -183,8 +182,21 @@ def test_how_new_studies_are_found_is_said(package: Path, tmp_path: Path) -> Non
         )
         ensure(wanted, AdaptingFhirServer(client))
         assert "Subscription/subscription-1 (requested) to" in early(server, "subscribe")
-        server.of_type("Subscription")[0]["status"] = "error"
-        assert early(server, "subscribe").startswith("wrong")
+        server.of_type("Subscription")[0] |= {"status": "error", "error": "HTTP 403 from leuko.example"}
+        off = early(server, "subscribe")
+        assert off.startswith("wrong")
+        assert "switched off (status error: HTTP 403 from leuko.example)" in off
+        server.resources.pop("Subscription/subscription-1")
+        assert "the Subscription is made when" in early(server, "subscribe")
+        store.take_look(server.url, 60)
+        never = early(server, "subscribe")
+        assert never.startswith("wrong")
+        assert "is missing: the worker has made none" in never
+        store.note_subscription(server.url, "Subscription/subscription-1, active")
+        gone = early(server, "subscribe")
+        assert gone.startswith("wrong")
+        assert "holds Subscription/subscription-1 no more" in gone
+        store.close()
         server.statement = {
             "resourceType": "CapabilityStatement",
             "fhirVersion": "4.0.1",

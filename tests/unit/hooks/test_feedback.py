@@ -14,7 +14,7 @@ from cds.settings import Settings
 from cds.values import CLASSES, Pattern, ReportState
 from fhir_profiles.codes import OVERRIDE_REASON, OVERRIDE_REASONS
 from hooks.app import create_app
-from hooks.feedback import MAX_ITEMS
+from hooks.feedback import MAX_ITEMS, MAX_SUGGESTIONS
 from hooks.late_cards import LateCards
 from tests.fakes.assessments import assessment, finding, not_analysed
 from tests.fakes.hook_requests import (
@@ -155,6 +155,14 @@ def test_too_many_items_in_one_call_are_refused_and_that_is_said(client_with):
     client = client_with(max_request_bytes=10**6)
     assert "several calls" in send(client, *[overridden()] * (MAX_ITEMS + 1), status=400)
     assert "Stored: 1" in send(client, *[overridden()] * MAX_ITEMS)
+
+
+def test_too_many_suggestions_in_one_call_are_refused_and_that_is_said(client, context):
+    many = [f"{number:06d}" for number in range(MAX_SUGGESTIONS)]
+    said = send(client, accepted(CARD, *many), accepted("another"), status=400)
+    assert f"more than {MAX_SUGGESTIONS} accepted suggestions" in said
+    assert stored(context) == []
+    send(client, accepted(CARD, *many))
 
 
 def test_a_store_that_fails_is_503_and_the_client_may_send_again(context):

@@ -5,7 +5,7 @@ from joserfc.jwk import ECKey, RSAKey
 
 from cds.errors import ConfigurationError
 from cds.settings import Settings
-from hooks.issuers import check_sign_in, load_issuers
+from hooks.issuers import check_sign_in, load_issuers, one_numbering
 
 TABLE = '[[issuer]]\nname = "A"\niss = "https://ehr.example/fhir/"\nclient_id = "leukocds"\n'
 
@@ -35,6 +35,18 @@ def test_ids_are_the_same_where_it_is_our_own_fhir_server_or_the_file_says_so(tm
     (told,) = load(tmp_path, f"{TABLE}same_ids = true").values()
     (not_told,) = load(tmp_path, f"{TABLE}same_ids = false", fhir_url="https://ehr.example/fhir").values()
     assert (own.same_ids, told.same_ids, not_told.same_ids) == (True, True, False)
+
+
+def test_servers_of_one_numbering_are_ours_and_those_that_the_file_says_have_the_same_ids(tmp_path):
+    other = TABLE.replace("ehr.example", "other.example")
+    same = f'{TABLE}same_ids = true\nfhir_servers = ["http://inside.example:80/r4/"]\n'
+    held = settings(tmp_path, same + other, fhir_url="https://ours.example/fhir")
+    assert one_numbering(held) == {
+        "https://ours.example/fhir",
+        "https://ehr.example/fhir",
+        "http://inside.example/r4",
+    }
+    assert one_numbering(Settings()) == frozenset()
 
 
 def test_without_a_file_there_is_nobody():
@@ -69,6 +81,7 @@ def test_keys_and_secrets_are_read_beside_the_file_and_never_shown(tmp_path):
         (f'{TABLE}reviewers = "Practitioner/1"', "reviewers: must be a list of texts"),
         (f'{TABLE}reviewers = ["Patient/1"]', "reviewers: 'Patient/1' is neither"),
         (f'{TABLE}operators = ["*"]', "operators: '*' is neither"),
+        (f'{TABLE}fhir_servers = ["inside.example"]', "fhir_servers: 'inside.example' is no address"),
         (f'{TABLE}all_patients = ["role="]', "all_patients: 'role=' is neither"),
         (f'{TABLE}same_ids = "yes"', "same_ids: must be true or false"),
         (f'{TABLE}launch_scopes = ["launch"]', "launch_scopes: must hold openid and fhirUser"),

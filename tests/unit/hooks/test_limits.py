@@ -5,6 +5,8 @@ from contextlib import suppress
 
 import pytest
 from flask import g
+from hypothesis import given
+from hypothesis import strategies as st
 
 from cds.errors import RequestTooLarge, TooManyRequests, Unauthenticated
 from cds.settings import Settings
@@ -55,6 +57,35 @@ def test_brackets_and_commas_within_strings_do_not_count():
         check_json(b'{"a": "\\\\", "b": [[1]]}', settings)
     with pytest.raises(RequestTooLarge, match="ELEMENTS"):
         check_json(b"[1,2,3,4,5]", settings)
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-32"])
+def test_no_other_encoding_hides_brackets_from_the_limits(client, encoding):
+    # The second byte of U+2201 is that of a quote.
+    body = json.dumps(with_studies())[:-1] + ',"\u2201": ' + "[" * 300 + "]" * 300 + "}"
+    response = client.post(SERVICE, data=body.encode(encoding), content_type="application/json")
+    assert response.status_code in (400, 413)
+
+
+@given(
+    st.recursive(
+        st.text(alphabet='[]{},"\\a', max_size=6) | st.none(),
+        lambda inner: (
+            st.lists(inner, max_size=3) | st.dictionaries(st.text('[]{}"', max_size=3), inner, max_size=3)
+        ),
+        max_leaves=12,
+    )
+)
+def test_the_depth_found_is_that_of_the_value(value):
+    def depth(value):
+        inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else None
+        return 0 if inner is None else 1 + max(map(depth, inner), default=0)
+
+    body, found = json.dumps(value).encode(), depth(value)
+    check_json(body, Settings(max_json_depth=max(1, found)))
+    if found > 1:
+        with pytest.raises(RequestTooLarge, match="DEPTH"):
+            check_json(body, Settings(max_json_depth=found - 1))
 
 
 @pytest.mark.parametrize(
@@ -158,6 +189,9 @@ def test_preflights_do_not_use_up_a_share(client_with):
     for _ in range(5):
         assert client.options(SERVICE, headers={"Origin": "https://ehr.example"}).status_code == 200
     assert client.get("/cds-services").status_code == 200
+    # Nor does a share that others used up at that address keep them out.
+    assert client.get("/cds-services").status_code == 429
+    assert client.options(SERVICE, headers={"Origin": "https://ehr.example"}).status_code == 200
 
 
 @pytest.fixture

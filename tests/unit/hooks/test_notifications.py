@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 import pytest
+from prometheus_client import REGISTRY
 
 from cds.subscription import HEADER
 from hooks.app import create_app
@@ -40,6 +41,17 @@ def test_without_it_nothing_happens_and_nothing_is_said(client, context, secret)
     response = client.post(PATH, headers={} if secret is None else {HEADER: secret})
     assert (response.status_code, response.data) == (401, b"")
     assert context.store.watch(SERVER).notified_at is None
+
+
+def test_they_are_counted_by_what_became_of_them(client, context):
+    def count(result):
+        return REGISTRY.get_sample_value("leukocds_early_notifications_total", {"result": result}) or 0.0
+
+    taken, refused = count("taken"), count("refused")
+    client.post(PATH, headers={HEADER: context.store.watch(SERVER).secret})
+    client.post(PATH, headers={HEADER: "wrong"})
+    client.post(PATH)
+    assert (count("taken"), count("refused")) == (taken + 1, refused + 2)
 
 
 def test_what_is_sent_besides_is_not_read(client, context):

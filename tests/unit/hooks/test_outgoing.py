@@ -11,7 +11,7 @@ from hooks import app as app_module
 from hooks.app import create_app
 from hooks.cds_requests import parse_request
 from hooks.metrics import VIOLATIONS
-from hooks.outgoing import checked_discovery, checked_response
+from hooks.outgoing import checked_discovery, checked_response, response_text
 from hooks.services import Answer, answer
 from tests.fakes.assessments import assessment
 from tests.fakes.hook_requests import SERVICE, imaging_study, with_studies
@@ -101,3 +101,47 @@ def test_the_checked_service_answers_as_the_unchecked_one(client_with, context):
     checked, unchecked = (client_with(check_answers=c).post(SERVICE, json=body).json for c in (True, False))
     assert checked == unchecked
     assert len(client_with(check_answers=True).get("/cds-services").json["services"]) == 5
+
+
+def test_a_card_of_a_known_form_is_checked_again_where_anything_but_its_uuids_differs(response):
+    checked_response(response)
+    other = copy.deepcopy(response)
+    other["cards"][0]["uuid"] = "5a0ec0de-0000-5000-8000-000000000000"
+    assert checked_response(other) is other
+    for part, wrong in (("uuid", "not-a-uuid"), ("links", []), ("suggestions", [])):
+        broken = copy.deepcopy(response)
+        broken["cards"][0][part] = wrong
+        with capture_logs():
+            assert part not in checked_response(broken)["cards"][0]
+    twice = copy.deepcopy(response)
+    twice["cards"][0]["suggestions"][1]["uuid"] = twice["cards"][0]["suggestions"][0]["uuid"]
+    with capture_logs():
+        assert "suggestions" not in checked_response(twice)["cards"][0]
+
+
+def test_two_known_cards_of_one_uuid_are_not_sent_as_such(response):
+    checked_response(response)
+    with capture_logs():
+        sent = checked_response({"cards": [response["cards"][0], copy.deepcopy(response["cards"][0])]})
+    assert ["uuid" in card for card in sent["cards"]] != [True, True]
+
+
+def test_a_known_card_is_too_long_for_a_client_that_shows_less(response):
+    checked_response(response)
+    with pytest.raises(NonconformantAnswer), capture_logs():
+        checked_response(response, max_summary=len(response["cards"][0]["summary"]) - 1)
+
+
+def test_what_was_checked_leaves_as_it_was_checked(response):
+    for _ in range(2):
+        checked_response(response)
+    before = copy.deepcopy(response)
+    assert json.loads(response_text(response)) == before
+    response["cards"][0]["links"] = []
+    assert json.loads(response_text(response)) == before
+
+
+def test_what_was_never_checked_leaves_as_it_is(response):
+    actions = [{"type": "create", "description": "d", "resource": {"resourceType": "Observation"}}]
+    for odd in ({"cards": []}, {**response, "systemActions": actions}, {"cards": [{"summary": "no uuid"}]}):
+        assert json.loads(response_text(odd)) == odd

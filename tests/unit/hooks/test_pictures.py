@@ -2,19 +2,23 @@
 
 import functools
 import io
+import uuid
 from dataclasses import replace
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from cds.dicomweb import DicomWebArchive
 from cds.errors import UnknownService, UpstreamUnavailable
 from cds.pixels import PixelLimits
-from cds.values import StudyRef
+from cds.values import ImageReading, StudyRef
 from hooks.image_cache import ImageCache
 from hooks.pictures import StudyPictures
 from models.package import bundled_package, load_card, load_identity
+from tests.fakes.dicomweb import FakeArchive
 from tests.fakes.drawn_study import drawn_study
+from tests.fakes.slides import synthetic_slide
 
 card = functools.cache(lambda: load_card(bundled_package()))
 
@@ -100,3 +104,43 @@ def test_a_crowd_is_sent_away_rather_than_kept_waiting(drawn, pictures):
     with pytest.raises(UpstreamUnavailable, match="too many"):
         pictures.size(drawn.assessment, drawn.assessment.images[1].source)
     assert taken == 4
+
+
+def test_a_thumbnail_is_made_once(drawn, pictures, monkeypatch):
+    made, before = drawn.assessment, drawn.archive.retrieved
+    first = [pictures.thumbnail(made, position) for position in range(4)]
+
+    def again(*args):
+        raise AssertionError("this picture was made before")
+
+    monkeypatch.setattr(pictures, "_levels", again)
+    assert [pictures.thumbnail(made, position) for position in range(4)] == first
+    assert len(set(first)) == 4
+    assert drawn.archive.retrieved > before
+    with pytest.raises(AssertionError):
+        pictures.thumbnail(made, 5)
+
+
+def test_of_a_slide_only_the_frames_that_are_looked_at_are_fetched_and_once(drawn, tmp_path):
+    study = f"2.25.{uuid.uuid4().int}"
+    slide = synthetic_slide(16, seed=2, study_uid=study)
+    with FakeArchive(*slide.instances) as fake:
+        archive = DicomWebArchive(fake.url)
+        uid = next(r.sop_instance_uid for r in archive.instances(study) if r.number_of_frames == 256)
+        source = f"{uid}#35+36+51+52"
+        made = replace(
+            drawn.assessment,
+            study=StudyRef(study_uid=study, patient="Patient/p-1"),
+            images=(ImageReading(source=source, cells=1, um_per_px=0.25),),
+        )
+        viewer = StudyPictures(
+            archive=lambda study: archive, limits=PixelLimits(), cache=ImageCache(tmp_path, 10**8), card=card,
+            reader=no_reader, deadline_s=20,
+        )  # fmt: skip
+        fake.requests.clear()
+        size = viewer.size(made, source)
+        assert (size.width, size.height) == (512, 512)
+        for column, row in ((0, 0), (1, 1)):
+            assert decoded(viewer.tile(made, source, size.levels - 1, column, row)).shape == (256, 256, 3)
+        asked = [path for _, path in fake.requests if "/instances/" in path]
+        assert [path.partition(uid)[2] for path in asked] == ["/metadata", "/frames/35,36,51,52"]

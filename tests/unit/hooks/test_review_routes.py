@@ -234,6 +234,53 @@ def test_a_signature_waits_in_the_store_when_the_queue_is_out(context, made):
     assert context.store.unwritten_signatures(9) == [made.key]
 
 
+def test_why_a_signature_is_not_further_is_told_as_it_becomes_known(context, made):
+    with FakeFhirServer(patient()) as server:
+        fhir = context.fhir_server(server.url, None)
+        ada = Reviewer(replace(context, pages=replace(context.pages, fhir=fhir)), made, **ADA)
+        told = signed(ada).json
+    assert "Preliminary" not in told["notice"]
+    asked = {"since": told["version"], "signed": told["signed"]}
+    assert "html" not in ada.client.get(f"{ada.url}/review", query_string=asked).json
+    number = context.store.signed(made.key).signature.number
+    context.store.signature_failed(made.key, number, "the server knows no such clinician", lambda _: 60.0)
+    again = ada.client.get(f"{ada.url}/review", query_string=asked).json
+    assert "the server knows no such clinician" in again["html"]["signing"]
+    asked["signed"] = again["signed"]
+    assert "html" not in ada.client.get(f"{ada.url}/review", query_string=asked).json
+
+
+def test_the_patient_is_named_once_the_report_is_written(context, made):
+    assert Reviewer(context, made, **ADA).client.get(f"/api/studies/{made.key}/patient").json == {
+        "name": "",
+        "birth_date": "",
+        "soon": False,
+    }
+    named = patient() | {"name": [{"given": ["Eve"], "family": "Doe"}], "birthDate": "1970-01-02"}
+    with FakeFhirServer(named) as server:
+        fhir = context.fhir_server(server.url, None)
+        ada = Reviewer(replace(context, pages=replace(context.pages, fhir=fhir)), made, **ADA)
+        assert ada.client.get(f"{ada.url}/patient").json == {"name": "", "birth_date": "", "soon": True}
+        assert server.received == []
+        context.store.mark_written(made.key, "DiagnosticReport/1")
+        told = {"name": "Eve Doe", "birth_date": "1970-01-02", "soon": False}
+        assert ada.client.get(f"{ada.url}/patient").json == told
+
+
+def test_a_page_that_asks_for_news_is_recorded_when_there_are_some(context, ada, made):
+    """A page asks every few seconds for as long as it is open: a look is what shows something."""
+    ada.change("reclassify", [1], "promyelocyte")
+    before = len(context.store.audit())
+    for _ in range(3):
+        assert "html" not in ada.client.get(f"{ada.url}/review?since=1&signed=").json
+    assert len(context.store.audit()) == before
+    assert ada.client.get(f"{ada.url}/review?since=0&signed=").json["html"]
+    assert len(context.store.audit()) == before + 1
+    stranger = Reviewer(context, made, user="Practitioner/3", patient="Patient/p-2")
+    assert stranger.client.get(f"{stranger.url}/review?since=1&signed=").status_code == 403
+    assert len(context.store.audit()) == before + 2
+
+
 def test_looking_again_tells_only_what_is_new(ada):
     assert ada.client.get(f"{ada.url}/review?since=0&signed=").json == {"version": 0}
     ada.change("exclude", [0])

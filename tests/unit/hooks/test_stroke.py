@@ -19,7 +19,7 @@ from cds.report_attachments import Attachments, CellPicture
 from cds.settings import Settings
 from cds.store import SqlAssessmentStore
 from cds.values import Cell, Finding, JobState, ReportState, StudyRef
-from hooks.stroke import WorkerParts, backoff, read_study, write_report
+from hooks.stroke import WorkerParts, read_study, write_report
 from tests.fakes.assessments import MODEL, assessment, imaging_study_of
 from tests.fakes.dicomweb import FakeArchive
 from tests.fakes.dicomweb import Fault as ArchiveFault
@@ -424,14 +424,6 @@ def test_a_pending_report_waits_for_a_server_to_be_configured(bench, fhir):
     bench.store.save(value, ReportState.PENDING)
     write_report(replace(bench.parts, fhir=None), value.key)
     assert bench.store.report_state(value.key)[0] is ReportState.PENDING
-
-
-def test_backoff_doubles_up_to_its_limit_with_full_jitter():
-    settings = Settings(job_backoff_s=2.0, job_backoff_max_s=30.0)
-    for failures, longest in ((1, 2), (2, 4), (3, 8), (4, 16), (5, 30), (5000, 30)):
-        pauses = [backoff(settings, failures) for _ in range(400)]
-        assert 0 <= min(pauses) < longest * 0.1
-        assert longest * 0.9 < max(pauses) <= longest
 
 
 def test_the_interruptible_deadline_is_a_deadline():

@@ -5,14 +5,16 @@ from contextlib import closing
 from datetime import timedelta
 
 import pytest
+from prometheus_client import REGISTRY
 from structlog.testing import capture_logs
 
 from cds.allowlist import AllowList
 from cds.fhir_client import HttpFhirServer
 from cds.fhir_writing import AdaptingFhirServer
-from cds.new_studies import NewStudies
+from cds.new_studies import LookedFor, NewStudies
 from cds.store import SqlAssessmentStore
 from cds.values import utc_now
+from hooks.early_metrics import EarlyMetrics
 from hooks.watch import StudyWatch, subscribing
 from tests.fakes.assessments import MODEL
 from tests.fakes.fhir_server import FakeFhirServer, Fault
@@ -182,3 +184,69 @@ def test_the_thread_looks_until_it_is_stopped(bench):
     asked = len(bench.server.received)
     time.sleep(0.1)
     assert len(bench.server.received) == asked
+
+
+class Noted:
+    def __init__(self):
+        self.events = []
+
+    def looked(self, found):
+        self.events.append(("looked", found.found, found.queued))
+
+    def looked_again(self, found):
+        self.events.append(("again", found.queued))
+
+    def failed(self, part):
+        self.events.append(("failed", part))
+
+
+def test_what_it_does_is_told(bench):
+    told = Noted()
+    watch = bench.watch(subscribe=False, poll_s=0.001, told=told)
+    bench.put(1)
+    watch.tick()
+    assert told.events == [("looked", 1, 1), ("again", 0)]
+    told.events.clear()
+    bench.server.fault = Fault.BROKEN
+    time.sleep(0.005)
+    watch.tick()
+    assert told.events == [("failed", "look")]
+
+
+def test_what_was_read_too_early_is_looked_at_again_now_and_then(bench, tmp_path):
+    bench.store.close()
+    bench.store = SqlAssessmentStore(f"sqlite:///{tmp_path}/store.db", retry_failed_after_s=0.0)
+    told = Noted()
+    watch = bench.watch(subscribe=False, poll_s=0.001, told=told, again_s=0.2)
+    bench.put(1)
+    watch.tick()
+    (key,) = bench.queued
+    bench.store.claim(key, "worker", 60)
+    bench.store.fail(key, "worker", "the archive is out")
+    time.sleep(0.005)
+    watch.tick()
+    assert bench.queued == [key], "not at every look"
+    time.sleep(0.25)
+    watch.tick()
+    assert bench.queued == [key, key]
+    assert told.events.count(("again", 1)) == 1
+
+
+def test_it_is_counted():
+    def value(name, **labels):
+        return REGISTRY.get_sample_value(name, labels) or 0.0
+
+    metrics = EarlyMetrics()
+    queued = value("leukocds_early_studies_total", result="queued")
+    failed = value("leukocds_early_looks_total", result="failed")
+    again = value("leukocds_early_studies_total", result="again")
+    subscription = value("leukocds_early_failures_total", part="subscription")
+    metrics.looked(LookedFor(found=3, queued=2))
+    metrics.looked_again(LookedFor(found=1, queued=1))
+    metrics.failed("look")
+    metrics.failed("subscription")
+    assert value("leukocds_early_studies_total", result="queued") == queued + 2
+    assert value("leukocds_early_studies_total", result="again") == again + 1
+    assert value("leukocds_early_looks_total", result="failed") == failed + 1
+    assert value("leukocds_early_failures_total", part="subscription") == subscription + 1
+    assert time.time() - value("leukocds_early_last_success_timestamp_seconds") < 5

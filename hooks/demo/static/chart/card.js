@@ -144,6 +144,11 @@ function suggestions(serviceId, card, changed) {
       told.textContent = `${drafted} drafted; then it failed: ${error.message}`;
     } finally {
       button.disabled = choices.every(({ input }) => input.disabled);
+      if (document.activeElement === document.body) {
+        // What had the focus cannot be pressed any more: go on from what is told about it.
+        told.tabIndex = -1;
+        told.focus();
+      }
       if (drafted) changed();
     }
   }

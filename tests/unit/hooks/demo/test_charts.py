@@ -96,5 +96,7 @@ def test_a_number_and_a_percent_of_the_same_cells_share_a_row() -> None:
 def test_values_in_words() -> None:
     assert value({"valueString": "text"}) == "text"
     assert value({"valueCodeableConcept": {"coding": [{"code": "c", "display": "d"}]}}) == "d"
+    for stored, shown in ((0.9312, "93 %"), (1, "> 99 %"), (0, "< 1 %")):
+        assert value({"valueQuantity": {"value": stored, "unit": "probability", "code": "1"}}) == shown
     assert value({"dataAbsentReason": {"text": "blurred"}}) == "blurred"
     assert moment("2026-11-23T07:30:00.208+02:00") == "2026-11-23 05:30 UTC"

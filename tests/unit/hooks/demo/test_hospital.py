@@ -117,6 +117,15 @@ def test_a_transaction_with_a_dangling_reference_leaves_nothing_behind(resource:
     assert fhir.counts() == {"Patient": 1}
 
 
+def test_a_reference_may_name_a_version() -> None:
+    """As a signature's Provenance does."""
+    fhir = FhirDouble()
+    fhir.put(PATIENT)
+    of_a_version = OBSERVATION | {"subject": {"reference": f"Patient/{PATIENT['id']}/_history/1"}}
+    fhir.transaction(transaction((f"{URL}2", of_a_version, None)))
+    assert fhir.counts() == {"Patient": 1, "Observation": 1}
+
+
 def test_a_conditional_create_with_several_matches_is_refused() -> None:
     fhir = FhirDouble()
     fhir.put(PATIENT)

@@ -157,9 +157,18 @@ def test_a_form_of_another_site_is_refused(client: FlaskClient) -> None:
 
 
 def test_pages_run_no_script_and_stay_in_no_cache(client: FlaskClient) -> None:
-    headers = client.get("/").headers
-    assert "default-src 'none'" in headers["Content-Security-Policy"]
-    assert headers["Cache-Control"] == "no-store"
+    page = client.get("/")
+    policy = dict(part.split(" ", 1) for part in page.headers["Content-Security-Policy"].split("; "))
+    assert policy == {
+        "default-src": "'none'",
+        "style-src": "'self'",
+        "img-src": "'self' data:",
+        "base-uri": "'none'",
+        "form-action": "'self'",
+        "frame-ancestors": "'none'",
+    }
+    assert 'rel="icon" href="data:,"' in page.text, "what the policy lets in is needed"
+    assert page.headers["Cache-Control"] == "no-store"
 
 
 @pytest.mark.parametrize(
