@@ -91,6 +91,10 @@ def _say(said: Text) -> str:
     return page_words().text(said)
 
 
+def _all_said(*said: Text) -> tuple[str, ...]:
+    return tuple(map(_say, said))
+
+
 def _state(view: dict[str, Any], review: Review) -> tuple[Text, str]:
     signed = view["signed"]
     if signed is None:
@@ -170,9 +174,9 @@ def _differential(view: dict[str, Any], review: Review) -> Section | None:
     white = Counts(
         heads=heads,
         rows=tuple(
-            (
-                _say(row.name), str(row.machine), reviewer(row.reviewed), row.share, row.interval, row.limits,
-                _say(sides[row.side]) if row.side else "",
+            _all_said(
+                row.name, str(row.machine), reviewer(row.reviewed), row.share, row.interval, row.limits,
+                sides[row.side] if row.side else "",
             )
             for row in view["rows"]
         ),
@@ -184,7 +188,7 @@ def _differential(view: dict[str, Any], review: Review) -> Section | None:
     )  # fmt: skip
     beside = Counts(
         heads=(_say(message("Per 100 white cells")), *machine_and_reviewer, "/100"),
-        rows=tuple((_say(name), str(m), reviewer(h), rate) for name, m, h, rate in view["beside"]),
+        rows=tuple(_all_said(name, str(m), reviewer(h), rate) for name, m, h, rate in view["beside"]),
     )
     return Section(
         heading=_say(message("Differential")),

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import pytest
 
+from cds.language import words
 from hooks.cards import Earlier, assessment_card
 from hooks.kept_cards import KeptCards
 from hooks.next_steps import NextSteps, bundled_next_steps, load_next_steps
@@ -34,6 +35,7 @@ def changed(**values):
         changed(chosen=replace(CHOSEN, steps=NextSteps({}))),
         changed(report="DiagnosticReport/r1"),
         changed(grown=True),
+        changed(words=words("de")),
         changed(earlier=(Earlier(when="2025-01-02", status="final", conclusion="AML pattern"),)),
     ],
     ids=[
@@ -46,6 +48,7 @@ def changed(**values):
         "steps",
         "report",
         "grown",
+        "language",
         "earlier",
     ],
 )

@@ -131,6 +131,23 @@ def test_title_and_language_are_set_and_name_no_patient(client, context):
     assert str(paper.trailer["/Root"]["/ViewerPreferences"]["/DisplayDocTitle"]) == "True"
 
 
+def test_the_paper_is_in_the_language_of_the_page(client, context):
+    made = saved(context, assessment())
+    client.set_cookie("leukocds-language", "de")
+    paper = paper_of(client, made)
+    text = " ".join("".join(page.extract_text() for page in paper.pages).split())
+    assert paper.trailer["/Root"]["/Lang"] == "de"
+    for words in (
+        "VORLÄUFIG: maschinell ausgewertet",
+        "Befund zum Blutausstrich",
+        "Leukozyten",
+        "Auftragsnummer",
+    ):
+        assert words in text, words
+    for english in ("PRELIMINARY", "White cells", "What it rests on", "Not a diagnosis"):
+        assert english not in text, english
+
+
 def test_fonts_are_embedded(client, context):
     paper = paper_of(client, saved(context, assessment()))
     fonts = [f.get_object() for page in paper.pages for f in page["/Resources"]["/Font"].values()]
