@@ -98,17 +98,19 @@ def decode_png(data: bytes, rows: int, columns: int) -> npt.NDArray[np.uint8]:
     try:
         with Image.open(io.BytesIO(data), formats=("PNG",)) as picture:
             if (picture.height, picture.width) != (rows, columns) or getattr(picture, "n_frames", 1) != 1:
-                raise UnreadableImage(f"it is no picture of {columns} × {rows} pixels")
+                raise UnreadableImage(
+                    message("it is no picture of {columns} × {rows} pixels", columns=columns, rows=rows)
+                )
             if b"IEND" not in data:
                 raise UnreadableImage(CUT)
             return np.array(picture.convert("RGB"), dtype=np.uint8)
     except UnreadableImage:
         raise
     except UnidentifiedImageError:
-        raise UnreadableImage("it is not a PNG image") from None
+        raise UnreadableImage(message("it is not a PNG image")) from None
     except Exception as error:
         _log.info("image refused", extra={"error": type(error).__name__})
-        raise UnreadableImage("it is damaged or cut short") from error
+        raise UnreadableImage(message("it is damaged or cut short")) from error
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

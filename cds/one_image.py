@@ -7,6 +7,7 @@ from math import isqrt
 from cds.deadline import Deadline
 from cds.errors import UnreadableImage, UpstreamError
 from cds.image_files import PixelLimits
+from cds.language import message
 from cds.pixels import decode_dicom
 from cds.ports import FrameArchive, ImageArchive
 from cds.slide_retrieval import field_image
@@ -81,4 +82,4 @@ def _field(level: Level, numbers: Sequence[int]) -> Field:
         field = Field(min(tiles), isqrt(len(numbers)))
         if [address.number for _, address in field.frames(level)] == list(numbers):
             return field
-    raise UnreadableImage("its frames are no field of the slide as the archive describes it now")
+    raise UnreadableImage(message("its frames are no field of the slide as the archive describes it now"))
