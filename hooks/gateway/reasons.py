@@ -60,6 +60,8 @@ REASONS: tuple[Message, ...] = (
     message("it is larger than the {most} megapixels allowed"),
     message("it is not a DICOM, JPEG, PNG or TIFF image"),
     message("it is damaged or cut short"),
+    message("it is no picture of {columns} × {rows} pixels"),
+    message("it is not a PNG image"),
     message("it is cut short: its end is missing"),
     message("it is monochrome; a stained smear can only be read in colour"),
     message("it holds {frames} pages or frames; export each as a file of its own"),
