@@ -1,7 +1,7 @@
 """A network learns from another's answers besides the labels (Hinton, Vinyals and Dean 2015).
 
-What the teacher brought from elsewhere, ImageNet's weights for one, passes over to a network that never had it. Both are
-shown the same augmented views, each at the size that it reads.
+What the teacher brought from elsewhere, ImageNet's weights for one, passes over to a network that never had it.
+Both are shown the same augmented views, each at the size that it reads.
 """
 
 from collections.abc import Collection
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-import torch.nn.functional as F
+from torch.nn.functional import interpolate, kl_div
 
 from models.errors import TrainingStopped
 from models.labels import CELL_TYPES
@@ -54,7 +54,7 @@ def brought_to(cells: torch.Tensor, size_px: int) -> torch.Tensor:
     """`cells` ``(n, 3, s, s)`` at another size; where it is theirs, as they are."""
     if cells.shape[-1] == size_px:
         return cells
-    return F.interpolate(cells, (size_px, size_px), mode="bilinear", antialias=True)
+    return interpolate(cells, (size_px, size_px), mode="bilinear", antialias=True)
 
 
 def distillation_loss(logits: torch.Tensor, taught: torch.Tensor) -> torch.Tensor:
@@ -62,4 +62,4 @@ def distillation_loss(logits: torch.Tensor, taught: torch.Tensor) -> torch.Tenso
     squared, which keeps its gradients as large as those of the labels."""
     student = torch.log_softmax(logits / TEMPERATURE, dim=1)
     teacher = torch.log_softmax(taught / TEMPERATURE, dim=1)
-    return F.kl_div(student, teacher, reduction="batchmean", log_target=True) * TEMPERATURE**2
+    return kl_div(student, teacher, reduction="batchmean", log_target=True) * TEMPERATURE**2

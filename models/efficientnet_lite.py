@@ -7,8 +7,8 @@ index, Apache-2.0), so that its state dict loads as it is.
 from collections.abc import Mapping, Sequence
 
 import torch
-import torch.nn.functional as F
 from torch import nn
+from torch.nn.functional import pad, relu6
 
 #: What the published weights expect of an input of 0 to 1.
 _MEAN, _STD = 127 / 255, 128 / 255
@@ -47,8 +47,8 @@ class EfficientNetLite0(nn.Module):
         self._bn1 = _norm(FEATURES)
 
     def forward(self, cells: torch.Tensor) -> torch.Tensor:
-        maps = F.relu6(self._bn0(self._conv_stem(cells * self._gain + self._shift)))
-        return F.relu6(self._bn1(self._conv_head(self._blocks(maps))))
+        maps = relu6(self._bn0(self._conv_stem(cells * self._gain + self._shift)))
+        return relu6(self._bn1(self._conv_head(self._blocks(maps))))
 
     def load_published(self, state: Mapping[str, torch.Tensor]) -> None:
         """Take up the published weights, less the head of the thousand classes. Raises RuntimeError for others."""
@@ -72,8 +72,8 @@ class _Block(nn.Module):
         self._adds = stride == 1 and inner == channels
 
     def forward(self, maps: torch.Tensor) -> torch.Tensor:
-        wide = F.relu6(self._bn0(self._expand_conv(maps))) if self._expands else maps
-        wide = F.relu6(self._bn1(self._depthwise_conv(wide)))
+        wide = relu6(self._bn0(self._expand_conv(maps))) if self._expands else maps
+        wide = relu6(self._bn1(self._depthwise_conv(wide)))
         out: torch.Tensor = self._bn2(self._project_conv(wide))
         return out + maps if self._adds else out
 
@@ -92,11 +92,11 @@ class _SameConv(nn.Conv2d):
             padding=kernel // 2 if stride == 1 else 0,
         )
 
-    def forward(self, input: torch.Tensor) -> torch.Tensor:  # noqa: A002 - as the base class names it
+    def forward(self, input: torch.Tensor) -> torch.Tensor:
         stride, kernel = self.stride[0], self.kernel_size[0]
         if stride > 1:
             height, width = (max(0, (-(-n // stride) - 1) * stride + kernel - n) for n in input.shape[2:])
-            input = F.pad(input, (width // 2, width - width // 2, height // 2, height - height // 2))
+            input = pad(input, (width // 2, width - width // 2, height // 2, height - height // 2))
         return super().forward(input)
 
 

@@ -62,9 +62,7 @@ def test_the_input_is_brought_to_what_the_weights_expect() -> None:
     cells = torch.rand(1, 3, 64, 64)
     own = (cells - torch.tensor(mean).view(1, 3, 1, 1)) / torch.tensor(std).view(1, 3, 1, 1)
     with torch.inference_mode():
-        torch.testing.assert_close(
-            ours(own), theirs((cells - 127 / 255) / (128 / 255)), atol=1e-4, rtol=1e-4
-        )
+        torch.testing.assert_close(ours(own), theirs((cells - 127 / 255) / (128 / 255)), atol=1e-4, rtol=1e-4)
 
 
 @pytest.mark.parametrize(("side", "kernel", "first"), [(6, 3, 0), (7, 3, -1), (6, 5, -1), (7, 5, -2)])
