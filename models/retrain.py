@@ -166,7 +166,7 @@ def _write(path: Path, document: Mapping[str, Any]) -> None:
 @click.option(
     "--left-out-teacher",
     type=click.Path(exists=True, dir_okay=False),
-    default="",
+    callback=lambda _c, _p, value: value or "",
     help="What --teacher is to the first training, for that one: it must not have seen those sources either.",
 )
 @click.option(
