@@ -29,6 +29,9 @@ FEATURES = 1280
 class EfficientNetLite0(nn.Module):
     """Feature maps ``(n, 1280, h / 32, w / 32)`` of cells ``(n, 3, h, w)`` normalised by `mean` and `std`."""
 
+    _gain: torch.Tensor
+    _shift: torch.Tensor
+
     def __init__(self, mean: Sequence[float], std: Sequence[float]) -> None:
         super().__init__()
         gain = torch.tensor(std) / _STD

@@ -50,7 +50,7 @@ def test_gradient_steps_bring_a_network_to_its_teacher() -> None:
     for _ in range(6):
         loss = distillation_loss(network(brought_to(cells, 32))[0], taught)
         optimiser.zero_grad()
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         optimiser.step()
         losses.append(loss.item())
     assert losses[-1] < 0.5 * losses[0]

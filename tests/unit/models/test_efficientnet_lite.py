@@ -1,6 +1,7 @@
 """EfficientNet-Lite0: the shapes of its published weights, and what a cell network makes of a file of them."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -11,7 +12,7 @@ from models.errors import TrainingStopped  # noqa: E402
 from models.networks import TEACHER, build_network, load_published  # noqa: E402
 
 
-def published(seed: int = 3) -> dict[str, "torch.Tensor"]:
+def published(seed: int = 3) -> dict[str, Any]:
     """A state dict as the published file's: names and shapes of the backbone, and the head of a thousand classes."""
     torch.manual_seed(seed)
     state = EfficientNetLite0((0.5,) * 3, (0.5,) * 3).state_dict()

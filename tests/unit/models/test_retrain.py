@@ -96,7 +96,12 @@ def test_the_training_without_sources_has_a_teacher_of_its_own(
     corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[TrainingConfig] = []
-    monkeypatch.setattr(retrain, "_package", lambda _d, _r, folder, config, _o: asked.append(config) or folder)
+
+    def package(_data: Path, _records: object, folder: Path, config: TrainingConfig, _recipe: Recipe) -> Path:
+        asked.append(config)
+        return folder
+
+    monkeypatch.setattr(retrain, "_package", package)
     monkeypatch.setattr(retrain, "_measured", lambda *_: None)
     taught = replace(TRAINING, teacher="knows-all.pt", start_from="earlier.pt")
     recipe = replace(RECIPE, training=taught, left_out_teacher="without-lisc.pt", measured=())
