@@ -14,6 +14,8 @@ from models.training_run import read_checkpoint
 #: A run's configuration and its checkpoint.
 Trained = tuple[TrainingConfig, Mapping[str, Any]]
 
+_IMAGENET = "ImageNet's weights"
+
 #: As the corpus's README states them; no image of any source is part of the package.
 LICENCES = {
     "barcelona": "CC BY 4.0 (Acevedo et al. 2020)",
@@ -62,9 +64,11 @@ def limitations(trained: Sequence[Trained], *, brings_stains: bool = False) -> l
     """
     runs = []
     for config, state in trained:
-        began = "ImageNet's weights" if config.pretrained else "random weights"
         cells = sum(seen for seen, _ in _runs(config, state)) / 1e6
-        runs.append(f"the {config.architecture} from {began} on {cells:.2f} million views of cells")
+        run = f"the {config.architecture} from {_began(config)} on {cells:.2f} million views of cells"
+        if config.teacher:
+            run += f", taught by a network that began with {_teacher_section(config)['began_with']}"
+        runs.append(run)
     known = [*_LIMITATIONS, OF_STAINS] if brings_stains else _LIMITATIONS
     return [*known, f"Trained for research, once: {'; '.join(runs)}."]
 
@@ -116,10 +120,38 @@ def _run_section(config: TrainingConfig, state: Mapping[str, Any]) -> dict[str, 
         "began_with_runs": [f"{seen} cells seen in {spent} minutes" for seen, spent in earlier],
         "augmentation": "turn, mirror, shift, zoom, shear, stain gain and mixing, gamma, another source's colours, "
         "a softer camera's colours and sharpness, blur, noise, JPEG; every background made neutral",
-        "pretrained": config.pretrained,
+        "pretrained": _began(config) == _IMAGENET,
+        **({"teacher": _teacher_section(config)} if config.teacher else {}),
         "seed": config.seed,
         "date": datetime.now(UTC).date().isoformat(),
     }
+
+
+def _began(config: TrainingConfig) -> str:
+    """What the run began with, or the first of those that it goes on from."""
+    while config.start_from:
+        config = _stored(read_checkpoint(Path(config.start_from)))
+    return _IMAGENET if config.pretrained or config.weights else "random weights"
+
+
+def _teacher_section(config: TrainingConfig) -> dict[str, Any]:
+    """Whose answers the run learnt from besides the labels."""
+    state = read_checkpoint(Path(config.teacher))
+    own = _stored(state)
+    runs = _runs(own, state)
+    return {
+        "architecture": own.architecture,
+        "began_with": _began(own),
+        "cells_seen": sum(seen for seen, _ in runs),
+        "minutes": round(sum(minutes for _, minutes in runs), 1),
+        "share_of_the_loss": config.teacher_share,
+    }
+
+
+def _stored(state: Mapping[str, Any]) -> TrainingConfig:
+    """What of a checkpoint's configuration tells where its run came from."""
+    names = ("architecture", "pretrained", "start_from", "batch", "weights")
+    return TrainingConfig(**{k: v for k, v in state["config"].items() if k in names})
 
 
 def _runs(config: TrainingConfig, state: Mapping[str, Any]) -> list[tuple[int, float]]:
@@ -129,5 +161,4 @@ def _runs(config: TrainingConfig, state: Mapping[str, Any]) -> list[tuple[int, f
     if not config.start_from:
         return [own]
     earlier = read_checkpoint(Path(config.start_from))
-    known = {k: v for k, v in earlier["config"].items() if k in ("start_from", "batch")}
-    return [*_runs(TrainingConfig(**known), earlier), own]
+    return [*_runs(_stored(earlier), earlier), own]

@@ -24,7 +24,7 @@ from models.corpus import (
 from models.errors import CorpusError
 from models.labels import CELL_TYPES
 from models.network_graph import write_onnx
-from models.networks import build_network
+from models.networks import MEAN, STD, build_network
 from models.outliers import STUDIES, outlier_studies
 from models.package import file_digest, new_package, write_card
 from models.packaged import PackagedNetwork
@@ -32,7 +32,7 @@ from models.stain_normalisation import Target, brought, correction
 from models.statistics import fit_temperature
 from models.study_stains import corrected_weak, fit_target, load_corrected
 from models.synthetic.cells import draw_cell
-from models.training import MEAN, STD, TrainingConfig
+from models.training import TrainingConfig
 from models.training_run import read_checkpoint
 from models.weak_labels import weak_cells
 from models.weight_storage import PRECISIONS

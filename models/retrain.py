@@ -39,7 +39,8 @@ log = structlog.get_logger()
 class Recipe:
     """What a retraining is made of besides the corpus.
 
-    left_out: sources that a second training never sees, left_out_minutes long; without them there is none. measured:
+    left_out: sources that a second training never sees, left_out_minutes long; without them there is none.
+    left_out_teacher: checkpoint that it learns from, as the first does from its own. measured:
     which of "finding", "gates" and "copies" are measured too; they take minutes. fit: of the pattern model. export:
     further arguments of `models.export.export_package`.
     """
@@ -49,6 +50,7 @@ class Recipe:
     storage: str = "float16"
     left_out: tuple[str, ...] = ()
     left_out_minutes: float | None = None
+    left_out_teacher: str = ""
     measured: tuple[str, ...] = ("finding", "gates", "copies")
     fit: FitConfig | None = None
     export: Mapping[str, Any] | None = None
@@ -65,8 +67,11 @@ def retrain(data: Path, out: Path, recipe: Recipe, *, required: Sequence[str] = 
     without = []
     if recipe.left_out:
         minutes = recipe.left_out_minutes or recipe.training.minutes
-        # Whatever the other run begins with may have seen those sources.
-        config = replace(recipe.training, left_out=recipe.left_out, minutes=minutes, start_from="")
+        # Whatever the other run begins with, or learns from, may have seen those sources.
+        config = replace(
+            recipe.training, left_out=recipe.left_out, minutes=minutes, start_from="",
+            teacher=recipe.left_out_teacher,
+        )  # fmt: skip
         without = [_package(data, records, out / "left-out", config, recipe)]
         _measured(without[0], data, records, Options())
     package = _package(data, records, out / "trained", recipe.training, recipe)
@@ -159,6 +164,12 @@ def _write(path: Path, document: Mapping[str, Any]) -> None:
 @click.option("--leave-out", multiple=True, help="A source that a second training does not see; repeatable.")
 @click.option("--left-out-minutes", type=float, help="Length of that training; by default as --minutes.")
 @click.option(
+    "--left-out-teacher",
+    type=click.Path(exists=True, dir_okay=False),
+    callback=lambda _c, _p, value: value or "",
+    help="What --teacher is to the first training, for that one: it must not have seen those sources either.",
+)
+@click.option(
     "--storage", type=click.Choice(list(PRECISIONS)), default="int8", show_default=True, help="Of weights."
 )
 @click.option("--stain", is_flag=True, help="Bring each study's stain to that of the training cells.")
@@ -169,14 +180,14 @@ def _write(path: Path, document: Mapping[str, Any]) -> None:
 )
 @training_options
 def main(
-    data: Path, out: Path, version: str, leave_out: tuple[str, ...], left_out_minutes: float | None, storage: str,
-    stain: bool, quick: bool, **options: Any,
+    data: Path, out: Path, version: str, leave_out: tuple[str, ...], left_out_minutes: float | None,
+    left_out_teacher: str, storage: str, stain: bool, quick: bool, **options: Any,
 ) -> None:  # fmt: skip
     """Train on DATA, write a package with its report below OUT, and say where. Run again, it goes on."""
     recipe = Recipe(
         version=version, training=TrainingConfig(**options), storage=storage, left_out=leave_out,
-        left_out_minutes=left_out_minutes, measured=() if quick else ("finding", "gates", "copies"),
-        export={"with_stain": stain},
+        left_out_minutes=left_out_minutes, left_out_teacher=left_out_teacher,
+        measured=() if quick else ("finding", "gates", "copies"), export={"with_stain": stain},
     )  # fmt: skip
     try:
         package = retrain(data, out, recipe, required=[t for t in CELL_TYPES if t != "not_a_cell"])

@@ -28,9 +28,10 @@ from models.corpus import (
     read_corpus,
     with_validation,
 )
+from models.distillation import Teacher, brought_to, distillation_loss, read_teacher
 from models.errors import CorpusError, TrainingStopped
 from models.labels import CELL_TYPES
-from models.networks import CellClassifier, autocast, build_network
+from models.networks import MEAN, STD, CellClassifier, autocast, build_network, load_published
 from models.parallel import Team
 from models.sampling import Allowed, Crops, Pool, ahead, batches, drawn_pool, real_pool
 from models.training_options import training_options
@@ -39,10 +40,6 @@ from models.weak_labels import weak_cells
 from models.white_balance import neutral
 
 log = structlog.get_logger()
-
-#: Channel mean and deviation (of 0 to 1) over training cells, rounded.
-MEAN = (0.75, 0.62, 0.68)
-STD = (0.21, 0.25, 0.15)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,6 +71,12 @@ class TrainingConfig:
     left_out: tuple[str, ...] = ()
     #: Checkpoint whose averaged weights the run begins with; empty: random ones (or ImageNet's, see `pretrained`).
     start_from: str = ""
+    #: File of published ImageNet weights that the run begins with (see `models.networks.load_published`).
+    weights: str = ""
+    #: Checkpoint of a network whose answers the run learns from besides the labels (see `models.distillation`).
+    teacher: str = ""
+    #: How much of the loss the teacher's answers are.
+    teacher_share: float = 0.5
     augmentation: Augmentation = field(default_factory=Augmentation)
     seed: int = 7
     #: Processes that share each batch, and threads of each.
@@ -126,6 +129,7 @@ def train(
         check_taken_up(taken_up, asdict(config), fingerprint)
     numbers = sum(p.numel() for p in build_network(config.architecture, len(CELL_TYPES)).parameters()) + 2
     team = Team(config.processes, numbers)
+    teacher = read_teacher(Path(config.teacher), config.left_out, config.device) if config.teacher else None
 
     def work(rank: int) -> Run:
         torch.manual_seed(config.seed)  # every process starts from the same weights
@@ -138,7 +142,7 @@ def train(
         while progress(run, config) < 1:
             size = stage_size(progress(run, config), config)
             began = time.monotonic()
-            loss = _epoch(run, config, real, drawn, size, rng, team, rank)
+            loss = _epoch(run, config, real, drawn, size, rng, team, rank, teacher)
             run.epoch += 1
             if rank == 0:
                 entry = {
@@ -169,9 +173,11 @@ def start_run(config: TrainingConfig) -> Run:
     """A fresh network, its running average and its optimiser.
 
     Raises TrainingStopped when it is to begin with a checkpoint of another architecture, or of a run that has seen a
-    source which this one leaves out.
+    source which this one leaves out; or with published weights that are not of its architecture.
     """
     network = build_network(config.architecture, len(CELL_TYPES), pretrained=config.pretrained)
+    if config.weights:
+        load_published(network, Path(config.weights))
     if config.start_from:
         state = read_checkpoint(Path(config.start_from))
         if (other := state["config"]["architecture"]) != config.architecture:
@@ -264,10 +270,11 @@ def _epoch(
     rng: np.random.Generator,
     team: Team,
     rank: int,
+    teacher: Teacher | None,
 ) -> float:
     source = batches(
         real, drawn, drawn_share=config.drawn_share, batch=config.batch // team.size, field_px=config.field_px,
-        size_px=size_px, strength=config.augmentation, rng=rng,
+        size_px=max(size_px, teacher.size_px if teacher else 0), strength=config.augmentation, rng=rng,
     )  # fmt: skip
     run.network.train()
     losses: list[float] = []
@@ -275,11 +282,15 @@ def _epoch(
     for views, allowed in ahead(source, steps_per_epoch(config)):
         for group in run.optimiser.param_groups:
             group["lr"] = rate(progress(run, config), config.peak_rate)
+        cells = to_tensor(views, config.device)
         with autocast(config.device, bfloat16=config.bfloat16):
-            logits, _ = run.network(to_tensor(views, config.device))
+            logits, _ = run.network(brought_to(cells, size_px))
         loss = partial_loss(
             logits.float(), torch.from_numpy(allowed).to(config.device), config.label_smoothing
         )
+        if teacher is not None:
+            share = config.teacher_share
+            loss = (1 - share) * loss + share * distillation_loss(logits.float(), teacher.logits(cells))
         run.optimiser.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         now = time.monotonic()

@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 import click
 
 from models.augment import Augmentation
-from models.networks import ARCHITECTURES
+from models.networks import ARCHITECTURES, TEACHER
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -37,7 +37,9 @@ def _augmentation(
 
 
 _OPTIONS = (
-    click.option("--architecture", type=click.Choice(ARCHITECTURES), default="resnet34", show_default=True),
+    click.option(
+        "--architecture", type=click.Choice([*ARCHITECTURES, TEACHER]), default="resnet34", show_default=True
+    ),
     click.option("--pretrained", is_flag=True, help="Start from torchvision's ImageNet weights (fetched)."),
     click.option("--epochs", type=click.IntRange(1), default=24, show_default=True),
     click.option(
@@ -50,6 +52,18 @@ _OPTIONS = (
     click.option(
         "--start-from", type=click.Path(exists=True, dir_okay=False), callback=lambda _c, _p, value: value or "",
         help="Begin with a checkpoint's weights.",
+    ),
+    click.option(
+        "--weights", type=click.Path(exists=True, dir_okay=False), callback=lambda _c, _p, value: value or "",
+        help=f"Begin with published ImageNet weights in a file (for {TEACHER}).",
+    ),
+    click.option(
+        "--teacher", type=click.Path(exists=True, dir_okay=False), callback=lambda _c, _p, value: value or "",
+        help="Learn from the answers of this checkpoint's network too.",
+    ),
+    click.option(
+        "--teacher-share", type=click.FloatRange(0, 1), default=0.5, show_default=True,
+        help="How much of the loss those answers are.",
     ),
     click.option("--peak-rate", type=float, default=1.5e-3, show_default=True),
     click.option(

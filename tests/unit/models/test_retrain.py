@@ -92,6 +92,26 @@ def test_another_package_than_asked_for_is_not_taken_for_it(corpus: Path, retrai
         retrain.retrain(corpus, retrained.parent.parent, replace(RECIPE, version="9.0.1"))
 
 
+def test_the_training_without_sources_has_a_teacher_of_its_own(
+    corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[TrainingConfig] = []
+
+    def package(_data: Path, _records: object, folder: Path, config: TrainingConfig, _recipe: Recipe) -> Path:
+        asked.append(config)
+        return folder
+
+    monkeypatch.setattr(retrain, "_package", package)
+    monkeypatch.setattr(retrain, "_measured", lambda *_: None)
+    taught = replace(TRAINING, teacher="knows-all.pt", start_from="earlier.pt")
+    recipe = replace(RECIPE, training=taught, left_out_teacher="without-lisc.pt", measured=())
+    retrain.retrain(corpus, tmp_path, recipe)
+    assert [(c.left_out, c.teacher, c.start_from) for c in asked] == [
+        (("lisc",), "without-lisc.pt", ""),
+        ((), "knows-all.pt", "earlier.pt"),
+    ]
+
+
 def test_a_corpus_that_lacks_types_is_refused_before_anything_is_trained(
     corpus: Path, tmp_path: Path
 ) -> None:
