@@ -278,6 +278,10 @@ class ReviewStore(Protocol):
         """The newest assessments that the FHIR server confirmed to be of that patient, without cells."""
         ...
 
+    def newest_reading(self, study_uid: str) -> str | None:
+        """Key of the study's newest assessment, by whichever model."""
+        ...
+
     def labelled_cells(self, *, signed_only: bool = True) -> Iterator[LabelledCell]:
         """Every cell that a human typed, confirmed or excluded, for training."""
         ...

@@ -152,6 +152,17 @@ class SqlAssessmentStore(
         with reading(self._engine) as connection:
             return [decode_assessment(document) for document in connection.scalars(query)]
 
+    def newest_reading(self, study_uid: str) -> str | None:
+        """Key of the study's newest assessment, by whichever model."""
+        query = (
+            select(assessments.c.key)
+            .where(assessments.c.study_uid == study_uid)
+            .order_by(assessments.c.read_at.desc(), assessments.c.key)
+            .limit(1)
+        )
+        with reading(self._engine) as connection:
+            return connection.scalar(query)
+
     def save(self, assessment: Assessment, report_state: ReportState) -> bool:
         """Store once; False when that key was there already (nothing is changed then)."""
         document, cells = encode_assessment(assessment)

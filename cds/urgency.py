@@ -19,17 +19,23 @@ _LEVELS = {
 
 
 def urgency(outcome: Finding | NotAnalysed) -> int:
-    """The higher the sooner somebody must look: possible APL, then acute leukemia, each by its share of blasts.
-
-    Blasts whose lineage cannot be told are no less urgent for that.
-    """
+    """The higher the sooner somebody must look: possible APL, then acute leukemia, each by its share of blasts."""
     if isinstance(outcome, NotAnalysed):
         return level(UNREAD)
-    blasts = outcome.differential.fraction(*GROUPS["blasts"])
-    of = APL if outcome.possible_apl else _LEVELS[outcome.pattern]
-    if outcome.pattern is Pattern.INDETERMINATE and blasts >= _MANY_BLASTS:
-        of = max(of, ACUTE)
-    return level(of) + round(1000 * blasts)
+    return level(how_urgent(outcome)) + round(1000 * _blasts(outcome))
+
+
+def how_urgent(finding: Finding) -> int:
+    """One of the levels. Blasts whose lineage cannot be told are no less urgent for that."""
+    if finding.possible_apl:
+        return APL
+    if finding.pattern is Pattern.INDETERMINATE and _blasts(finding) >= _MANY_BLASTS:
+        return ACUTE
+    return _LEVELS[finding.pattern]
+
+
+def _blasts(finding: Finding) -> float:
+    return finding.differential.fraction(*GROUPS["blasts"])
 
 
 def level(number: int) -> int:

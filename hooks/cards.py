@@ -10,6 +10,7 @@ from typing import Any
 from cds.language import ENGLISH, Message, Text, Words, counted, message, message_in
 from cds.locate import StudyProblem
 from cds.report_text import cell_name, name_of, percent, sentence
+from cds.urgency import ABNORMAL, ACUTE, APL, NORMAL, how_urgent
 from cds.values import CLASSES, Assessment, Finding, Job, JobState, NotAnalysed, NotAnalysedReason, Pattern
 from fhir_profiles.codes import OVERRIDE_REASONS
 from hooks.suggestions import Chosen, suggestions
@@ -33,14 +34,7 @@ MAX_SUMMARY = 139
 TOPIC_SYSTEM = "urn:leukocds:card-topic"
 
 _MAX_REFUSED_SHOWN = 5
-_INDICATORS = {
-    Pattern.HEALTHY: "info",
-    Pattern.ALL: "critical",
-    Pattern.AML: "critical",
-    Pattern.CLL: "warning",
-    Pattern.CML: "warning",
-    Pattern.INDETERMINATE: "warning",
-}
+_INDICATORS = {APL: "critical", ACUTE: "critical", ABNORMAL: "warning", NORMAL: "info"}
 WHAT_TO_DO = {
     NotAnalysedReason.NO_IMAGES: message(
         "Ask the laboratory whether the images of this smear have reached the archive."
@@ -94,7 +88,7 @@ def indicator(outcome: Finding | NotAnalysed) -> str:
     """`info`, `warning` or `critical` (CDS Hooks 2.0)."""
     if isinstance(outcome, NotAnalysed):
         return "warning"
-    return "critical" if outcome.possible_apl else _INDICATORS[outcome.pattern]
+    return _INDICATORS[how_urgent(outcome)]
 
 
 def assessment_card(

@@ -97,8 +97,10 @@ def page(assessment: Assessment, review: Review, visitor: Visitor, context: Cont
     state, reference = context.store.report_state(assessment.key)
     used = [image for image in assessment.images if not image.refused]
     cells = cells_of(assessment)
+    newest = context.store.newest_reading(assessment.study.study_uid)
     return {
         **parts(assessment, review, visitor, context),
+        "newer": url_for("study", key=newest) if newest not in (None, assessment.key) else None,
         "base": url_for("study", key=assessment.key),
         "api": url_for("review", key=assessment.key).removesuffix("/review"),
         "groups": groups(assessment, review) if cells else [],

@@ -162,7 +162,9 @@ def test_an_archive_that_does_not_know_the_number_is_asked_for_whole_instances(o
         images = read(server, listing)
     assert "application/dicom" in {a.query["contentType"] for a in server.asked}
     assert any(isinstance(i, SmearImage) for i in images)
-    (refused,) = (i for i in images if isinstance(i, RefusedImage))  # in no order: instances arrive as they come
+    (refused,) = (
+        i for i in images if isinstance(i, RefusedImage)
+    )  # in no order: instances arrive as they come
     assert "coarser" in str(refused.reason)
 
 

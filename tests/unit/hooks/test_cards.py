@@ -185,6 +185,13 @@ def test_apl_is_critical_whatever_the_pattern():
     assert card["suggestions"][0]["actions"][0]["resource"]["priority"] == "stat"
 
 
+@pytest.mark.parametrize(("blasts", "indicator"), [(19, "warning"), (20, "critical")])
+def test_many_blasts_are_critical_also_where_their_lineage_cannot_be_told(blasts, indicator):
+    counts = {"myeloblast": blasts, "segmented_neutrophil": 100 - blasts}
+    unclear = replace(finding_of("indeterminate"), differential=Differential(counts))
+    assert card_of(unclear)["indicator"] == indicator
+
+
 def test_every_card_of_a_result_says_that_it_is_no_diagnosis():
     for name in COUNTS:
         assert "not a diagnosis" in CARDS[name]()["detail"]

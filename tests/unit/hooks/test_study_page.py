@@ -1,5 +1,6 @@
 import re
 from dataclasses import replace
+from datetime import timedelta
 
 import pytest
 
@@ -131,6 +132,20 @@ def test_many_images_and_cells_stay_a_page(client, context):
     assert 1000 < tiles(page) <= 2000
     assert "and 300 more" in page
     assert len(page) < 2_000_000
+
+
+def test_an_earlier_reading_says_so_and_leads_to_the_newest(client, context):
+    earlier = assessment()
+    context.store.save(earlier, ReportState.PENDING)
+    assert "earlier reading" not in client.get(f"/studies/{earlier.key}").text
+    newest = replace(
+        assessment(instance_uids=("1.2.3.4", "1.2.3.5")), read_at=earlier.read_at + timedelta(hours=1)
+    )
+    context.store.save(newest, ReportState.PENDING)
+    page = client.get(f"/studies/{earlier.key}").text
+    assert "earlier reading" in page
+    assert f'href="/studies/{newest.key}"' in page
+    assert "earlier reading" not in client.get(f"/studies/{newest.key}").text
 
 
 def test_the_trend_shows_the_patients_studies_and_no_other_patients(client, context):
