@@ -17,6 +17,7 @@ from hooks.kept_cards import KeptCards
 from hooks.late_cards import LateCards
 from hooks.next_steps import NextSteps
 from hooks.reference_ranges import ReferenceRanges
+from hooks.slow_servers import SlowServers
 
 #: ImagingStudies of earlier hooks that are remembered in each process; some kilobytes each, twice that of `Placed`.
 PLACED = 1024
@@ -101,6 +102,8 @@ class Context:
     signing_keys: tuple[SigningKey, ...] = ()
     #: Remembers the cards that are sent.
     late_cards: LateCards = field(default_factory=LateCards)
+    #: FHIR servers that kept hooks waiting in vain.
+    slow_servers: SlowServers = field(default_factory=SlowServers)
     #: What the ImagingStudies of earlier hooks came to.
     placed: Placed = field(default_factory=lambda: Placed(PLACED))
     cards: KeptCards = field(default_factory=KeptCards)

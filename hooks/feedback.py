@@ -30,6 +30,8 @@ MAX_ITEMS = 1000
 #: Accepted suggestions that one call may hold: each is a row, and nobody else writes to the store meanwhile.
 MAX_SUGGESTIONS = 5000
 _MAX_ID = 128
+#: Of a coding\'s parts, and of what a user typed.
+_MAX_CODED, _MAX_TEXT = 1000, 20_000
 #: RFC 3339 section 5.6. The specification wants UTC; another zone means one moment too, none means none.
 _DATE_TIME = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d:\d\d)", re.ASCII)
 
@@ -107,11 +109,15 @@ def _timestamp(text: str) -> str:
 def _coded(text: str) -> str:
     if not text or not text.isprintable():
         raise ValueError("must be one line of text that is not empty")
+    if len(text) > _MAX_CODED:
+        raise ValueError(f"must be at most {_MAX_CODED} characters long")
     return text
 
 
 def _storable(text: str) -> str:
-    """Free text as a database takes it: without NUL and lone surrogates."""
+    """Free text as a database takes it, without NUL and lone surrogates; and no longer than somebody may have typed."""
+    if len(text) > _MAX_TEXT:
+        raise ValueError(f"must be at most {_MAX_TEXT} characters long")
     return text.replace("\0", "\ufffd").encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 

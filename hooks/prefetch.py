@@ -128,6 +128,7 @@ def gather(request: HookRequest, context: Context, deadline: Deadline, profile: 
     finally:
         # A call that outlives the budget ends by its own time-out; the EHR does not wait for it.
         pool.shutdown()
+        server.leave(in_vain=deadline.left() <= 0)
 
 
 class _Pool:
@@ -158,6 +159,8 @@ class _Server:
     def __init__(self, request: HookRequest, context: Context, profile: Profile) -> None:
         self.why_not = "the request names no fhirServer to fetch it from"
         self._server: FhirServer | None = None
+        self._slow, self._waits_for = context.slow_servers, ""
+        self._address = request.fhir_server or ""
         if not profile.ask_fhir_server:
             self.why_not = (
                 "this client's profile says that its fhirServer is not to be asked (ask_fhir_server)"
@@ -173,12 +176,26 @@ class _Server:
         return self._server is not None
 
     def required(self, what: str, state: PrefetchState) -> FhirServer:
-        if self._server is None:
+        server = self.optional()
+        if server is None:
             raise MissingFhirData(f"{what}: {_STATES[state]}, and {self.why_not}.")
-        return self._server
+        return server
 
     def optional(self) -> FhirServer | None:
+        """For those who will ask it something now."""
+        if self._server is not None and not self._waits_for:
+            if self._slow.enter(self._address):
+                self._waits_for = self._address
+            else:
+                self.why_not = "its fhirServer does not answer, and other hooks wait for it already"
+                self._server = None
         return self._server
+
+    def leave(self, *, in_vain: bool) -> None:
+        """Nothing more is asked of it. in_vain: the hook's budget ran out."""
+        if self._waits_for:
+            self._slow.leave(self._waits_for, in_vain=in_vain)
+            self._waits_for = ""
 
 
 _STATES = {
@@ -246,8 +263,7 @@ def _named_studies(
 def _fetch_patient(
     request: HookRequest, server: _Server, pool: "_Pool", deadline: Deadline
 ) -> "Future[Resource] | None":
-    fhir = server.optional()
-    if fhir is None or request.patient.state is PrefetchState.COMPLETE:
+    if request.patient.state is PrefetchState.COMPLETE or (fhir := server.optional()) is None:
         return None
     return pool.submit(fhir.read, request.patient_reference, deadline)
 
@@ -264,8 +280,7 @@ def _check_patient(future: "Future[Resource]", deadline: Deadline) -> None:
 def _fetch_reports(
     request: HookRequest, server: _Server, pool: "_Pool", deadline: Deadline
 ) -> "Future[list[Resource]] | None":
-    fhir = server.optional()
-    if fhir is None or request.reports.state in _ENOUGH_REPORTS:
+    if request.reports.state in _ENOUGH_REPORTS or (fhir := server.optional()) is None:
         return None
     query = {"patient": request.patient_id, "code": _REPORT_CODE, "_sort": "-date", "_count": "20"}
     return pool.submit(fhir.search, "DiagnosticReport", query, deadline)

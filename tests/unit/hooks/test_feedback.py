@@ -165,6 +165,14 @@ def test_too_many_suggestions_in_one_call_are_refused_and_that_is_said(client, c
     send(client, accepted(CARD, *many))
 
 
+def test_a_comment_longer_than_anybody_types_is_refused_and_named(client, context):
+    assert "userComment must be at most 20000 characters" in send(
+        client, overridden(comment="x" * 20_001), status=400
+    )
+    assert stored(context) == []
+    send(client, overridden(comment="x" * 20_000))
+
+
 def test_a_store_that_fails_is_503_and_the_client_may_send_again(context):
     class Broken:
         def take_feedback(self, service, items):
