@@ -282,7 +282,7 @@ def _provenance(assessment: Assessment, words: Words) -> str:
     )
     if not started:
         return words.text(read)
-    taken = message("Smear of {started}.", started=markdown(started))
+    taken = message("Smear of {started}.", started=markdown(words.text(date_of(started))))
     return f"{words.text(taken)} {words.text(read)}"
 
 
