@@ -8,7 +8,7 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 from functools import cached_property
 
-from sqlalchemy import bindparam, insert, literal_column, select, update
+from sqlalchemy import bindparam, exists, insert, literal_column, select, update
 
 from cds.errors import UnknownService
 from cds.kept import Kept
@@ -23,7 +23,7 @@ from cds.store_jobs import JobRows
 from cds.store_jtis import JtiRows
 from cds.store_quick import Quick
 from cds.store_reviews import ReviewRows
-from cds.store_schema import assessments, jobs, thumbnails
+from cds.store_schema import assessments, jobs, signatures, thumbnails
 from cds.store_sessions import SessionRows
 from cds.store_watch import WatchRows
 from cds.store_worklist import WorklistRows
@@ -89,7 +89,12 @@ class SqlAssessmentStore(
         a = assessments.c
         return Quick(
             self._engine,
-            select(a.key, a.report_state, a.report_reference)
+            select(
+                a.key,
+                a.report_state,
+                a.report_reference,
+                exists().where(signatures.c.assessment_key == a.key).label("signed"),
+            )
             .where(a.study_uid == bindparam("study_uid"), a.model_digest == bindparam("model_digest"))
             .order_by(a.read_at.desc())
             .limit(literal_column("1")),
@@ -100,7 +105,7 @@ class SqlAssessmentStore(
         found = self._latest.rows(study_uid=study_uid, model_digest=model_digest)
         if not found:
             return None
-        key, state, reference = found[0]
+        key, state, reference, signed = found[0]
         assessment = self._cache.get(key)
         if assessment is None:
             with reading(self._engine) as connection:
@@ -109,7 +114,9 @@ class SqlAssessmentStore(
                 return None
             assessment = decode_assessment(document)
             self._cache.put(key, assessment)
-        return StoredAssessment(assessment=assessment, report_state=ReportState(state), report=reference)
+        return StoredAssessment(
+            assessment=assessment, report_state=ReportState(state), report=reference, signed=bool(signed)
+        )
 
     def get(self, key: str) -> Assessment | None:
         with reading(self._engine) as connection:

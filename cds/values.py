@@ -378,6 +378,8 @@ class StoredAssessment:
     report_state: ReportState
     #: `DiagnosticReport/…` on the FHIR server, once written.
     report: str | None = None
+    #: Whether a clinician has signed it here.
+    signed: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

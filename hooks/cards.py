@@ -35,6 +35,7 @@ TOPIC_SYSTEM = "urn:leukocds:card-topic"
 
 _MAX_REFUSED_SHOWN = 5
 _INDICATORS = {APL: "critical", ACUTE: "critical", ABNORMAL: "warning", NORMAL: "info"}
+GROWN = message("More images of this study have arrived since; they are not in this result.")
 WHAT_TO_DO = {
     NotAnalysedReason.NO_IMAGES: message(
         "Ask the laboratory whether the images of this smear have reached the archive."
@@ -110,22 +111,21 @@ def assessment_card(
     if isinstance(outcome, NotAnalysed):
         return _not_analysed_card(card_uuid, assessment, outcome, base_url, words)
     summary = shorten(words.text(headline(outcome, assessment.study.started)), MAX_SUMMARY)
-    parts = _result_parts(assessment, outcome, words)
+    parts = [f"**{words.text(NOT_A_DIAGNOSIS)}**"]
     if grown:
-        arrived = message("More images of this study have arrived since; they are not in this result.")
-        parts.insert(1, f"**{words.text(arrived)}**")
+        parts.append(f"**{words.text(GROWN)}**")
+    parts += [*finding_parts(outcome, words), _probabilities(outcome, words)]
+    parts += closing_parts(assessment, words)
     if report:
         written = message("Preliminary report on the FHIR server: {report}.", report=markdown(report))
         parts.append(words.text(written))
-    if earlier:
-        readings = words.text(message("Earlier automated readings of this patient:"))
-        parts.append(f"{readings}\n\n" + _bullets(_earlier_line(e, words) for e in earlier))
-    card = _card(card_uuid, "result", summary, indicator(outcome), parts, base_url, words)
-    card["links"] = [_study_link(assessment, base_url, words)]
+    parts += earlier_parts(earlier, words)
+    card = make_card(card_uuid, "result", summary, indicator(outcome), parts, base_url, words)
+    card["links"] = [study_link(assessment, base_url, words)]
     if proposed := suggestions(card_uuid, assessment, outcome, summary, chosen, words):
         card["suggestions"] = proposed
         card["selectionBehavior"] = "any"
-    return _with_override_reasons(card, words)
+    return with_override_reasons(card, words)
 
 
 def job_card(card_uuid: str, job: Job, base_url: str, words: Words = ENGLISH) -> Card:
@@ -143,11 +143,13 @@ def job_card(card_uuid: str, job: Job, base_url: str, words: Words = ENGLISH) ->
             )
             parts.append(words.text(again))
         queued = message("{smear}: analysis queued", smear=first)
-        return _card(card_uuid, "queued", words.text(queued), "info", parts, base_url, words)
+        return make_card(card_uuid, "queued", words.text(queued), "info", parts, base_url, words)
     if job.state is JobState.RUNNING:
         read = message("The {smear} is being read now. The result comes with the next hook.", smear=smear)
         running = message("{smear} is being read", smear=first)
-        return _card(card_uuid, "running", words.text(running), "info", [words.text(read)], base_url, words)
+        return make_card(
+            card_uuid, "running", words.text(running), "info", [words.text(read)], base_url, words
+        )
     if job.state is JobState.FAILED:
         reason = words.text(job.reason or message("no reason was recorded")).rstrip(".")
         failed = message(
@@ -159,8 +161,8 @@ def job_card(card_uuid: str, job: Job, base_url: str, words: Words = ENGLISH) ->
         )
         parts = [f"**{words.text(failed)}**", f"{words.text(_SAYS_NOTHING)} {words.text(to_do)}"]
         summary = message("{smear} could not be read, because {reason}", smear=first, reason=reason)
-        card = _card(card_uuid, "failed", words.text(summary), "warning", parts, base_url, words)
-        return _with_override_reasons(card, words)
+        card = make_card(card_uuid, "failed", words.text(summary), "warning", parts, base_url, words)
+        return with_override_reasons(card, words)
     raise ValueError("a finished job has an assessment, not a card of its own")
 
 
@@ -176,7 +178,7 @@ def problem_card(card_uuid: str, problem: StudyProblem, base_url: str, words: Wo
     )
     parts = [f"**{words.text(was_not)}**", f"{words.text(_SAYS_NOTHING)} {words.text(to_do)}"]
     summary = words.text(message("A blood smear cannot be analysed: {reason}", reason=reason))
-    return _card(card_uuid, "problem", summary, "warning", parts, base_url, words)
+    return make_card(card_uuid, "problem", summary, "warning", parts, base_url, words)
 
 
 def more_card(card_uuid: str, left_out: int, shown: int, base_url: str, words: Words = ENGLISH) -> Card:
@@ -188,7 +190,7 @@ def more_card(card_uuid: str, left_out: int, shown: int, base_url: str, words: W
         shown=shown,
     )
     older = message("Older studies are not analysed from this hook. Their reports, if any, are in the chart.")
-    return _card(card_uuid, "more", words.text(summary), "info", [words.text(older)], base_url, words)
+    return make_card(card_uuid, "more", words.text(summary), "info", [words.text(older)], base_url, words)
 
 
 def _not_analysed_card(
@@ -207,13 +209,14 @@ def _not_analysed_card(
         smear=smear_of(assessment.study.started, first=True),
         reason=NOT_ANALYSED[outcome.reason],
     )
-    card = _card(card_uuid, "not-analysed", words.text(summary), "warning", parts, base_url, words)
-    card["links"] = [_study_link(assessment, base_url, words)]
-    return _with_override_reasons(card, words)
+    card = make_card(card_uuid, "not-analysed", words.text(summary), "warning", parts, base_url, words)
+    card["links"] = [study_link(assessment, base_url, words)]
+    return with_override_reasons(card, words)
 
 
-def _result_parts(assessment: Assessment, finding: Finding, words: Words) -> list[str]:
-    parts = [f"**{words.text(NOT_A_DIAGNOSIS)}**"]
+def finding_parts(finding: Finding, words: Words) -> list[str]:
+    """Evidence, what confirms it, and the differential, as Markdown."""
+    parts = []
     if sentences := [*caveats(finding), *finding.evidence]:
         parts.append(_bullets(markdown(words.text(s)) for s in sentences))
     parts.append(words.text(confirm_by(finding)))
@@ -227,12 +230,25 @@ def _result_parts(assessment: Assessment, finding: Finding, words: Words) -> lis
         parts.append(
             words.text(message("Not counted in the differential: {others}.", others=markdown(others)))
         )
+    return parts
+
+
+def _probabilities(finding: Finding, words: Words) -> str:
     ranked = sorted(finding.probabilities.items(), key=lambda item: -item[1])
     shown = ", ".join(f"{words.text(_RANKED[p])} {percent(v)}" for p, v in ranked)
-    parts.append(words.text(message("Model's probabilities: {shown}.", shown=shown)))
-    parts += _image_parts(assessment, words)
-    parts.append(_provenance(assessment, words))
-    return parts
+    return words.text(message("Model's probabilities: {shown}.", shown=shown))
+
+
+def closing_parts(assessment: Assessment, words: Words) -> list[str]:
+    """What images the reading rests on, and by what it was made."""
+    return [*_image_parts(assessment, words), _provenance(assessment, words)]
+
+
+def earlier_parts(earlier: Sequence[Earlier], words: Words) -> list[str]:
+    if not earlier:
+        return []
+    readings = words.text(message("Earlier automated readings of this patient:"))
+    return [f"{readings}\n\n" + _bullets(_earlier_line(e, words) for e in earlier)]
 
 
 def _table(finding: Finding, words: Words) -> str:
@@ -298,7 +314,7 @@ def _status(code: str) -> Text:
     return _STATUSES.get(code, code)
 
 
-def _study_link(assessment: Assessment, base_url: str, words: Words) -> dict[str, str]:
+def study_link(assessment: Assessment, base_url: str, words: Words) -> dict[str, str]:
     return {
         "label": words.text(message("Cells, differential and images")),
         "url": f"{base_url}/studies/{assessment.key}",
@@ -306,7 +322,7 @@ def _study_link(assessment: Assessment, base_url: str, words: Words) -> dict[str
     }
 
 
-def _card(
+def make_card(
     card_uuid: str,
     state: str,
     summary: str,
@@ -332,7 +348,7 @@ def _card(
     }
 
 
-def _with_override_reasons(card: Card, words: Words) -> Card:
+def with_override_reasons(card: Card, words: Words) -> Card:
     if card["indicator"] != "info":
         # CDS Hooks 2.0, "Reasons for rejecting a card": each with its display, which is what the user reads.
         card["overrideReasons"] = [

@@ -5,12 +5,15 @@ beside it: all that is the key. Whom it is shown to is in its uuids alone, which
 """
 
 from collections.abc import Hashable, Sequence
+from functools import partial
 
 from cds.kept import Kept
 from cds.language import ENGLISH, Words
+from cds.review import Signature
 from cds.values import Assessment, Finding
 from hooks.cards import Card, Earlier, assessment_card
 from hooks.next_steps import Order
+from hooks.signed_card import signed_card
 from hooks.suggestions import Chosen, addressed
 
 #: Cards kept in each process; some kilobytes each.
@@ -39,24 +42,29 @@ class KeptCards:
         earlier: Sequence[Earlier] = (),
         grown: bool = False,
         words: Words = ENGLISH,
+        signature: Signature | None = None,
     ) -> Card:
-        """As `hooks.cards.assessment_card`."""
+        """As `hooks.cards.assessment_card`, or as `hooks.signed_card` with a signature."""
         key = (
             assessment.key, base_url, chosen.patient, chosen.encounter, _left(assessment, chosen), report, grown,
             tuple(earlier), words.language,
+            signature and signature.number,
         )  # fmt: skip
         if (shown := self._shown.get((card_uuid, key))) is not None:
             return shown
-        card = self._cards.get(key) or assessment_card(
-            _NOBODY,
-            assessment,
-            base_url,
-            chosen,
-            report=report,
-            earlier=earlier,
-            grown=grown,
-            words=words,
-        )
+        card = self._cards.get(key)
+        if card is None:
+            make = assessment_card if signature is None else partial(signed_card, signature)
+            card = make(
+                _NOBODY,
+                assessment,
+                base_url,
+                chosen,
+                report=report,
+                earlier=earlier,
+                grown=grown,
+                words=words,
+            )
         shown = addressed(card, card_uuid)
         if sum(len(e.when) + len(e.status) + len(e.conclusion) for e in earlier) <= _LONGEST:
             self._cards.put(key, card)

@@ -271,7 +271,8 @@ def _stored(key: str, context: Context) -> StoredAssessment | None:
     if assessment is None:
         return None
     state, report = context.store.report_state(key)
-    return StoredAssessment(assessment=assessment, report_state=state, report=report)
+    signed = context.store.signed(key) is not None
+    return StoredAssessment(assessment=assessment, report_state=state, report=report, signed=signed)
 
 
 def _result(
@@ -280,7 +281,10 @@ def _result(
     assessment = stored.assessment
     encounter = f"Encounter/{request.encounter_id}" if request.encounter_id else None
     reports = chart.reports or ()
-    says = fingerprint(assessment.outcome, _signed(reports, assessment))
+    held = context.store.signed(assessment.key) if stored.signed else None
+    signature = held.signature if held else None
+    signed = f"{signature.verdict} {signature.number}" if signature else _signed(reports, assessment)
+    says = fingerprint(assessment.outcome, signed)
     identity = _identity(request, says, assessment.study.study_uid)
     card = context.cards.card(
         identity.uuid,
@@ -296,6 +300,7 @@ def _result(
         earlier=_earlier(reports, assessment),
         grown=grown,
         words=context.words,
+        signature=signature,
     )
     return Offer(identity=identity, card=card, assessment=assessment, subject_key=assessment.key)
 
