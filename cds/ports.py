@@ -304,12 +304,15 @@ class HookStore(AssessmentStore, VisitorStore, ReviewStore, Protocol):
         """Store the cards of one answer, each once for its hookInstance; an EHR waits meanwhile."""
         ...
 
-    def actions(self, card_uuids: Sequence[str]) -> Mapping[str, tuple[Action, ...]]:
-        """What was done about each of those cards, the earliest first."""
+    def actions(
+        self, card_uuids: Sequence[str], issuer: str | None = None
+    ) -> Mapping[str, tuple[Action, ...]]:
+        """What was done about each of those cards, the earliest first. issuer: leave out what other clients said."""
         ...
 
-    def take_feedback(self, service: str, items: Sequence[Feedback]) -> Receipt:
-        """Store all items or, where the store fails, none; the same action twice is stored once."""
+    def take_feedback(self, service: str, items: Sequence[Feedback], issuer: str | None = None) -> Receipt:
+        """Store all items or, where the store fails, none; the same action twice is stored once. issuer: of the client
+        that says so, where clients are authenticated."""
         ...
 
     def feedback_summary(self, since: datetime | None = None) -> FeedbackSummary:

@@ -18,6 +18,7 @@ from sqlalchemy import (
     delete,
     func,
     literal_column,
+    or_,
     select,
     tuple_,
     update,
@@ -71,8 +72,13 @@ class FeedbackRows:
                     both = _suggestions({**offered, **json.loads(row["suggestions"])})
                     connection.execute(update(cards).where(*this).values(suggestions=both))
 
-    def actions(self, card_uuids: Sequence[str]) -> Mapping[str, tuple[Action, ...]]:
-        """What was done about each of those cards, the earliest first; cards without feedback are left out."""
+    def actions(
+        self, card_uuids: Sequence[str], issuer: str | None = None
+    ) -> Mapping[str, tuple[Action, ...]]:
+        """What was done about each of those cards, the earliest first; cards without feedback are left out.
+
+        issuer: what other clients said is left out: whoever can work out a card's uuid could hide it from its user.
+        """
         if not any(self._has_feedback.rows(card=uuid) for uuid in card_uuids):
             return {}
         f = feedback.c
@@ -81,17 +87,20 @@ class FeedbackRows:
             .where(f.card.in_(card_uuids))
             .order_by(f.outcome_at)
         )
+        if issuer is not None:
+            query = query.where(or_(f.issuer.is_(None), f.issuer == issuer))
         found: dict[str, tuple[Action, ...]] = {}
         with reading(self._engine) as connection:
             for card, *action in connection.execute(query).all():
                 found[card] = (*found.get(card, ()), _action(*action))
         return found
 
-    def take_feedback(self, service: str, items: Sequence[Feedback]) -> Receipt:
+    def take_feedback(self, service: str, items: Sequence[Feedback], issuer: str | None = None) -> Receipt:
         """Store all items or, where the store fails, none.
 
         Same card, outcome and time are the same action, however often it is told: stored once; what a later telling
-        adds (a suggestion, a reason, a comment) is added, what it repeats changes nothing.
+        adds (a suggestion, a reason, a comment) is added, what it repeats changes nothing. issuer: of the client that
+        says so; nothing is added to what another client said.
         """
         if not items:
             return Receipt(stored=0, repeated=0, unknown_cards=0, unknown_suggestions=0)
@@ -105,7 +114,7 @@ class FeedbackRows:
                 unknown_cards += hook_instance is None
                 if hook_instance is not None:
                     unknown_suggestions += sum(s not in offered for s in item.suggestions)
-                stored += self._take(connection, item, service, hook_instance, offered, now)
+                stored += self._take(connection, item, (service, issuer), hook_instance, offered, now)
         return Receipt(
             stored=stored,
             repeated=len(items) - stored,
@@ -168,12 +177,13 @@ class FeedbackRows:
         self,
         connection: Connection,
         item: Feedback,
-        service: str,
+        said_by: tuple[str, str | None],
         hook_instance: str | None,
         offered: Mapping[str, str],
         now: datetime,
     ) -> bool:
         """True where the action was not known yet."""
+        service, issuer = said_by
         same = {"card": item.card, "outcome": item.outcome.value, "outcome_at": item.at}
         because = {
             "reason_system": item.reason.system if item.reason else None,
@@ -187,10 +197,14 @@ class FeedbackRows:
             "service": service,
             "received_at": now,
             "user_comment": item.comment,
+            "issuer": issuer,
         }
         new = connection.execute(insert_or_ignore(self._engine, feedback, row)).rowcount == 1
         if not new:
-            before = update(feedback).where(*(feedback.c[name] == value for name, value in same.items()))
+            theirs = *(feedback.c[name] == value for name, value in same.items()), feedback.c.issuer == issuer
+            if connection.scalar(select(func.count()).where(*theirs)) == 0:
+                return False
+            before = update(feedback).where(*theirs)
             if item.reason:
                 connection.execute(before.where(feedback.c.reason_code.is_(None)).values(because))
             if item.comment:

@@ -155,6 +155,8 @@ feedback = Table(
     Column("reason_code", Text),
     Column("reason_display", Text),
     Column("user_comment", Text),
+    # Of the client that said so; None where clients were not authenticated.
+    Column("issuer", Text),
     Index("ix_feedback_received_at", "received_at"),
 )
 

@@ -23,6 +23,7 @@ from cds.feedback import Feedback, Outcome, Reason, Receipt
 from hooks.cds_requests import in_words
 from hooks.context import Context
 from hooks.json_text import decode_json
+from hooks.limits import client
 from hooks.services import SERVICE_ID
 
 #: Items that one call may hold; a client with more sends several calls.
@@ -30,7 +31,7 @@ MAX_ITEMS = 1000
 #: Accepted suggestions that one call may hold: each is a row, and nobody else writes to the store meanwhile.
 MAX_SUGGESTIONS = 5000
 _MAX_ID = 128
-#: Of a coding\'s parts, and of what a user typed.
+#: Of a coding's parts, and of what a user typed.
 _MAX_CODED, _MAX_TEXT = 1000, 20_000
 #: RFC 3339 section 5.6. The specification wants UTC; another zone means one moment too, none means none.
 _DATE_TIME = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d:\d\d)", re.ASCII)
@@ -47,7 +48,7 @@ def feedback_routes(app: Flask, context: Context) -> None:
             raise UnsupportedMediaType
         items = parse_feedback(request.get_data(cache=False))
         context.late_cards.write(context.store)  # it may be about a card that only this process knows
-        receipt = context.store.take_feedback(service_id, items)
+        receipt = context.store.take_feedback(service_id, items, client())
         _log.info(
             "feedback taken",
             stored=receipt.stored,

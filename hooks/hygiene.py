@@ -87,13 +87,13 @@ def fingerprint(outcome: Finding | NotAnalysed, signed: str | None) -> str:
     return f"{outcome.pattern.value}, {indicator(outcome)}, {_verdict(outcome)}, {apl}, {report}"
 
 
-def sift(offers: Sequence[Offer], context: Context) -> list[Offer]:
-    """The cards to send: those offered, less the readings that the user has dealt with.
+def sift(offers: Sequence[Offer], issuer: str | None, context: Context) -> list[Offer]:
+    """The cards to send: those offered, less the readings that the user has dealt with, as that client says.
 
     Cards that tell of a smear without a reading are always sent: their absence would say that there is none. A store
     that fails here costs the clinician nothing: every card is sent, and the problem is logged.
     """
-    actions = _actions([o for o in offers if o.assessment is not None and o.identity.user], context)
+    actions = _actions([o for o in offers if o.assessment is not None and o.identity.user], issuer, context)
     now, repeat = utc_now(), context.settings.repeat_critical
     kept = [
         o
@@ -139,9 +139,11 @@ def _verdict(finding: Finding) -> str:
     return "model undecided"
 
 
-def _actions(offers: Sequence[Offer], context: Context) -> Mapping[str, tuple[Action, ...]]:
+def _actions(
+    offers: Sequence[Offer], issuer: str | None, context: Context
+) -> Mapping[str, tuple[Action, ...]]:
     try:
-        return context.store.actions([offer.identity.uuid for offer in offers])
+        return context.store.actions([offer.identity.uuid for offer in offers], issuer)
     except StoreError:
         _log.error("feedback not to be had: every card is shown")
         return {}

@@ -127,7 +127,7 @@ def answer(
         offers.append(Offer(identity=named, card=problem_card(named.uuid, problem, base_url, context.words)))
     if problems:
         _log.warning("studies that cannot be read", count=len(problems))
-    kept = sift(offers, context)
+    kept = sift(offers, request.issuer, context)
     response: dict[str, Any] = {"cards": [shaped(o.card, profile, o.subject_key) for o in kept]}
     reports: tuple[ClientReport, ...] = ()
     if profile.system_actions and client is not None:

@@ -42,6 +42,25 @@ def rows(tmp_path, query):
         return raw.execute(query).fetchall()
 
 
+def test_what_another_client_says_hides_no_card_and_changes_nothing(store):
+    store.remember_cards([shown()])
+    foreign, own = "https://other.example/", "https://ehr.example/"
+    assert store.take_feedback(SERVICE, [overridden()], foreign).stored == 1
+    assert store.actions([card_uuid(1)], own) == {}
+    assert len(store.actions([card_uuid(1)], foreign)[card_uuid(1)]) == 1
+    again = store.take_feedback(SERVICE, [accepted(1, "s-1")], own)
+    assert again.stored == 1
+    assert [a.outcome for a in store.actions([card_uuid(1)], own)[card_uuid(1)]] == [Outcome.ACCEPTED]
+    assert len(store.actions([card_uuid(1)])[card_uuid(1)]) == 2
+
+
+def test_nothing_is_added_to_what_another_client_said(store, tmp_path):
+    store.remember_cards([shown()])
+    store.take_feedback(SERVICE, [accepted(1)], "https://ehr.example/")
+    assert store.take_feedback(SERVICE, [accepted(1, "s-1")], "https://other.example/").repeated == 1
+    assert ("s-1",) not in rows(tmp_path, "SELECT suggestion FROM accepted_suggestions")
+
+
 def test_a_card_is_remembered_with_all_that_its_feedback_is_joined_to(store, tmp_path):
     store.remember_cards([shown(subject_key="a" * 36, fhir_server="https://ehr.example/fhir")])
     ((*row,),) = rows(

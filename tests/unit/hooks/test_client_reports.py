@@ -136,6 +136,20 @@ def test_nothing_is_handed_over_that_the_ehr_has_or_will_have_from_us(
     assert bool(kinds(call(context, body=body, fhir_url=fhir_url))) == handed
 
 
+def test_another_client_cannot_hide_a_card(context):
+    context.store.save(MADE, ReportState.NOT_CONFIGURED)
+    (card,) = call(context)["cards"]
+    for second, (signer, still_shown) in enumerate(((OTHER, True), (AGREED, False))):
+        at = f"2026-03-04T05:06:0{second}Z"
+        told = {"card": card["uuid"], "outcome": "overridden", "outcomeTimestamp": at}
+        headers = {"Authorization": f"Bearer {signer.token(BASE + SERVICE + '/feedback')}"}
+        client = create_app(context).test_client()
+        answer = client.post(f"{SERVICE}/feedback", json={"feedback": [told]}, headers=headers)
+        assert answer.status_code == 200, answer.text
+        shown = [c["uuid"] for c in call(context, repeat_critical_h="never")["cards"]]
+        assert (card["uuid"] in shown) is still_shown
+
+
 def test_an_answer_that_does_not_leave_hands_nothing_over_and_shows_nothing(context, monkeypatch):
     context.store.save(MADE, ReportState.NOT_CONFIGURED)
     with monkeypatch.context() as patched:

@@ -175,7 +175,7 @@ def test_a_comment_longer_than_anybody_types_is_refused_and_named(client, contex
 
 def test_a_store_that_fails_is_503_and_the_client_may_send_again(context):
     class Broken:
-        def take_feedback(self, service, items):
+        def take_feedback(self, service, items, issuer):
             raise StoreError("the disk is full")
 
     response = (
