@@ -120,9 +120,26 @@ def assessment_card(
         written = message("Preliminary report on the FHIR server: {report}.", report=markdown(report))
         parts.append(words.text(written))
     parts += earlier_parts(earlier, words)
-    card = make_card(card_uuid, "result", summary, indicator(outcome), parts, base_url, words)
+    return result_card(card_uuid, assessment, outcome, summary, parts, base_url, chosen, words)
+
+
+def result_card(
+    card_uuid: str,
+    assessment: Assessment,
+    finding: Finding | None,
+    summary: str,
+    parts: Sequence[str],
+    base_url: str,
+    chosen: Chosen,
+    words: Words,
+) -> Card:
+    """The card of what was found, with its next steps; None: nothing that counts was found, so none are proposed."""
+    level = indicator(finding) if finding is not None else "info"
+    card = make_card(card_uuid, "result", summary, level, parts, base_url, words)
     card["links"] = [study_link(assessment, base_url, words)]
-    if proposed := suggestions(card_uuid, assessment, outcome, summary, chosen, words):
+    if finding is not None and (
+        proposed := suggestions(card_uuid, assessment, finding, summary, chosen, words)
+    ):
         card["suggestions"] = proposed
         card["selectionBehavior"] = "any"
     return with_override_reasons(card, words)

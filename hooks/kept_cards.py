@@ -10,10 +10,10 @@ from functools import partial
 from cds.kept import Kept
 from cds.language import ENGLISH, Words
 from cds.review import Signature
-from cds.values import Assessment, Finding
+from cds.values import Assessment, Finding, NotAnalysed
 from hooks.cards import Card, Earlier, assessment_card
 from hooks.next_steps import Order
-from hooks.signed_card import signed_card
+from hooks.signed_card import concluded_by, signed_card
 from hooks.suggestions import Chosen, addressed
 
 #: Cards kept in each process; some kilobytes each.
@@ -45,8 +45,9 @@ class KeptCards:
         signature: Signature | None = None,
     ) -> Card:
         """As `hooks.cards.assessment_card`, or as `hooks.signed_card` with a signature."""
+        counts = assessment.outcome if signature is None else concluded_by(signature, assessment)
         key = (
-            assessment.key, base_url, chosen.patient, chosen.encounter, _left(assessment, chosen), report, grown,
+            assessment.key, base_url, chosen.patient, chosen.encounter, _left(counts, chosen), report, grown,
             tuple(earlier), words.language,
             signature and signature.number,
         )  # fmt: skip
@@ -72,9 +73,9 @@ class KeptCards:
         return shown
 
 
-def _left(assessment: Assessment, chosen: Chosen) -> tuple[Order, ...]:
+def _left(outcome: Finding | NotAnalysed | None, chosen: Chosen) -> tuple[Order, ...]:
     """The next steps that are not ordered yet: all that matters of the orders in a chart, which may be any number."""
-    if not isinstance(assessment.outcome, Finding):
+    if not isinstance(outcome, Finding):
         return ()
-    steps = chosen.steps.of(assessment.outcome)
+    steps = chosen.steps.of(outcome)
     return tuple(o for o in steps if (o.system, o.code) not in chosen.ordered) if chosen.ordered else steps

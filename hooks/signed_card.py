@@ -8,8 +8,8 @@ from cds.language import ENGLISH, Message, Words, message
 from cds.review import Signature, Verdict
 from cds.values import Assessment, Finding, Pattern
 from hooks import cards
-from hooks.cards import Card, Earlier, indicator
-from hooks.suggestions import Chosen, suggestions
+from hooks.cards import Card, Earlier
+from hooks.suggestions import Chosen
 from hooks.wording import PATTERN_NAMES, SIGNED_NOTICE, headline, markdown, shorten, smear_of
 
 _REMARK = 500
@@ -34,9 +34,8 @@ def signed_card(
     words: Words = ENGLISH,
 ) -> Card:
     """As `hooks.cards.assessment_card`, once somebody has signed."""
-    concluded = _concluded(assessment, signature)
+    concluded = concluded_by(signature, assessment)
     summary = shorten(words.text(_summary(assessment, signature, concluded)), cards.MAX_SUMMARY)
-    level = indicator(concluded) if concluded is not None else "info"
     parts = _parts(signature, concluded, words)
     if grown:
         parts.insert(1, f"**{words.text(cards.GROWN)}**")
@@ -44,17 +43,10 @@ def signed_card(
     if report:
         parts.append(words.text(message("Report on the FHIR server: {report}.", report=markdown(report))))
     parts += cards.earlier_parts(earlier, words)
-    card = cards.make_card(card_uuid, "result", summary, level, parts, base_url, words)
-    card["links"] = [cards.study_link(assessment, base_url, words)]
-    if concluded is not None and (
-        proposed := suggestions(card_uuid, assessment, concluded, summary, chosen, words)
-    ):
-        card["suggestions"] = proposed
-        card["selectionBehavior"] = "any"
-    return cards.with_override_reasons(card, words)
+    return cards.result_card(card_uuid, assessment, concluded, summary, parts, base_url, chosen, words)
 
 
-def _concluded(assessment: Assessment, signature: Signature) -> Finding | None:
+def concluded_by(signature: Signature, assessment: Assessment) -> Finding | None:
     """The finding as it was signed; None where it was rejected, or nothing was concluded from cells."""
     found, pattern = assessment.outcome, signature.conclusion
     if not isinstance(found, Finding) or pattern is None:

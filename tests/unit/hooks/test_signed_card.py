@@ -8,6 +8,7 @@ import pytest
 from cds.language import words
 from cds.review import Change, ChangeKind, Signature, SignatureState, Verdict
 from cds.values import Differential, Pattern, ReportState
+from hooks.kept_cards import KeptCards
 from hooks.next_steps import bundled_next_steps, load_next_steps
 from hooks.signed_card import signed_card
 from hooks.suggestions import Chosen
@@ -88,6 +89,19 @@ def test_it_is_said_in_german_within_140_characters(signed):
     assert len(card["summary"]) <= 140
     assert "Freigegeben von" in card["detail"]
     assert "igned" not in card["summary"] + card["detail"]
+
+
+def test_a_next_step_of_what_was_concluded_is_not_proposed_once_it_is_ordered():
+    amended = signature(Verdict.AMEND, Pattern.CML)
+    steps = CHOSEN.steps.of(replace(MADE.outcome, pattern=Pattern.CML))
+    machines = {(o.system, o.code) for o in CHOSEN.steps.of(MADE.outcome)}
+    only = next(o for o in steps if (o.system, o.code) not in machines)
+    kept = KeptCards()
+    before, after = (
+        kept.card("u-1", MADE, "https://leuko.example", chosen, signature=amended)
+        for chosen in (CHOSEN, replace(CHOSEN, ordered=frozenset({(only.system, only.code)})))
+    )
+    assert len(after["suggestions"]) == len(before["suggestions"]) - 1
 
 
 def test_a_hook_shows_the_card_anew_once_it_is_signed_and_once_more_when_signed_again(client, context):
