@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from cds.language import Message, Text, Words, counted, message
+from cds.language import ENGLISH, Message, Text, Words, counted, message
 from cds.values import Assessment, Differential, Finding, NotAnalysed, NotAnalysedReason, Pattern
 from fhir_profiles.codes import CELL_TYPES, PATTERNS, Code
 
@@ -67,11 +67,7 @@ def verdict(finding: Finding) -> Message:
 def percent(fraction: float) -> str:
     """A fraction in [0, 1] as whole percent, which every language of ours writes so; what is neither none nor all
     never reads 0 % or 100 %."""
-    if 0 < fraction <= 0.005:
-        return "< 1 %"
-    if 0.995 <= fraction < 1:
-        return "> 99 %"
-    return f"{100 * fraction:.0f} %"
+    return ENGLISH.percent(fraction)
 
 
 def interval(differential: Differential, *cell_types: str) -> Message:

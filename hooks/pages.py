@@ -6,7 +6,7 @@ from hooks.context import Context
 from hooks.feedback_table import AGREEMENT_NOTE, NOTE, agreement_table, parse_since, table, unknown
 from hooks.services import SERVICE_ID
 from hooks.visitors import any_visitor
-from hooks.wording import NOT_A_DIAGNOSIS
+from hooks.wording import NOT_A_DIAGNOSIS, minute
 
 
 def page_routes(app: Flask, context: Context) -> None:
@@ -31,5 +31,5 @@ def page_routes(app: Flask, context: Context) -> None:
             note=NOTE,
             agreement=agreement_table(context.store.agreement(since)),
             agreement_note=AGREEMENT_NOTE,
-            since=f"{since:%Y-%m-%d %H:%M} UTC" if since else None,
+            since=minute(since) if since else None,
         )

@@ -2,7 +2,6 @@
 
 import re
 from collections import Counter
-from datetime import UTC, datetime
 from typing import Any
 
 import structlog
@@ -22,7 +21,7 @@ from hooks.study_page import page
 from hooks.study_view import cells_of
 from hooks.study_words import VERDICT_NOTES
 from hooks.visitors import Visitor
-from hooks.wording import shorten
+from hooks.wording import minute, shorten
 
 _log = structlog.get_logger(__name__)
 
@@ -58,7 +57,7 @@ def printed(assessment: Assessment, review: Review, visitor: Visitor, context: C
         (message("Born"), known.birth_date),
         (message("Accession"), study.accession),
         (message("Smear of"), (study.started or "")[:10]),
-        (message("Printed"), _when(utc_now())),
+        (message("Printed"), minute(utc_now())),
     )
     return Printed(
         title=_say(message("Blood smear report, smear of {date}", date=day)),
@@ -101,7 +100,7 @@ def _state(view: dict[str, Any], review: Review) -> tuple[Text, str]:
         if review.effective:
             return message("PRELIMINARY: a review was begun, nobody has signed it"), "warning"
         return message("PRELIMINARY: read by a machine, reviewed by nobody"), "warning"
-    name, when = signed.signature.name, _when(signed.signature.signed_at)
+    name, when = signed.signature.name, minute(signed.signature.signed_at)
     if review.changed_since_signed:
         changed = message(
             "CHANGED SINCE IT WAS SIGNED by {name}, {when}: this paper is not what was signed",
@@ -275,7 +274,7 @@ def _provenance(assessment: Assessment, view: dict[str, Any]) -> Section:
     facts: tuple[tuple[Text, Text], ...] = (
         (message("Model"), f"{model.name} {model.version}"),
         (message("Model SHA-256"), model.digest),
-        (message("Read"), _when(assessment.read_at)),
+        (message("Read"), minute(assessment.read_at)),
         (message("Study UID"), assessment.study.study_uid),
         (message("Report"), view["report"]),
         (message("Key of this reading"), assessment.key),
@@ -296,7 +295,3 @@ def _known(context: Context, assessment: Assessment) -> PatientName:
 
 def _day(assessment: Assessment) -> str:
     return (assessment.study.started or assessment.read_at.isoformat())[:10]
-
-
-def _when(at: datetime) -> str:
-    return f"{at.astimezone(UTC):%Y-%m-%d %H:%M} UTC"

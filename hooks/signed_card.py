@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import UTC
 
 from cds.language import ENGLISH, Message, Words, message
 from cds.review import Signature, Verdict
@@ -10,7 +9,7 @@ from cds.values import Assessment, Finding, Pattern
 from hooks import cards
 from hooks.cards import Card, Earlier
 from hooks.suggestions import Chosen
-from hooks.wording import PATTERN_NAMES, SIGNED_NOTICE, headline, markdown, shorten, smear_of
+from hooks.wording import PATTERN_NAMES, SIGNED_NOTICE, headline, markdown, minute, shorten, smear_of
 
 _REMARK = 500
 _VERDICTS: dict[Verdict, Message] = {
@@ -80,7 +79,7 @@ def _parts(signature: Signature, concluded: Finding | None, words: Words) -> lis
     signed = message(
         "Signed by {name}, {when}: {verdict}.",
         name=markdown(signature.name),
-        when=f"{signature.signed_at.astimezone(UTC):%Y-%m-%d %H:%M} UTC",
+        when=minute(signature.signed_at),
         verdict=_VERDICTS[signature.verdict],
     )
     parts = [f"**{words.text(signed)}**"]

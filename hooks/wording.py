@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from functools import lru_cache
 
 from cds.cell_types import GROUPS
@@ -116,6 +117,11 @@ def date_of(started: str) -> Message:
     if day:
         return message_in("date", "{year}-{month}-{day}", year=year, month=month, day=day)
     return message_in("date", "{year}-{month}", year=year, month=month) if month else verbatim(year)
+
+
+def minute(at: datetime) -> str:
+    """A moment to the minute, the same in every language."""
+    return f"{at.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
 
 
 def confirm_by(finding: Finding) -> Message:
